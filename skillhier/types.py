@@ -1,0 +1,115 @@
+"""The nouns of the house. Everything else is a function of these.
+
+Letters used in shape comments everywhere:
+  T  rows in time        B  worlds, or sequences of a batch
+  N  samples             K  skills (mixture components)
+  A  action size         S  frames in a stack, newest first
+  D  size of one observation entry
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Key = jax.Array  # a typed PRNG key
+Scalar = jax.Array  # []
+Action = Any  # an array [B, A], or a dict of parts
+Params = Any  # a dict with named children
+Slow = Any  # what moves without a gradient: target copies, running scales
+OptState = Any
+Carry = Any
+EnvState = Any
+SourceState = Any
+Metrics = dict[str, jax.Array]  # named 'level/quantity', scalars
+
+
+class TimeStep(NamedTuple):
+    """What worlds show; every leaf [B, ...].
+
+    The reward arrives with the observation it led to, and a reset takes a step of its own: the row
+    with `last` holds the true final observation, the next row is `first`. A `first` row that follows
+    no `last` row says that the world broke in between; no transition leads to it.
+    """
+
+    obs: dict[str, Array]  # entry -> [B, ...]
+    reward: Array  # [B] paid on arriving here; 0 where first
+    discount: Array  # [B] 0 only where the task itself ended on arriving here, else 1
+    first: Array  # [B] bool: opens an episode
+    last: Array  # [B] bool: closes one, by the task or by the clock
+
+
+class Trajectory(NamedTuple):
+    """Rows in time order; every leaf [T, B, ...]."""
+
+    step: TimeStep  # what was seen at row t
+    action: Action  # what was done there; means nothing where step.last
+    extras: dict[str, Array]  # what the policy noted about its choice: skill, renewed, ...
+
+
+class Bounds(NamedTuple):
+    """An array's shape and its closed range, the same for every element."""
+
+    shape: tuple[int, ...]
+    low: float
+    high: float
+
+
+class Spec(NamedTuple):
+    """What an Env promises of one world, batch axis left out."""
+
+    obs: dict[str, jax.ShapeDtypeStruct]
+    action: Bounds
+    worlds: int
+    interval: float  # s between two actions
+    limit: int  # control steps before an episode is cut
+    privileged: tuple[str, ...] = ()  # entries that encoders leave out
+
+
+class Env(NamedTuple):
+    """One world or many, simulated or learned."""
+
+    reset: Callable[[Key], tuple[EnvState, TimeStep]]
+    step: Callable[[EnvState, Action], tuple[EnvState, TimeStep]]
+    spec: Spec
+
+
+class Policy(NamedTuple):
+    """Whatever acts. `init(worlds)` gives the carry; a policy starts anew by itself where step.first."""
+
+    init: Callable[[int], Carry]
+    act: Callable[[Params, Carry, TimeStep, Key], tuple[Carry, Action, dict[str, Array]]]
+
+
+class LearnerState(NamedTuple):
+    params: Params  # all that acting needs; which parts learn is said by optimiser labels
+    slow: Slow
+    opt: OptState
+    steps: Array  # [] int32 updates so far
+
+
+class Learner(NamedTuple):
+    """Whatever learns."""
+
+    init: Callable[[Key], LearnerState]
+    update: Callable[[LearnerState, Trajectory, Key], tuple[LearnerState, Metrics]]
+
+
+class Source(NamedTuple):
+    """Where batches come from."""
+
+    init: Callable[[Key], SourceState]
+    next: Callable[[SourceState, Params, Key], tuple[SourceState, Trajectory, Metrics]]
+
+
+class Agent(NamedTuple):
+    """A learner and the two policies it trains: no mode flag."""
+
+    learner: Learner
+    explore: Policy  # samples; collects data
+    exploit: Policy  # greedy; is evaluated
+
+
+Loss = Callable[[Params, Trajectory, Key], tuple[Scalar, Metrics]]
+SlowLoss = Callable[[Params, Slow, Trajectory, Key], tuple[Scalar, tuple[Slow, Metrics]]]
