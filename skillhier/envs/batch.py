@@ -1,21 +1,26 @@
-"""Many worlds of one task: `make(task, worlds=...)` gives an Env. (being written)"""
+"""Many worlds of one task as an Env: episodes, time limits, resets, action delay, frame stacks.
+
+A task speaks of one world; everything here is vmapped over worlds. An episode is opened inside the
+physics step (`physics.make`), so a reset costs a draw of a start and nothing else.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from skillhier.envs import physics
-from skillhier.types import Array, Bounds, Key
+from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
 
-Memory = Any  # what a task carries beside the physics: any tree of arrays, never None leaves
+Memory = Any  # what a task carries beside the physics: any tree of arrays
 
 
 class Task(NamedTuple):
     """One world's task: pure functions on one world (no batch axis), made for vmap."""
 
     physics: physics.Physics
-    obs: dict[str, jax.ShapeDtypeStruct]  # one frame, before stacking
+    obs: dict[str, jax.ShapeDtypeStruct]  # one frame, before stacking: [D]
     action: Bounds
     interval: float  # s
     limit: int  # control steps
@@ -25,3 +30,86 @@ class Task(NamedTuple):
     # ^ after a step, with the action that led here (zeros where an episode opens): one frame, new memory
     judge: Callable[[physics.Data, Memory], tuple[Array, Array]]  # -> reward [], discount [] (0 at a true end)
     privileged: tuple[str, ...] = ()
+
+
+class Worlds(NamedTuple):
+    """The state of all worlds; every leaf [B, ...]."""
+
+    data: physics.Data
+    memory: Memory
+    frames: dict[str, Array]  # [B, S, D] newest first
+    pending: Array  # [B, longest delay + 1, A] the latest actions asked for, newest first
+    delay: Array  # [B] int32 control steps between asking and acting, this episode
+    steps: Array  # [B] int32 control steps of this episode so far
+    last: Array  # [B] bool: the row shown closed the episode
+    index: Array  # [B] int32 the world's number
+    episode: Array  # [B] int32 episodes opened in this world so far
+    key: Key  # [B] the world's own dice: no world's draws depend on its neighbours
+
+
+def make(task: Task, worlds: int, *, limit: int | None = None, delay: tuple[int, int] = (0, 0), stack: int = 1) -> Env:
+    """`worlds` worlds of `task` as an Env.
+
+    `limit` control steps cut an episode (default: the task's). Each episode draws its action delay
+    uniformly from `delay` = (fewest, most) control steps; actions still under way when an episode
+    opens are zeros. Entries show the `stack` latest frames, newest first, [B, S, D]; privileged
+    entries show one. An episode that closed is followed by a row that opens the next one, on which
+    the action has no effect. A world that breaks shows such a row at once (see `types.TimeStep`).
+    """
+    limit = task.limit if limit is None else limit
+    fewest, most = delay
+    if not 0 <= fewest <= most:
+        raise ValueError(f"delay {delay} is not (fewest, most) with 0 <= fewest <= most; set env.delay")
+    for name, value in (("worlds", worlds), ("limit", limit), ("stack", stack)):
+        if value < 1:
+            raise ValueError(f"{name} {value} is less than 1; set env.{name}")
+    depth = {name: 1 if name in task.privileged else stack for name in task.obs}
+
+    def opening(key: Key, index: Array, episode: Array) -> tuple[physics.State, Memory, Array]:
+        k_start, k_delay = jax.random.split(jax.random.fold_in(key, episode))
+        start, memory = task.start(k_start, index)
+        return start, memory, jax.random.randint(k_delay, (), fewest, most + 1)
+
+    def filled(frame: dict[str, Array]) -> dict[str, Array]:
+        return {k: jnp.broadcast_to(v, (depth[k], *v.shape)) for k, v in frame.items()}
+
+    def reset_one(key: Key, index: Array) -> tuple[Worlds, TimeStep]:
+        episode = jnp.zeros((), jnp.int32)
+        start, memory, lag = opening(key, index, episode)
+        data = task.physics.reset(start)
+        pending = jnp.zeros((most + 1, *task.action.shape), jnp.float32)
+        frame, memory = task.observe(data, memory, pending[0])
+        zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+        state = Worlds(data, memory, filled(frame), pending, lag, zero, no, index, episode, key)
+        return state, TimeStep(state.frames, jnp.zeros(()), jnp.ones(()), ~no, no)
+
+    def step_one(state: Worlds, action: Array) -> tuple[Worlds, TimeStep]:
+        start, opened, lag = opening(state.key, state.index, state.episode + 1)
+        action = jnp.clip(action, task.action.low, task.action.high).astype(jnp.float32)
+        pending = jnp.concatenate([action[None], state.pending[:-1]])
+        acted = pending[state.delay]
+        ctrl = task.control(state.data, state.memory, acted)
+        data = task.physics.step(state.data.state, ctrl, state.last, start)
+
+        first = state.last | data.broken
+        pick = lambda new, old: jax.tree.map(lambda a, b: jnp.where(first, a, b), new, old)  # noqa: E731
+        pending = pick(jnp.zeros_like(pending), pending)
+        frame, memory = task.observe(data, pick(opened, state.memory), jnp.where(first, 0, acted))
+        older = {k: jnp.concatenate([v[None], state.frames[k][:-1]]) for k, v in frame.items()}
+        frames = pick(filled(frame), older)
+        reward, discount = task.judge(data, memory)
+        reward, discount = jnp.where(first, 0.0, reward), jnp.where(first, 1.0, discount)
+        steps = jnp.where(first, 0, state.steps + 1)
+        last = (steps >= limit) | (discount == 0)
+        state = Worlds(
+            data, memory, frames, pending, pick(lag, state.delay), steps, last,
+            state.index, state.episode + first, state.key,
+        )  # fmt: skip
+        return state, TimeStep(frames, reward, discount, first, last)
+
+    def reset(key: Key) -> tuple[Worlds, TimeStep]:
+        return jax.vmap(reset_one)(jax.random.split(key, worlds), jnp.arange(worlds, dtype=jnp.int32))
+
+    shapes = {k: jax.ShapeDtypeStruct((depth[k], *v.shape), v.dtype) for k, v in task.obs.items()}
+    spec = Spec(shapes, task.action, worlds, task.interval, limit, task.privileged)
+    return Env(reset, jax.vmap(step_one), spec)

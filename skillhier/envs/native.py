@@ -1,0 +1,178 @@
+"""C MuJoCo under JAX: all worlds of a vmap step in one call of `mujoco.batch.Batch`, on all cores.
+
+The whole integration state travels in and out, so the call is a pure function; between control steps
+it is rounded to float32. Physics inside a control step is float64.
+"""
+
+import hashlib
+import math
+import threading
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import mujoco.batch
+import numpy as np
+
+from skillhier.envs import callback, physics
+
+# State component -> the name of its view in a Batch. Model parameters are written beside them.
+_STATE = {
+    "qpos": "qpos", "qvel": "qvel", "act": "act", "warmstart": "qacc_warmstart", "time": "time",
+    "mocap_pos": "mocap_pos", "mocap_quat": "mocap_quat", "eq_active": "eq_active",
+}  # fmt: skip
+_EVOLVES = ("qpos", "qvel", "act", "warmstart", "time")  # what a step changes; the rest only a reset does
+_RECORD = ("xpos", "xmat", "site_xpos", "site_xmat", "sensordata")
+_VELOCITY = mujoco.mjtStage.mjSTAGE_VEL.value
+
+
+class Worlds:
+    """`count` worlds of `model` in C, re-used from call to call; nothing in them outlives a call."""
+
+    def __init__(self, model: mujoco.MjModel, count: int, parameters: tuple[str, ...]):
+        self.batch = mujoco.batch.Batch(model, count)
+        self.state = {k: self.batch.bind(v) for k, v in _STATE.items()}
+        self.record = {k: self.batch.bind(k) for k in _RECORD}
+        self.ctrl = self.batch.bind("ctrl")
+        self.parameters = {k: self.batch.expand(k) for k in parameters}
+        self.batch.bind("sensordata")
+        late = model.sensor_needstage > _VELOCITY
+        self.late = np.repeat(late, model.sensor_dim)  # sensors of forces and accelerations
+
+    def write(self, state: dict[str, np.ndarray], params: dict[str, np.ndarray], where=slice(None)):
+        """Sets the integration state and the parameters of the worlds `where`."""
+        for target, source in ((self.state, state), (self.parameters, params)):
+            for name, view in target.items():
+                view[where] = source[name][where].reshape(view[where].shape)
+
+    def run(self, call: Callable) -> np.ndarray:
+        """Runs one call of the batch; the ids of worlds in which C MuJoCo raised an error."""
+        try:
+            call()
+        except mujoco.batch.SimulationError as error:
+            return error.ids
+        return np.zeros(0, int)
+
+    def open(self, state: dict[str, np.ndarray], params: dict[str, np.ndarray], ids: np.ndarray):
+        """Opens the worlds `ids` [n] at `state`: their record is computed, force sensors read zero."""
+        self.write(state, params, ids)
+        failed = self.run(lambda: self.batch.forward(ids, stage=_VELOCITY))
+        if len(failed):
+            raise ValueError(f"MuJoCo refuses the start of world {failed[0]}: {self.batch.error(int(failed[0]))}")
+
+
+def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]:
+    """`reset(state) -> Data` and `step(state, ctrl, renew, start) -> Data` of one world, made for vmap."""
+    model = mujoco.MjModel.__copy__(model)
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET  # our own limits decide, see physics.absurd
+    identity = _identity(model)
+    pool: dict[tuple, tuple[Worlds, threading.Lock]] = {}
+    guard = threading.Lock()
+
+    def worlds(count: int, parameters: tuple[str, ...]) -> tuple[Worlds, threading.Lock]:
+        with guard:
+            if (count, parameters) not in pool:
+                pool[count, parameters] = Worlds(model, count, parameters), threading.Lock()
+            return pool[count, parameters]
+
+    data = mujoco.MjData(model)
+    shape = lambda name: jax.ShapeDtypeStruct(np.shape(getattr(data, _STATE.get(name, name))), jnp.float32)  # noqa: E731
+    record = {k: shape(k) for k in _RECORD}
+    evolving = {k: shape(k) for k in _EVOLVES}
+    flag = jax.ShapeDtypeStruct((), jnp.bool_)
+
+    def unpack(arrays, parameters):
+        """Flat worlds [n, ...] of the arrays of one state, in the order of `pack`."""
+        names = (*_STATE, *parameters)
+        return {k: a for k, a in zip(names, arrays, strict=True)}
+
+    def stepper(parameters: tuple[str, ...], shapes: dict[str, tuple], opens_all: bool):
+        """The host side of one call; `opens_all` leaves out the step (a reset)."""
+        size = len(_STATE) + len(parameters)
+
+        def flat(array, ndim):
+            lead, rest = array.shape[: array.ndim - ndim], array.shape[array.ndim - ndim :]
+            return array.reshape(math.prod(lead), *rest)
+
+        def host(arguments, results):
+            ndims = [len(shapes[k]) for k in (*_STATE, *parameters)]
+            if opens_all:
+                start = unpack([flat(a, n) for a, n in zip(arguments, ndims, strict=True)], parameters)
+                renew = np.ones(len(start["qpos"]), bool)
+            else:
+                tail = arguments[2 * size :]
+                state = unpack([flat(a, n) for a, n in zip(arguments[:size], ndims, strict=True)], parameters)
+                start = unpack([flat(a, n) for a, n in zip(arguments[size : 2 * size], ndims, strict=True)], parameters)
+                ctrl, renew = flat(tail[0], 1), flat(tail[1], 0)
+            count = len(renew)
+            mine, lock = worlds(count, parameters)
+            with lock:
+                broken = np.zeros(count, bool)
+                if not opens_all:
+                    broken = ~renew & physics.absurd(state["qpos"], state["qvel"], state["act"], ctrl)
+                    runs = ~(renew | broken)
+                    mine.write(state, state)
+                    mine.ctrl[:] = np.where(runs[:, None], ctrl, 0)
+                    ids = None if runs.all() else np.flatnonzero(runs).astype(np.int32)
+                    if runs.any():
+                        failed = mine.run(lambda: mine.batch.step(ids, substeps, _VELOCITY))
+                        broken |= runs & physics.absurd(
+                            mine.state["qpos"], mine.state["qvel"], mine.state["act"], mine.record["sensordata"]
+                        )
+                        broken[failed] = True
+                fresh = renew | broken
+                if fresh.any():
+                    mine.open(start, start, np.flatnonzero(fresh).astype(np.int32))
+                values = [mine.state[k] for k in _EVOLVES] + [mine.record[k] for k in _RECORD]
+                for result, value in zip(results, values, strict=False):
+                    np.copyto(result, value.reshape(result.shape), casting="same_kind")
+                if fresh.any():
+                    sensordata = results[len(_EVOLVES) + _RECORD.index("sensordata")]
+                    sensordata.reshape(count, -1)[np.ix_(fresh, mine.late)] = 0
+                results[-1][...] = broken.reshape(results[-1].shape)
+
+        return host
+
+    def pack(state: physics.State) -> tuple[tuple[str, ...], list, dict]:
+        parameters = tuple(sorted(state.params))
+        arrays = {**{k: getattr(state, k) for k in _STATE}, **state.params}
+        return parameters, list(arrays.values()), {k: v.shape for k, v in arrays.items()}
+
+    def call(kind: str, state: physics.State, arguments: list, opens_all: bool) -> tuple[dict, dict, jax.Array]:
+        parameters, _, shapes = pack(state)
+        name = f"skillhier_{kind}_{identity}_{substeps}_{'_'.join(parameters)}"
+        results = [*evolving.values(), *record.values(), flag]
+        out = callback.hosted(name, stepper(parameters, shapes, opens_all), results)(*arguments)
+        moved = dict(zip(evolving, out[: len(evolving)], strict=True))
+        seen = dict(zip(record, out[len(evolving) : -1], strict=True))
+        for name in ("xmat", "site_xmat"):
+            seen[name] = seen[name].reshape(*seen[name].shape[:-1], 3, 3)
+        return moved, seen, out[-1]
+
+    def reset(state: physics.State) -> physics.Data:
+        _, arrays, _ = pack(state)
+        moved, seen, _ = call("reset", state, arrays, opens_all=True)
+        ctrl = jnp.zeros((model.nu,), jnp.float32)
+        return physics.Data(state._replace(**moved), ctrl, **seen, broken=jnp.zeros((), bool))
+
+    def step(state: physics.State, ctrl: jax.Array, renew: jax.Array, start: physics.State) -> physics.Data:
+        if sorted(state.params) != sorted(start.params):
+            raise ValueError(
+                f"the state's parameters {sorted(state.params)} are not the start's {sorted(start.params)};"
+                " a world keeps the same set of parameters for its whole life"
+            )
+        arguments = [*pack(state)[1], *pack(start)[1], ctrl, renew]
+        moved, seen, broken = call("step", state, arguments, opens_all=False)
+        fresh = renew | broken
+        kept = jax.tree.map(lambda new, old: jnp.where(fresh, new, old), start, state)
+        return physics.Data(kept._replace(**moved), jnp.where(fresh, 0, ctrl), **seen, broken=broken)
+
+    return reset, step
+
+
+def _identity(model: mujoco.MjModel) -> str:
+    """A name for the model that is the same in every process: a stored program finds its model by it."""
+    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return hashlib.sha256(buffer).hexdigest()[:16]
