@@ -105,7 +105,9 @@ def resolve(engine: str) -> str:
     return engine
 
 
-def make(model: mujoco.MjModel, *, substeps: int, engine: str = "auto") -> Physics:
+def make(
+    model: mujoco.MjModel, *, substeps: int, engine: str = "auto", worlds: int = 1, contacts: int = 64
+) -> Physics:
     """Physics of `model` under `engine`, advancing `substeps` physics steps at a time.
 
     `reset(state) -> Data` computes the record at a state.
@@ -113,6 +115,7 @@ def make(model: mujoco.MjModel, *, substeps: int, engine: str = "auto") -> Physi
     `renew` [] bool it opens the world at `start` instead, and where the step breaks the world (see
     `absurd`) it does the same and says `broken`. Opening inside the step keeps resets almost free:
     no fresh world is computed for those that run on. Neighbours under vmap do not feel it.
+    `worlds` and `contacts` (a world, at most) size the buffers of engine warp; the others ignore them.
     """
     engine = resolve(engine)
     if engine == "native":
@@ -122,5 +125,5 @@ def make(model: mujoco.MjModel, *, substeps: int, engine: str = "auto") -> Physi
     else:
         from skillhier.envs import mjx
 
-        reset, step = mjx.functions(model, substeps, impl={"mjx": "jax"}.get(engine, engine))
+        reset, step = mjx.functions(model, substeps, {"mjx": "jax"}.get(engine, engine), worlds, contacts)
     return Physics(model, engine, substeps, reset, step)

@@ -1,0 +1,79 @@
+"""MJX worlds: the same physics in JAX (`impl` jax) or, on NVIDIA, in Warp kernels under JAX (`impl` warp)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco import mjx
+
+from skillhier.envs import physics
+
+_VELOCITY = mujoco.mjtStage.mjSTAGE_VEL.value
+
+
+def functions(model: mujoco.MjModel, substeps: int, impl: str, worlds: int, contacts: int) -> tuple[Callable, Callable]:
+    """`reset(state) -> Data` and `step(state, ctrl, renew, start) -> Data` of one world, made for vmap.
+
+    Warp shares room for `contacts` contacts a world among all `worlds` and drops what does not fit;
+    MJX-JAX needs neither number.
+    """
+    room = dict(naconmax=worlds * contacts, njmax=8 * contacts) if impl == "warp" else {}
+    if impl == "warp":
+        _require_warp()
+    # Made on the host and outside any trace: both are constants of the program.
+    with jax.ensure_compile_time_eval():
+        nominal = mjx.put_model(model, impl=impl)
+        blank = mjx.make_data(model, impl=impl, **room)
+    late = np.repeat(model.sensor_needstage > _VELOCITY, model.sensor_dim)  # sensors of forces, accelerations
+
+    def load(state: physics.State) -> tuple[mjx.Model, mjx.Data]:
+        data = blank.replace(
+            qpos=state.qpos, qvel=state.qvel, act=state.act, qacc_warmstart=state.warmstart, time=state.time,
+            mocap_pos=state.mocap_pos, mocap_quat=state.mocap_quat,
+            eq_active=state.eq_active.astype(blank.eq_active.dtype),
+        )  # fmt: skip
+        return nominal.replace(**state.params), data
+
+    def refresh(state: physics.State, ctrl: jax.Array, forces: jax.Array, broken: jax.Array) -> physics.Data:
+        """The record at `state`, with `forces` where sensors need accelerations (what is not asked for is pruned)."""
+        m, d = load(state)
+        d = mjx.forward(m, d) if impl == "warp" else _positions_and_velocities(m, d)
+        return physics.Data(
+            state=state, ctrl=ctrl, xpos=d.xpos, xmat=d.xmat, site_xpos=d.site_xpos, site_xmat=d.site_xmat,
+            sensordata=jnp.where(late, forces, d.sensordata), broken=broken,
+        )  # fmt: skip
+
+    def reset(state: physics.State) -> physics.Data:
+        zeros = jnp.zeros((model.nsensordata,), jnp.float32)
+        return refresh(state, jnp.zeros((model.nu,), jnp.float32), zeros, jnp.zeros((), bool))
+
+    def step(state: physics.State, ctrl: jax.Array, renew: jax.Array, start: physics.State) -> physics.Data:
+        m, d = load(state)
+        d = jax.lax.fori_loop(0, substeps, lambda _, d: mjx.step(m, d), d.replace(ctrl=ctrl))
+        absurd = physics.absurd(state.qpos, state.qvel, state.act, ctrl)
+        absurd = absurd | physics.absurd(d.qpos, d.qvel, d.act, d.sensordata)
+        broken = absurd & ~renew
+        fresh = renew | broken
+        moved = state._replace(qpos=d.qpos, qvel=d.qvel, act=d.act, warmstart=d.qacc_warmstart, time=d.time)
+        state = jax.tree.map(lambda new, old: jnp.where(fresh, new, old), start, moved)
+        forces = jnp.where(fresh, 0, d.sensordata)
+        return refresh(state, jnp.where(fresh, 0, ctrl), forces, broken)
+
+    return reset, step
+
+
+def _positions_and_velocities(m: mjx.Model, d: mjx.Data) -> mjx.Data:
+    """The part of MJX's forward pass that needs no accelerations, with its sensors."""
+    from mujoco.mjx._src import sensor  # MJX exports the stages of its forward pass but not their sensors
+
+    d = sensor.sensor_pos(m, mjx.fwd_position(m, d))
+    return sensor.sensor_vel(m, mjx.fwd_velocity(m, d))
+
+
+def _require_warp():
+    try:
+        import warp  # noqa: F401
+    except ImportError:
+        raise ValueError("engine 'warp' needs warp-lang; install skillhier[warp], or set env.engine to mjx") from None
