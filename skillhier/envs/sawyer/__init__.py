@@ -1,0 +1,1 @@
+"""The Sawyer stacking world: arm, gripper, basket and three RGB objects."""
