@@ -1,0 +1,167 @@
+"""From a 5-D action to joint velocities and a finger speed: kinematics and the Cartesian 4-D controller.
+
+One robot, no batch axis, made for vmap. No call leaves XLA's own arithmetic: the 6 x 6 systems are solved by
+an unrolled Cholesky factorisation, because library solvers are slow for thousands of tiny systems.
+Source: fact sheet 4.3, 4.4 and 4.7 (the moma effectors and the two-level QP of dm_robotics).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from skillhier.envs.sawyer import model
+from skillhier.types import Array
+
+INTERVAL = 0.05  # s between two commands
+LINEAR, ANGULAR, FINGER = 0.07, 1.0, 255.0  # m/s, rad/s, ticks/s at an action of 1
+DAMPING = 0.01  # of level 1, on |qd|^2
+NULL_DAMPING = 1e-5  # of the projection into the null space; float32 wants it above 1e-6
+NULL_GAIN = 0.5  # 1/s towards REFERENCE
+TILT_GAIN = 0.8  # rad/s per rad of tilt
+REFERENCE = (0.0, -0.51862, -0.52938, 1.22086, 0.40857, 1.07832, 0.0)  # rad
+SPEED = (1.74, 1.328, 1.957, 1.957, 3.485, 3.485, 4.545)  # rad/s
+LIMIT_GAIN, LIMIT_MARGIN = 0.95 / INTERVAL, 0.01  # 1/s, rad: how a joint slows before its end
+CENTRE, SIZE = (0.6, 0.0, 0.1698), (0.25, 0.25, 0.2)  # m, workspace of the pinch
+WRIST_RANGE = np.pi / 2  # rad either side
+
+_OFFSET = np.array([link[1] for link in model.CHAIN])  # [7, 3]
+
+
+def _matrix(quat) -> np.ndarray:
+    w, x, y, z = np.asarray(quat, float) / np.linalg.norm(quat)
+    return np.array([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ])  # fmt: skip
+
+
+_TURN = np.array([_matrix(link[2]) for link in model.CHAIN])  # [7, 3, 3]
+_HAND, _HAND_TURN = np.array(model.HAND[0]), _matrix(model.HAND[1])
+_PINCH, _PINCH_TURN = np.array(model.PINCH[0]), _matrix(model.PINCH[1])
+
+
+class Pose(NamedTuple):
+    """Where the hand is, in world axes."""
+
+    wrist: Array  # [3] m
+    wrist_axes: Array  # [3, 3] columns are the wrist site's axes; z points along the tool
+    pinch: Array  # [3] m
+    pinch_axes: Array  # [3, 3]; the fingers move along y
+    jacobian: Array  # [6, 7] of the wrist site: linear rows, then angular
+
+
+def forward(q: Array) -> Pose:
+    """Pose and Jacobian at joint angles `q` [7] rad."""
+    cos, sin = jnp.cos(q), jnp.sin(q)
+    place, axes = jnp.zeros(3, q.dtype), jnp.eye(3, dtype=q.dtype)
+    origins, directions = [], []
+    for i in range(7):
+        place = place + _turn(axes, _OFFSET[i])
+        axes = _compose(axes, _TURN[i])
+        origins.append(place)
+        directions.append(axes[:, 2])
+        x, y = axes[:, 0], axes[:, 1]
+        axes = jnp.stack([x * cos[i] + y * sin[i], y * cos[i] - x * sin[i], axes[:, 2]], 1)
+    wrist = place + _turn(axes, _HAND)
+    wrist_axes = _compose(axes, _HAND_TURN)
+    pinch = wrist + _turn(wrist_axes, _PINCH)
+    turning = jnp.stack(directions, 1)  # [3, 7]
+    moving = jnp.cross(turning, wrist[:, None] - jnp.stack(origins, 1), axis=0)
+    return Pose(wrist, wrist_axes, pinch, _compose(wrist_axes, _PINCH_TURN), jnp.concatenate([moving, turning]))
+
+
+def command(q: Array, action: Array) -> tuple[Array, Array]:
+    """Joint velocities [7] rad/s and finger speed [] ticks/s for `action` [5] in [-1, 1] at angles `q` [7]."""
+    pose = forward(q)
+    return joint_velocity(q, pose, twist(q, pose, action)), FINGER * jnp.clip(action[4], -1.0, 1.0)
+
+
+def twist(q: Array, pose: Pose, action: Array) -> Array:
+    """Wanted velocity of the wrist site in world axes: [6] m/s, rad/s."""
+    action = jnp.clip(action, -1.0, 1.0)
+    low, high = jnp.array(CENTRE) - jnp.array(SIZE) / 2, jnp.array(CENTRE) + jnp.array(SIZE) / 2
+    linear = LINEAR * action[:3]
+    leaving = ((pose.pinch < low) & (linear < 0)) | ((pose.pinch > high) & (linear > 0))
+    linear = _within(jnp.where(leaving, 0.0, linear), LINEAR)
+    spin, turned = ANGULAR * action[3], -q[6]
+    spin = jnp.where(((turned < -WRIST_RANGE) & (spin < 0)) | ((turned > WRIST_RANGE) & (spin > 0)), 0.0, spin)
+    # The tool's z points down, so turning about the vertical is minus its own z; tilt is turned back about
+    # its x and y by the shortest rotation that takes the tool's z to the vertical.
+    down = -pose.wrist_axes[2]  # world's -z in wrist axes
+    sine = jnp.sqrt(down[0] ** 2 + down[1] ** 2 + 1e-12)
+    angle = jnp.arctan2(sine, down[2]) / sine
+    local = jnp.stack([-TILT_GAIN * angle * down[1], TILT_GAIN * angle * down[0], -spin])
+    angular = _within(_turn(pose.wrist_axes, local), ANGULAR)
+    return jnp.concatenate([linear, angular])
+
+
+def joint_velocity(q: Array, pose: Pose, wanted: Array) -> Array:
+    """Joint velocities [7] that best give `wanted` [6] within the joints' bounds, nearing REFERENCE for free.
+
+    Level 1 is damped least squares; level 2 adds the part of the pull to REFERENCE that does not move the
+    hand. Joints that would break a bound are held there and the rest is solved once more.
+    """
+    lower, upper = bounds(q)
+    pull = jnp.clip(NULL_GAIN * (jnp.array(REFERENCE) - q), lower, upper)
+    first = _two_levels(pose.jacobian, wanted, pull)
+    held = (first < lower) | (first > upper)
+    fixed = jnp.where(held, jnp.clip(first, lower, upper), 0.0)
+    free = pose.jacobian * ~held
+    second = fixed + jnp.where(held, 0.0, _two_levels(free, wanted - _apply(pose.jacobian, fixed), pull * ~held))
+    return jnp.clip(second, lower, upper)
+
+
+def bounds(q: Array) -> tuple[Array, Array]:
+    """Lowest and highest allowed joint velocities [7] rad/s at angles `q` [7]."""
+    speed = jnp.array(SPEED)
+    below = q - (jnp.array(model.LOWER) + LIMIT_MARGIN)
+    above = (jnp.array(model.UPPER) - LIMIT_MARGIN) - q
+    return -jnp.clip(LIMIT_GAIN * below, 0.0, speed), jnp.clip(LIMIT_GAIN * above, 0.0, speed)
+
+
+def _two_levels(jacobian: Array, wanted: Array, pull: Array) -> Array:
+    square = _gram(jacobian)
+    reach = solve(square, DAMPING, wanted)
+    spare = solve(square, NULL_DAMPING, _apply(jacobian, pull))
+    return _apply(jacobian.T, reach - spare) + pull
+
+
+def solve(square: Array, damping: float, right: Array) -> Array:
+    """x [n] with (square [n, n] + damping I) x = right [n]; symmetric positive definite, n small, unrolled."""
+    n = right.shape[0]
+    lower, inverse, y = [[None] * n for _ in range(n)], [None] * n, [None] * n
+    for j in range(n):
+        pivot = square[j, j] + damping - sum((lower[j][k] ** 2 for k in range(j)), 0.0)
+        inverse[j] = jax.lax.rsqrt(jnp.maximum(pivot, 1e-9))
+        for i in range(j + 1, n):
+            lower[i][j] = (square[i, j] - sum((lower[i][k] * lower[j][k] for k in range(j)), 0.0)) * inverse[j]
+        y[j] = (right[j] - sum((lower[j][k] * y[k] for k in range(j)), 0.0)) * inverse[j]
+    x = [None] * n
+    for j in reversed(range(n)):
+        x[j] = (y[j] - sum((lower[i][j] * x[i] for i in range(j + 1, n)), 0.0)) * inverse[j]
+    return jnp.stack(x)
+
+
+# Sums of products instead of matrix products: exact in float32 on accelerators that round factors of a
+# product, and fused by XLA over all worlds.
+def _turn(axes: Array, vector) -> Array:
+    return (axes * vector).sum(-1)
+
+
+def _compose(axes: Array, other) -> Array:
+    return (axes[:, :, None] * other).sum(1)
+
+
+def _apply(matrix: Array, vector: Array) -> Array:
+    return (matrix * vector).sum(-1)
+
+
+def _gram(matrix: Array) -> Array:
+    return (matrix[:, None] * matrix[None]).sum(-1)
+
+
+def _within(vector: Array, size: float) -> Array:
+    return vector * jnp.minimum(1.0, size / jnp.sqrt((vector**2).sum() + 1e-12))
