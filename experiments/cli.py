@@ -1,0 +1,281 @@
+"""What every entry point shares: its flags and their one-line errors, the compilation cache, the run folder.
+
+An entry point is a file with a docstring and
+
+    def main(run: cli.Run) -> None: ...
+
+    if __name__ == "__main__":
+        cli.run(main)
+
+A config file (experiments/configs/NAME.py) has `PRESETS` {name: what it is for and its expected time},
+`get_config(arg) -> ConfigDict`, and may have `LIMITS` {setting: (lowest, highest) or a list of the names allowed},
+`FREE` (settings that may change when a run goes on) and `check(config)`, which raises Refused.
+"""
+
+import difflib
+import importlib.util
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from skillhier.train import checkpoint, folder
+
+CONFIGS = Path(__file__).parent / "configs"
+
+flags.DEFINE_string("config", None, "FILE:PRESET[,key=value,...]; then --config.NAME=VALUE changes any setting")
+flags.DEFINE_string("workdir", None, "the run folder; the same command on the same folder continues the run")
+flags.DEFINE_bool("check", False, "validate flags and config, and exit")
+
+
+class Refused(ValueError):
+    """Wrong use: one line that says what was given, what is allowed, and which setting to change."""
+
+
+class Run(NamedTuple):
+    """What an entry point is asked to do."""
+
+    name: str  # of the entry point
+    config: ConfigDict | None  # locked; None for entry points without one
+    workdir: Path | None
+    free: tuple[str, ...] = ()  # settings that may change when a run goes on
+
+
+def run(main: Callable[[Run], None], *, needs_config: bool = True, argv: Sequence[str] | None = None) -> None:
+    """Parses the command line, sets up the compilation cache and calls `main`. Never returns.
+
+    Exit codes: 0 done, or stopped by SIGTERM after saving; 2 wrong use, with one line; 1 a run that could not go on.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    module = sys.modules[main.__module__]
+    name = Path(module.__file__).stem
+    try:
+        if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
+            print(help_text(name, module.__doc__ or ""))
+            sys.exit(0)
+        asked = parse_command(name, argv, needs_config)
+        if flags.FLAGS.check:
+            print("the command and its config are valid")
+            sys.exit(0)
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each save in many lines
+        open_cache()
+        main(asked)
+    except (Refused, folder.Unfit) as error:
+        sys.exit(_one_line(error, 2))
+    except (checkpoint.Broken, FloatingPointError) as error:
+        sys.exit(_one_line(error, 1))
+    sys.exit(0)
+
+
+def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> Run:
+    """The command line as a Run; raises Refused. Writes nothing, compiles nothing."""
+    changes, rest = [], [argv[0]]
+    arguments = iter(argv[1:])
+    for argument in arguments:
+        stripped = argument.lstrip("-")
+        if argument.startswith("-") and stripped.startswith("config."):
+            path, equals, text = stripped.removeprefix("config.").partition("=")
+            changes.append((path, text if equals else next(arguments, "")))
+        else:
+            rest.append(argument)
+    try:
+        extra = flags.FLAGS(rest)[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise Refused(_unknown("flag", f"--{error.flagname}", [f"--{flag}" for flag in flags.FLAGS])) from None
+    except flags.Error as error:
+        raise Refused(" ".join(str(error).split())) from None
+    if extra:
+        raise Refused(f"{extra[0]!r} means nothing here; flags begin with --, see --help")
+    workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else None
+    if not flags.FLAGS.config:
+        if needs_config or changes:
+            example = f"experiments/configs/{name}.py:{next(iter(_presets(name)), 'PRESET')}"
+            raise Refused(f"--config is missing; for example --config={example}, see --help for the presets")
+        return Run(name, None, workdir)
+    config, module = load_config(flags.FLAGS.config, changes)
+    return Run(name, config, workdir, tuple(getattr(module, "FREE", ())))
+
+
+def load_config(address: str, changes: Iterable[tuple[str, str]] = ()) -> tuple[ConfigDict, ModuleType]:
+    """The locked, validated config at 'FILE:PRESET[,key=value,...]' after `changes`, and the config file's module."""
+    file, _, argument = address.partition(":")
+    module = _load_module(Path(file))
+    config = module.get_config(argument)
+    config.lock()
+    for path, text in changes:
+        _change(config, path, text)
+    validate(config, module)
+    return config, module
+
+
+def validate(config: ConfigDict, module: ModuleType) -> None:
+    """Holds a config to its file's LIMITS and check. Raises Refused."""
+    for path, limit in getattr(module, "LIMITS", {}).items():
+        value = _look_up(config, path)
+        if isinstance(limit, list):
+            if value not in limit:
+                raise Refused(_unknown(f"config.{path}", repr(value), limit))
+        elif not all(limit[0] <= number <= limit[1] for number in (value if isinstance(value, tuple) else (value,))):
+            raise Refused(f"config.{path} is {value}; it must lie between {limit[0]} and {limit[1]}")
+    getattr(module, "check", lambda _: None)(config)
+
+
+def choose(argument: str, presets: Iterable[str], **options: Any) -> SimpleNamespace:
+    """Reads 'PRESET[,key=value,...]'. An option's value here is its default, or a list of the names allowed, default first."""
+    given, *pairs = argument.split(",")
+    presets = list(presets)
+    if given not in presets:
+        raise Refused(_unknown("preset", repr(given), presets))
+    chosen = {name: value[0] if isinstance(value, list) else value for name, value in options.items()}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if name not in options:
+            raise Refused(_unknown("option", repr(name), options))
+        if isinstance(options[name], list) and text not in options[name]:
+            raise Refused(_unknown(name, repr(text), options[name]))
+        chosen[name] = _convert(name, text, chosen[name])
+    return SimpleNamespace(preset=given, **chosen)
+
+
+def pick(what: str, name: str, table: dict[str, Any]) -> Any:
+    """table[name]; raises Refused with the nearest name where there is none."""
+    if name not in table:
+        raise Refused(_unknown(what, repr(name), list(table)))
+    return table[name]
+
+
+def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, str]]:
+    """Opens the run folder and writes its config.json: (its path, what a continued run must share with this one)."""
+    path = workdir or asked.workdir or Path("runs") / f"{asked.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return folder.enter(path, asked.name, flat(asked.config) if asked.config is not None else {}, asked.free)
+
+
+def open_cache() -> None:
+    """Compiled programs are kept between runs, per user, in a folder that nobody else can write.
+
+    Whoever can write there can have this process run any code: a folder open to others is refused.
+    """
+    top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skillhier"
+    for cache in (top, top / "xla"):
+        try:
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = cache.stat()
+        except OSError as error:
+            print(f"no compilation cache: {cache}: {error.strerror}; set XDG_CACHE_HOME to keep one", file=sys.stderr)
+            return
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise Refused(f"others can write the compilation cache {cache}; chmod 700 it, or set XDG_CACHE_HOME")
+        if status.st_mode & 0o077:
+            cache.chmod(0o700)
+    jax.config.update("jax_compilation_cache_dir", str(top / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def help_text(name: str, doc: str) -> str:
+    """The entry point's docstring, its presets and their times, its settings, its flags."""
+    lines = [doc.strip(), ""]
+    presets = _presets(name)
+    if presets:
+        file = f"experiments/configs/{name}.py"
+        lines += [f"presets (--config={file}:PRESET):"]
+        lines += [f"  {preset:<14} {purpose}" for preset, purpose in presets.items()]
+        config, _ = load_config(f"{CONFIGS / name}.py:{next(iter(presets))}")
+        lines += ["", f"settings (--config.NAME=VALUE), here as in {next(iter(presets))}:"]
+        lines += [f"  {path} = {value}" for path, value in sorted(flat(config).items())]
+    lines += ["", "flags:"]
+    modules = flags.FLAGS.flags_by_module_dict()
+    ours = (__name__, sys.argv[0], f"experiments.{name}")  # absl names the file that was run by its command
+    shown = [flag for module in ours for flag in modules.get(module, [])]
+    lines += [f"  --{flag.name:<12} {flag.help}" for flag in sorted(shown, key=lambda flag: flag.name)]
+    return "\n".join(lines)
+
+
+def flat(config: ConfigDict, above: str = "") -> dict[str, Any]:
+    """Settings by their dotted names."""
+    found = {}
+    for name, value in config.items():
+        found.update(flat(value, f"{above}{name}.") if isinstance(value, ConfigDict) else {f"{above}{name}": value})
+    return found
+
+
+def _load_module(file: Path) -> ModuleType:
+    if not file.is_file():
+        there = [os.path.relpath(path) for path in sorted(CONFIGS.glob("*.py")) if path.stem != "__init__"]
+        raise Refused(_unknown("config file", str(file), there))
+    spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
+    if spec is None:
+        raise Refused(f"config file {file} is no Python file; give --config=FILE.py:PRESET")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise Refused(f"config file {file} has no get_config; choose one of experiments/configs")
+    return module
+
+
+def _presets(name: str) -> dict[str, str]:
+    file = CONFIGS / f"{name}.py"
+    return _load_module(file).PRESETS if file.is_file() else {}
+
+
+def _look_up(config: ConfigDict, path: str) -> Any:
+    for part in path.split("."):
+        config = config[part]
+    return config
+
+
+def _change(config: ConfigDict, path: str, text: str) -> None:
+    known = flat(config)
+    if path not in known:
+        groups = {name.rpartition(".")[0] for name in known} - {""}
+        if path in groups:
+            raise Refused(f"config.{path} is a group; set one of {', '.join(n for n in known if n.startswith(path))}")
+        raise Refused(_unknown("setting", f"config.{path}", [f"config.{name}" for name in known]))
+    value = _convert(f"config.{path}", text, known[path])
+    *groups, last = path.split(".")
+    group = config
+    for name in groups:
+        group = group[name]
+    group[last] = value
+
+
+def _convert(name: str, text: str, like: Any) -> Any:
+    """`text` as a value of the type of `like`."""
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if isinstance(like, int):
+            number = float(text) if "e" in text.lower() else int(text)
+            return int(number) if number == int(number) else int("not whole")
+        if isinstance(like, float):
+            number = float(text)
+            return number if math.isfinite(number) else float("not finite")
+        if isinstance(like, tuple):
+            kind = like[0] if like else ""
+            return tuple(_convert(name, part.strip(), kind) for part in text.strip("()[]").split(",") if part.strip())
+        return text
+    except (ValueError, KeyError, OverflowError):
+        kinds = {bool: "true or false", int: "a whole number", float: "a finite number"}
+        raise Refused(f"{name} wants {kinds[type(like)]}, not {text!r} (now {like})") from None
+
+
+def _unknown(what: str, given: str, known: Iterable[str]) -> str:
+    known = [str(name) for name in known]
+    near = difflib.get_close_matches(given.strip("'"), known, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]}? " if near else ""
+    listed = f"choose {', '.join(known)}" if len(known) <= 12 else "--help lists all"
+    return f"{what} {given} is not known; {guess}{listed}"
+
+
+def _one_line(error: Exception, code: int) -> int:
+    print(" ".join(str(error).split()), file=sys.stderr)
+    return code

@@ -1,0 +1,96 @@
+"""The run folder: who works in it, with which config, under which circumstances.
+
+    config.json      the config, and for each start of the run its command, versions, git commit, device, flags
+    metrics.jsonl    a line an epoch           tensorboard/   the same as events
+    checkpoints/     see checkpoint.py         summary.json   what came out      report.html   the same to look at
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from skillhier.train import metrics
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "mujoco", "mujoco-mjx", "numpy")
+_LOCKS = {}  # open files by folder; a folder stays locked until its process ends, however it ends
+
+
+class Unfit(ValueError):
+    """A folder this run cannot work in; one line that says why and what to do."""
+
+
+def enter(
+    path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...] = ()
+) -> tuple[Path, dict[str, str]]:
+    """Opens a run folder for this process: (its path, what a continued run must share with the one that began it).
+
+    `settings` are the config's, by dotted names; those in `free` may change when a run goes on. Raises Unfit for a
+    folder that was begun with other settings, or that another process works in.
+    """
+    path = Path(path)
+    settings = json.loads(json.dumps(settings))
+    file = path / "config.json"
+    starts = []
+    if file.is_file():
+        former = json.loads(file.read_text())
+        for name in sorted({*settings, *former["config"]} - set(free)):
+            then, now = former["config"].get(name, "absent"), settings.get(name, "absent")
+            if then != now:
+                raise Unfit(
+                    f"{path} was begun with config.{name}={then}, now it is {now}; "
+                    "go on with the former, or choose another --workdir"
+                )
+        starts = former["starts"]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = _LOCKS.get(path.resolve()) or (path / ".lock").open("w")
+    except OSError as error:
+        raise Unfit(f"the run folder {path} cannot be written: {error.strerror}; choose another --workdir") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise Unfit(f"another process works in {path}; wait for it, or choose another --workdir") from None
+    _LOCKS[path.resolve()] = lock
+    metrics.write_json(file, {"entry": entry, "config": settings, "starts": [*starts, circumstances()]})
+    fixed = {name: value for name, value in settings.items() if name not in free}
+    return path, {"config": hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()}
+
+
+def circumstances() -> dict[str, Any]:
+    """What a run depends on besides its config."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    devices = jax.devices()
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "versions": versions,
+        "git_commit": _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
+        "device": {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)},
+        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        "flags": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(("XLA_", "JAX_"))},
+    }
+
+
+def _git(*command: str) -> str:
+    try:
+        told = subprocess.run(
+            ["git", *command], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "" if command[0] == "status" else "unknown"
+    return told.stdout.strip()
