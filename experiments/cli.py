@@ -28,6 +28,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
+from skillhier.data import faults
 from skillhier.train import checkpoint, folder
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -71,7 +72,7 @@ def run(main: Callable[[Run], None], *, needs_config: bool = True, argv: Sequenc
         main(asked)
     except (Refused, folder.Unfit) as error:
         sys.exit(_one_line(error, 2))
-    except (checkpoint.Broken, FloatingPointError) as error:
+    except (faults.DataFault, checkpoint.Broken, FloatingPointError) as error:
         sys.exit(_one_line(error, 1))
     sys.exit(0)
 

@@ -1,0 +1,199 @@
+"""The command line: what is wrong is said in one line before anything is written, and nothing passes unseen."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from experiments import cli
+
+ROOT = Path(__file__).parent.parent
+
+CONFIG = '''
+from ml_collections import ConfigDict
+from experiments import cli
+
+PRESETS = {"debug": "a minute", "paper": "hours"}
+LIMITS = {"train.batch": (1, 512), "train.rate": (0.0, 1.0), "agent.name": ["helms", "npmp"], "agent.sizes": (1, 1024)}
+FREE = ("train.updates",)
+
+
+def get_config(arg):
+    chosen = cli.choose(arg, PRESETS, agent=["helms", "npmp"], skills=5)
+    return ConfigDict(dict(
+        seed=0, data="", agent=dict(name=chosen.agent, skills=chosen.skills, sizes=(256, 256)),
+        train=dict(batch=8, rate=1e-4, updates=100, shuffle=True),
+    ))
+
+
+def check(config):
+    if config.agent.name == "npmp" and config.agent.skills > 1:
+        raise cli.Refused("npmp has no skills; set config.agent.skills=1")
+'''
+
+ENTRY = '''
+"""Trains nothing at all."""
+from experiments import cli
+
+
+def main(run):
+    folder, about = cli.open_run(run)
+    (folder / "done").write_text(str(run.config.train.batch))
+
+
+if __name__ == "__main__":
+    cli.run(main)
+'''
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "toy.py"
+    file.write_text(CONFIG)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _flags():
+    flags.FLAGS.unparse_flags()
+    yield
+    for name in ("config", "workdir", "check"):
+        flags.FLAGS[name].unparse()
+    flags.FLAGS.mark_as_parsed()
+
+
+def parse(*arguments):
+    return cli.parse_command("toy", ["toy.py", *map(str, arguments)])
+
+
+def refusal(*arguments):
+    with pytest.raises(cli.Refused) as caught:
+        parse(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_preset_its_options_and_single_settings(config, tmp_path):
+    run = parse(
+        f"--config={config}:paper,agent=npmp,skills=1", "--config.train.rate=0.5", "--config.train.batch=1_6",
+        "--config.agent.sizes=3,4", "--config.train.shuffle=false", "--config.train.updates", "2e3", f"--workdir={tmp_path}",
+    )  # fmt: skip
+    assert run.config.agent.name == "npmp" and run.config.agent.skills == 1
+    assert run.config.train.to_dict() == {"batch": 16, "rate": 0.5, "updates": 2000, "shuffle": False}
+    assert run.config.agent.sizes == (3, 4) and run.workdir == tmp_path and run.free == ("train.updates",)
+    assert run.config.is_locked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{}:debg"], "preset 'debg' is not known; did you mean debug? choose debug, paper"),
+        (["{}"], "preset '' is not known; choose debug, paper"),
+        (["{}:debug,agnt=helms"], "option 'agnt' is not known; did you mean agent? choose agent, skills"),
+        (["{}:debug,agent=helm"], "agent 'helm' is not known; did you mean helms? choose helms, npmp"),
+        (["{}:debug,skills=many"], "skills wants a whole number, not 'many' (now 5)"),
+        (["{}:debug", "--config.train.bach=3"], "setting config.train.bach is not known; did you mean config.train.batch?"),
+        (["{}:debug", "--config.train=3"], "config.train is a group; set one of train.batch"),
+        (["{}:debug", "--config.train.batch=3.5"], "config.train.batch wants a whole number, not '3.5' (now 8)"),
+        (["{}:debug", "--config.train.rate=fast"], "config.train.rate wants a finite number, not 'fast'"),
+        (["{}:debug", "--config.train.rate=nan"], "config.train.rate wants a finite number, not 'nan'"),
+        (["{}:debug", "--config.train.shuffle=perhaps"], "config.train.shuffle wants true or false, not 'perhaps'"),
+        (["{}:debug", "--config.train.batch=0"], "config.train.batch is 0; it must lie between 1 and 512"),
+        (["{}:debug", "--config.agent.sizes=8,0"], "config.agent.sizes is (8, 0); it must lie between 1 and 1024"),
+        (["{}:debug", "--config.agent.name=npm"], "config.agent.name 'npm' is not known; did you mean npmp?"),
+        (["{}:debug", "--config.agent.name=npmp"], "npmp has no skills; set config.agent.skills=1"),
+        (["{}:debug", "--wrkdir=x"], "flag --wrkdir is not known; did you mean --workdir?"),
+        (["{}:debug", "--check=maybe"], "flag --check=maybe"),
+        (["{}:debug", "leftover"], "'leftover' means nothing here"),
+    ],
+)  # fmt: skip
+def test_wrong_use_is_one_line_with_the_nearest_name(config, arguments, said):
+    first, *rest = arguments
+    assert said in refusal("--config=" + first.format(config), *rest)
+
+
+def test_a_missing_config_is_refused_and_an_example_given():
+    assert "--config is missing" in refusal()
+    assert "--config is missing" in refusal("--config.seed=3")
+
+
+def test_a_config_file_that_is_not_there_or_is_none(config, tmp_path):
+    assert "is not known" in refusal(f"--config={tmp_path}/tooy.py:debug")
+    (tmp_path / "empty.py").write_text("")
+    assert "has no get_config" in refusal(f"--config={tmp_path}/empty.py:debug")
+
+
+def test_every_typo_of_every_setting_is_refused(config):
+    known = cli.flat(cli.load_config(f"{config}:debug")[0])
+    for name in known:
+        for at in range(len(name)):
+            for typo in (name[:at] + name[at + 1 :], name[:at] + "q" + name[at + 1 :], name[:at] + "q" + name[at:]):
+                if typo not in known:
+                    with pytest.raises(cli.Refused):
+                        cli.load_config(f"{config}:debug", [(typo, "1")])
+
+
+def spawn(tmp_path, *arguments, **environment):
+    (tmp_path / "toy_entry.py").write_text(ENTRY)
+    (tmp_path / "toy.py").write_text(CONFIG)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache"), **environment}
+    command = [sys.executable, "toy_entry.py", *arguments]
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_the_real_command_refuses_in_one_line_with_code_2_and_writes_nothing(tmp_path):
+    told = spawn(tmp_path, "--config=toy.py:debug", "--config.train.bach=3", "--workdir=run")
+    assert told.returncode == 2 and told.stdout == ""
+    assert len(told.stderr.splitlines()) == 1 and "did you mean config.train.batch?" in told.stderr
+    assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
+
+
+def test_the_real_command_checks_and_writes_nothing(tmp_path):
+    told = spawn(tmp_path, "--config=toy.py:debug", "--check", "--workdir=run")
+    assert told.returncode == 0 and "valid" in told.stdout
+    assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
+
+
+def test_the_run_folder_says_what_it_depends_on_and_refuses_another_config(tmp_path):
+    asked = ("--config=toy.py:debug", "--workdir=run")
+    told = spawn(tmp_path, *asked, "--config.train.batch=16")
+    assert told.returncode == 0, told.stderr
+    assert (tmp_path / "run" / "done").read_text() == "16"
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert written["entry"] == "toy_entry" and written["config"]["train.batch"] == 16
+    assert {"versions", "git_commit", "device", "flags", "command"} <= set(written["starts"][0])
+    assert (tmp_path / "cache" / "skillhier" / "xla").stat().st_mode & 0o777 == 0o700
+
+    told = spawn(tmp_path, *asked)
+    assert told.returncode == 2 and "config.train.batch=16, now it is 8" in told.stderr
+    told = spawn(tmp_path, *asked, "--config.train.batch=16", "--config.train.updates=7")  # one of FREE
+    assert told.returncode == 0
+    assert len(json.loads((tmp_path / "run" / "config.json").read_text())["starts"]) == 2
+
+
+def test_a_cache_that_others_can_write_is_refused(tmp_path):
+    (tmp_path / "cache" / "skillhier").mkdir(parents=True)
+    (tmp_path / "cache" / "skillhier").chmod(0o777)
+    told = spawn(tmp_path, "--config=toy.py:debug", "--workdir=run")
+    assert told.returncode == 2 and "others can write the compilation cache" in told.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
+    from skillhier.train import folder
+
+    folder.enter(tmp_path / "run", "toy_entry", {})
+    told = spawn(tmp_path, "--config=toy.py:debug", "--workdir=run", "--config.seed=0")
+    assert told.returncode == 2 and "was begun with" in told.stderr
+    (tmp_path / "run" / "config.json").unlink()
+    told = spawn(tmp_path, "--config=toy.py:debug", "--workdir=run")
+    assert told.returncode == 2 and "another process works in run" in told.stderr
+
+
+def test_help_needs_nothing(tmp_path):
+    told = spawn(tmp_path, "--help")
+    assert told.returncode == 0 and "Trains nothing at all." in told.stdout and "--workdir" in told.stdout

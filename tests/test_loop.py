@@ -1,0 +1,116 @@
+"""The loop: what an epoch computes, what it compiles, when a run stops."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from skillhier.train import loop
+from skillhier.types import Learner, LearnerState, Source, TimeStep, Trajectory
+
+
+def counting_source() -> Source:
+    """Batches whose rewards are noise plus the number of batches given before."""
+
+    def following(state, params, key):
+        noise = jax.random.normal(key, (3, 2))
+        step = TimeStep({}, state["count"] + noise, jnp.ones((3, 2)), jnp.zeros((3, 2), bool), jnp.zeros((3, 2), bool))
+        return {"count": state["count"] + 1.0}, Trajectory(step, jnp.zeros((3, 2, 1)), {}), {"source/count": state["count"]}
+
+    return Source(lambda key: {"count": jnp.float32(0)}, following)
+
+
+def leaning_learner(traces: list[int], loss_at: float = 0.0) -> Learner:
+    """Moves one number towards the rewards, with noise of its own; says each time it is traced."""
+
+    def init(key):
+        where = jax.random.normal(key)
+        return LearnerState({"where": where}, where, (), jnp.int32(0))  # one value, two leaves: the donation trap
+
+    def update(state, batch, key):
+        traces.append(1)
+        where = state.params["where"] + 0.1 * (batch.step.reward.mean() - state.params["where"])
+        where = where + 0.01 * jax.random.normal(key)
+        metrics = {"loss": jnp.where(state.steps == loss_at, jnp.nan, where)} if loss_at else {"loss": where}
+        return LearnerState({"where": where}, state.slow, (), state.steps + 1), metrics
+
+    return Learner(init, update)
+
+
+def test_an_epoch_is_its_updates_one_after_another_and_its_metrics_their_mean():
+    learner, source = leaning_learner([]), counting_source()
+    state = loop.start(learner, source, jax.random.key(0))
+    by_hand, losses = jax.tree.map(jnp.copy, state), []
+    for _ in range(4):
+        by_hand, metrics = loop.epoch(learner, source, 1)(by_hand)
+        losses.append(float(metrics["loss"]))
+    state, metrics = loop.epoch(learner, source, 4)(state)
+    assert float(state.learner.params["where"]) == pytest.approx(float(by_hand.learner.params["where"]), rel=1e-6)
+    assert float(metrics["loss"]) == pytest.approx(sum(losses) / 4, rel=1e-5)
+    assert float(metrics["source/count"]) == 1.5  # (0 + 1 + 2 + 3) / 4
+    assert jax.random.key_data(state.key).tolist() == jax.random.key_data(by_hand.key).tolist()
+
+
+def test_a_second_epoch_compiles_nothing():
+    traces = []
+    learner, source = leaning_learner(traces), counting_source()
+    run_epoch = loop.epoch(learner, source, 5)
+    state, _ = run_epoch(loop.start(learner, source, jax.random.key(0)))
+    assert len(traces) == 1
+    state, _ = run_epoch(state)
+    assert len(traces) == 1 and run_epoch._cache_size() == 1
+
+
+def test_an_epoch_takes_the_memory_of_the_state_it_is_given():
+    learner, source = leaning_learner([]), counting_source()
+    state = loop.start(learner, source, jax.random.key(0))
+    loop.epoch(learner, source, 2)(state)
+    assert state.learner.params["where"].is_deleted()
+
+
+def trained(budget=20, updates=5, callbacks=(), **learner):
+    learner, source = leaning_learner([], **learner), counting_source()
+    state = loop.start(learner, source, jax.random.key(0))
+    return loop.run(state, loop.epoch(learner, source, updates), budget=budget, updates=updates, callbacks=callbacks)
+
+
+def test_a_run_spends_its_budget_and_tells_callbacks_the_figures_of_those_before_them():
+    seen = []
+    outcome = trained(callbacks=[lambda report: {"added": 7.0}, lambda report: seen.append(report)])
+    assert [report.done for report in seen] == [5, 10, 15, 20]
+    assert [report.final for report in seen] == [False, False, False, True]
+    assert all(report.metrics["added"] == 7.0 for report in seen)
+    assert outcome.done == 20 and outcome.stopped is None and int(outcome.state.learner.steps) == 20
+
+
+def test_every_comes_due_at_its_multiples_and_at_the_end():
+    seen = []
+    trained(budget=35, callbacks=[loop.every(10, lambda report: seen.append(report.done))])
+    assert seen == [10, 20, 30, 35]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_epoch_finish_and_the_callbacks_know(number):
+    seen = []
+
+    def interrupt(report):
+        if report.done == 10:
+            os.kill(os.getpid(), number)
+
+    former = signal.getsignal(number)
+    outcome = trained(budget=100, callbacks=[interrupt, lambda report: seen.append((report.done, report.final))])
+    assert outcome.stopped == number and outcome.done == 15
+    assert seen == [(5, False), (10, False), (15, True)]
+    assert signal.getsignal(number) == former
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_says_when():
+    with pytest.raises(FloatingPointError, match="loss became nan between updates 10 and 15"):
+        trained(loss_at=12)
+
+
+def test_a_budget_that_epochs_cannot_fill_is_refused():
+    with pytest.raises(ValueError, match="22 updates are no multiple of the epoch of 5; set train.updates"):
+        trained(budget=22)
