@@ -1,0 +1,169 @@
+"""Guarded reading of HDF5: only numbers that stand in the file itself, with every refusal in one line.
+
+A data set may come from anywhere, so nothing is followed out of its file (links, external or virtual
+storage), nothing is unpickled (object arrays are refused unread) and no size is believed unchecked.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from skillhier.data.faults import DataFault, Place
+
+MAIN = "main_data.hdf5"  # Minari's name for the one file with all episodes
+METADATA = "metadata.json"
+PARTS = "part_*.h5"  # what a recording that was cut short leaves beside it
+SUFFIXES = (".h5", ".hdf5")
+LARGEST = 2**28  # values in one array: 1 GiB of float32
+KINDS = {"f": "float32", "b": "bool"}
+FORMS = "an .h5 or .hdf5 file, a folder of them, or a Minari folder (data/main_data.hdf5)"
+
+
+def files(path: str | Path) -> list[Path]:
+    """The HDF5 files behind `path`: itself, those in a folder by name, or the one of a Minari folder."""
+    path = Path(path).expanduser()
+    place = Place(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise place.fault("nothing at this path", FORMS)
+    for folder in (path / "data", path):
+        if list(folder.glob(PARTS)):
+            raise Place(folder).fault("a recording that was cut short", "the same collect command once more to finish it")
+        if (folder / MAIN).is_file():
+            return [folder / MAIN]
+    found = sorted(f for f in path.iterdir() if f.suffix in SUFFIXES and f.is_file() and not f.name.startswith("."))
+    if not found:
+        raise place.fault("a folder without .h5 or .hdf5 files", FORMS)
+    return found
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The file, open for reading."""
+    place = Place(path)
+    try:
+        if path.stat().st_size == 0:
+            raise place.fault("an empty file (0 bytes)", "HDF5 with groups episode_<i>")
+        file = h5py.File(path, "r", locking=False)  # a reader writes nothing, and data may lie on read-only disks
+    except OSError as error:
+        raise place.fault(f"a file that does not open ({_line(error)})", "a whole, readable HDF5 file") from None
+    with file:
+        yield file
+
+
+def episodes(file: h5py.File, place: Place) -> list[str]:
+    """The names of a file's episode groups, in the order of their numbers."""
+    names = [name for name in file if re.fullmatch(r"episode_\d{1,9}", name)]
+    if not names:
+        raise place.fault("no episodes", "groups episode_<i>")
+    expected = _promised(place.file)
+    if expected is not None and expected != len(names):
+        raise place.fault(f"{len(names)} episodes", f"{expected}, the total_episodes of {METADATA}")
+    return sorted(names, key=lambda name: int(name.removeprefix("episode_")))
+
+
+def group(parent: h5py.Group, name: str, place: Place) -> h5py.Group:
+    """A group of `parent` that really stands in this file."""
+    item = _member(parent, name, place, "a group")
+    if not isinstance(item, h5py.Group):
+        raise place.fault("an array", "a group of named arrays")
+    return item
+
+
+def numbers(parent: h5py.Group, name: str, place: Place, *, kind: str = "f", rows: int | None = None) -> np.ndarray:
+    """An array of `parent`: float32 [rows, ...] (kind "f", from any float type) or bool (kind "b"), finite.
+
+    `rows`: how long it must be, said before anything is read.
+    """
+    item = _member(parent, name, place, "an array")
+    if not isinstance(item, h5py.Dataset):
+        raise place.fault("a group", "an array")
+    if item.dtype.kind == "O" or item.dtype.hasobject:
+        raise place.fault("an object array", f"plain {KINDS[kind]} numbers")
+    if item.dtype.kind != kind:
+        raise place.fault(f"dtype {item.dtype}", KINDS[kind])
+    if item.external or item.is_virtual:
+        raise place.fault("numbers kept outside this file", "the numbers themselves (nothing is followed out of a file)")
+    if not item.shape:
+        raise place.fault(f"shape {item.shape}", "one row per step")
+    if rows is not None and len(item) != rows:
+        raise place.fault(f"{len(item)} rows", f"{rows} (observations have one row more than actions, the rest as many)")
+    if item.size > LARGEST:
+        raise place.fault(f"shape {item.shape}", f"at most {LARGEST} values in one array")
+    try:
+        values = item[()]
+    except (OSError, RuntimeError, ValueError) as error:
+        raise place.fault(f"an array that does not read ({_line(error)})", "an undamaged file") from None
+    if kind == "b":
+        return values
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+        values = values.astype(np.float32)
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        first = np.argwhere(wrong)[0]
+        what = "NaN" if np.isnan(values[tuple(first)]) else "Inf"
+        at = "row {}".format(first[0]) + "".join(f", column {i}" for i in first[1:])
+        raise place.fault(f"{what} at {at} ({wrong.sum()} such values)", "finite numbers")
+    return values
+
+
+def attributes(item: h5py.Group) -> dict[str, float | str]:
+    """The attributes of a group that are one number or one short text; all others are left out."""
+    found = {}
+    for name in item.attrs:
+        kind = item.attrs.get_id(name)
+        if kind.shape not in ((), (1,)) or (kind.dtype.kind == "O" and h5py.check_string_dtype(kind.dtype) is None):
+            continue
+        value = item.attrs[name]
+        if isinstance(value, str):
+            found[name] = value
+        elif np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf":
+            found[name] = float(value)
+    return found
+
+
+def metadata(path: Path) -> dict:
+    """The JSON of a metadata file, of sane size and depth."""
+    place = Place(path)
+    try:
+        if path.stat().st_size > 2**24:
+            raise place.fault("more than 16 MiB", "the metadata of one data set")
+        found = json.loads(path.read_text())
+    except DataFault:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise place.fault(f"what is no JSON ({_line(error)})", "Minari's metadata") from None
+    if not isinstance(found, dict):
+        raise place.fault("no dictionary", "Minari's metadata")
+    return found
+
+
+def _promised(file: Path) -> int | None:
+    """How many episodes a Minari folder says it holds; None for a plain file."""
+    beside = file.parent / METADATA
+    if file.name != MAIN or not beside.is_file():
+        return None
+    total = metadata(beside).get("total_episodes")
+    return total if isinstance(total, int) else None
+
+
+def _member(parent: h5py.Group, name: str, place: Place, what: str) -> h5py.Group | h5py.Dataset | h5py.Datatype:
+    try:
+        link = parent.get(name, getlink=True)
+        if link is None:
+            raise place.fault("nothing", what)
+        if not isinstance(link, h5py.HardLink):
+            raise place.fault(f"a link to {getattr(link, 'filename', '')} {link.path}", "the data itself (links are not followed)")
+        return parent[name]
+    except (OSError, RuntimeError, KeyError) as error:
+        raise place.fault(f"what does not read ({_line(error)})", "an undamaged file") from None
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

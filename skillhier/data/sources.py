@@ -1,0 +1,136 @@
+"""Batches for learners: windows drawn from demonstrations, as a Source and as one deterministic pass.
+
+The rows of all episodes lie padded in one matrix on the device (copies of the first row before, of the
+last row after), so that a window with its stacks and its look-ahead is one slice of it.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from skillhier.data.dataset import Dataset
+from skillhier.data.faults import DataFault
+from skillhier.types import Array, Key, Metrics, Params, Source, TimeStep, Trajectory
+
+
+class Rows(NamedTuple):
+    """Padded episodes on the device, and where windows may begin. A source's state: an argument, no constant."""
+
+    values: Array  # float32 [R', D]: the columns of `Columns`, side by side
+    starts: Array  # int32 [W]: rows where a window's slice may begin
+
+
+class Columns(NamedTuple):
+    """Which columns of Rows.values hold what."""
+
+    obs: dict[str, slice]
+    action: slice
+    reward: int
+    discount: int
+    first: int
+    last: int
+
+
+def offline(dataset: Dataset, *, batch: int, length: int = 25, lookahead: int = 0, stack: int = 1) -> Source:
+    """Windows drawn uniformly, with replacement, from all places where `length` steps fit into an episode.
+
+    `next` gives Trajectories of length + lookahead rows: step.obs[name] [length + lookahead, batch, stack, d],
+    newest frame first, the first row of an episode repeated where the stack reaches before it; action
+    [.., A]. Where the look-ahead reaches past an episode's end its last row is repeated, with `last` set and
+    no reward. Windows never cross from one episode into another.
+    """
+    _check(dataset, length)
+    if batch < 1:
+        raise ValueError(f"batch {batch} is not at least 1; set train.batch")
+    columns = _columns(dataset)
+    cut = partial(_cut, columns=columns, length=length, lookahead=lookahead, stack=stack)
+
+    def init(key: Key) -> Rows:
+        del key
+        values, heads = _padded(dataset, columns, before=stack - 1, after=lookahead)
+        starts = np.concatenate([np.arange(n - length + 1) + h for h, n in zip(heads, dataset.length, strict=True)])
+        rows = Rows(values, starts.astype(np.int32))
+        # asked for, not closed over: under jit the data would become a constant of the program, and of its cache
+        return jax.pure_callback(lambda: rows, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rows))
+
+    def next_(state: Rows, params: Params, key: Key) -> tuple[Rows, Trajectory, Metrics]:
+        del params
+        drawn = jax.random.randint(key, (batch,), 0, len(state.starts))
+        return state, cut(state.values, state.starts[drawn]), {}
+
+    return Source(init, next_)
+
+
+def windows(
+    dataset: Dataset, *, batch: int = 128, length: int = 25, lookahead: int = 0, stack: int = 1
+) -> Iterator[Trajectory]:
+    """Consecutive windows of every episode, none overlapping, in order: what held-out data is assessed on.
+
+    They come as Trajectories like those of `offline`, at most `batch` windows each and all of one size, so
+    that one program serves all and the mean of their means is the mean; for that, fewer windows than there
+    are Trajectories may be left out at the end, as are the steps after an episode's last whole window.
+    """
+    _check(dataset, length)
+    columns = _columns(dataset)
+    cut = jax.jit(partial(_cut, columns=columns, length=length, lookahead=lookahead, stack=stack))
+    values, heads = _padded(dataset, columns, before=stack - 1, after=lookahead)
+    values = jnp.asarray(values)
+    starts = np.concatenate([np.arange(h, h + n - length + 1, length) for h, n in zip(heads, dataset.length, strict=True)])
+    chunks = -(-len(starts) // batch)
+    size = len(starts) // chunks
+    for chunk in range(chunks):
+        yield cut(values, jnp.asarray(starts[chunk * size : (chunk + 1) * size], jnp.int32))
+
+
+def _check(dataset: Dataset, length: int) -> None:
+    shortest = int(dataset.length.min(initial=length))
+    if not len(dataset.length) or shortest < length:
+        raise DataFault(f"found an episode of {shortest} steps, needs at least {length}; set train.length or leave it out")
+
+
+def _columns(dataset: Dataset) -> Columns:
+    at, obs = 0, {}
+    for name, values in dataset.obs.items():
+        obs[name] = slice(at, at + values.shape[1])
+        at = obs[name].stop
+    action = slice(at, at + dataset.action.shape[1])
+    return Columns(obs, action, *range(action.stop, action.stop + 4))
+
+
+def _padded(dataset: Dataset, columns: Columns, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
+    """All rows as float32 [R', D], and [E] the padded row where each episode's slices begin."""
+    first, last = dataset.start, dataset.start + dataset.length
+    whole = np.concatenate([*dataset.obs.values(), dataset.action, np.zeros((len(dataset.reward), 4), np.float32)], axis=1)
+    whole[:, columns.reward] = dataset.reward
+    whole[:, columns.discount] = 1
+    whole[last, columns.discount] = 1 - dataset.info.get("terminated", np.zeros(len(last)))
+    whole[first, columns.first] = 1
+    whole[last, columns.last] = 1
+    sizes = before + dataset.length + 1 + after
+    heads = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    within = np.arange(sizes.sum()) - np.repeat(heads + before, sizes)  # row counted from its episode's first one
+    longest = np.repeat(dataset.length, sizes)
+    padded = whole[np.repeat(first, sizes) + np.clip(within, 0, longest)]
+    padded[within > longest, columns.reward] = 0
+    return padded, heads
+
+
+def _cut(values: Array, starts: Array, *, columns: Columns, length: int, lookahead: int, stack: int) -> Trajectory:
+    """The windows [length + lookahead, B, ...] whose slices begin at rows `starts` [B]."""
+    rows = length + lookahead
+    take = jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(values, start, rows + stack - 1))
+    window = jnp.swapaxes(take(starts), 0, 1)  # [stack - 1 + rows, B, D]
+    frames = jnp.stack([window[stack - 1 - age :][:rows] for age in range(stack)], axis=2)  # [rows, B, S, D]
+    now = window[stack - 1 :]
+    step = TimeStep(
+        obs={name: frames[..., part] for name, part in columns.obs.items()},
+        reward=now[..., columns.reward],
+        discount=now[..., columns.discount],
+        first=now[..., columns.first] > 0,
+        last=now[..., columns.last] > 0,
+    )
+    return Trajectory(step, now[..., columns.action], {})
