@@ -49,8 +49,8 @@ STIFFNESS, DAMPING = 500, 50  # N m/rad, N m s/rad of the joint actuators
 DRIVER_RANGE = 0.8  # rad from open to closed
 TICKS = 255  # counts over that range
 REACH = (0.0376, 0.0435)  # m, y and z from a driver hinge to its fingertip hinge when open
-TIP = ((-0.0178, 0.034), (0.011, 0.008, 0.021))  # fingertip box: y and z from its hinge, half sizes (m)
-GIVE = 30.0  # N m/rad, stiffness of the spring that keeps a fingertip parallel
+TIP = ((-0.0168, 0.034), (0.011, 0.008, 0.021))  # fingertip box: y and z from its hinge, half sizes (m)
+GIVE = 90.0  # N m/rad, stiffness of the spring that keeps a fingertip parallel
 
 BASKET = (0.6, 0.0, 0.0498)  # m, its floor's top face
 _SLOPE_TILT = np.radians(25.5)
@@ -85,7 +85,7 @@ def build(names=("s0", "g5", "b6"), *, timestep: float = 0.0025, **options) -> m
 
 def xml(
     names=("s0", "g5", "b6"), *, timestep: float = 0.0025, cone: str = "elliptic", iterations: int = 20,
-    impratio: float = 5.0,
+    impratio: float = 10.0,
 ) -> str:  # fmt: skip
     """The MJCF text that `build` compiles."""
     if len(names) != 3:
@@ -290,7 +290,7 @@ def _finger(side: str, sign: int) -> str:
             <geom name="{side}_link" type="capsule" fromto="0 0 0 0 {_text(REACH)}" size="0.012" mass="0" {_TOUCH["palm"]}/>
             <body name="{side}_tip" pos="0 {_text(REACH)}" gravcomp="1">{tip}
               <joint name="{side}_tip" range="-1 0.2" armature="0.01"/>
-              <geom name="{side}_tip" type="box" pos="0 {y} {z}" size="{_text(half)}" condim="4" solref="-30000 -200" {_TOUCH["tip"]}/>
+              <geom name="{side}_tip" type="box" pos="0 {y} {z}" size="{_text(half)}" condim="6" solref="-30000 -200" {_TOUCH["tip"]}/>
             </body>
           </body>"""
 
