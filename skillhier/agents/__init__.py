@@ -1,0 +1,1 @@
+"""Named systems: networks, losses and policies put together."""

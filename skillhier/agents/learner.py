@@ -1,0 +1,86 @@
+"""A loss, an optimiser and parameters with named children make a Learner. Freezing a child is a label, not a second tree."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from skillhier.types import Array, Key, Learner, LearnerState, Loss, Params, Policy, Slow, SlowLoss, Trajectory
+
+
+class Skills(NamedTuple):
+    """What an offline system gives back: it learns from windows, is measured on windows, and acts."""
+
+    learner: Learner
+    assess: Callable[[Params, Trajectory, Key], dict[str, Array]]
+    act: Callable[..., Policy]  # act(skill=None, *, sample=False)
+
+
+def stateless(loss: Loss) -> SlowLoss:
+    """Lifts a loss that has no slow state."""
+
+    def lifted(params, slow, batch, key):
+        value, metrics = loss(params, batch, key)
+        return value, (slow, metrics)
+
+    return lifted
+
+
+def adam(rates: dict[str, float | None], *, clip: float = 40.0) -> optax.GradientTransformation:
+    """Adam (0.9, 0.999, 1e-8) with a rate for every named child of the parameters; None freezes that child.
+
+    The gradient's norm over all children that learn is cut at `clip`.
+    """
+    frozen = {name: "learns" if rate is not None else "frozen" for name, rate in rates.items()}
+
+    def only(chosen: dict[str, str]):
+        def labels(params):
+            unnamed, absent = sorted(params.keys() - chosen.keys()), sorted(chosen.keys() - params.keys())
+            if unnamed or absent:
+                raise ValueError(
+                    f"parameters {unnamed} have no learning rate, rates {absent} no parameters; name each once"
+                )
+            return {name: jax.tree.map(lambda _, name=name: chosen[name], params[name]) for name in params}
+
+        return labels
+
+    return optax.chain(
+        optax.multi_transform({"learns": optax.identity(), "frozen": optax.set_to_zero()}, only(frozen)),
+        optax.clip_by_global_norm(clip),
+        optax.multi_transform(
+            {name: optax.set_to_zero() if rate is None else optax.adam(rate) for name, rate in rates.items()},
+            only({name: name for name in rates}),
+        ),
+    )
+
+
+def learner(
+    init_params: Callable[[Key], Params],
+    loss: SlowLoss,
+    tx: optax.GradientTransformation,
+    init_slow: Callable[[Params], Slow] = lambda params: (),
+    follow: Callable[[Slow, Params, Array], Slow] = lambda slow, params, steps: slow,
+) -> Learner:
+    """A Learner that takes one step of `tx` down the gradient of `loss` for every batch.
+
+    `follow(slow, params, steps)` moves target copies after the step. Metrics gain `learner/loss` and
+    `learner/gradient_norm` (before clipping, over all children).
+    """
+
+    def init(key: Key) -> LearnerState:
+        params = init_params(key)
+        return LearnerState(params, init_slow(params), tx.init(params), jnp.zeros((), jnp.int32))
+
+    def update(state: LearnerState, batch: Trajectory, key: Key):
+        (value, (slow, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(
+            state.params, state.slow, batch, key
+        )
+        change, opt = tx.update(gradient, state.opt, state.params)
+        params = optax.apply_updates(state.params, change)
+        steps = state.steps + 1
+        metrics = metrics | {"learner/loss": value, "learner/gradient_norm": optax.global_norm(gradient)}
+        return LearnerState(params, follow(slow, params, steps), opt, steps), metrics
+
+    return Learner(init, update)

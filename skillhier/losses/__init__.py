@@ -1,0 +1,1 @@
+"""Trajectories to a scalar; networks arrive as apply functions."""

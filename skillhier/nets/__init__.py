@@ -1,0 +1,1 @@
+"""Flax modules and the features they read: arrays in, arrays out; no losses."""

@@ -1,0 +1,86 @@
+"""The levels of HeLMS and NPMP (fact: Table 5 of HeLMS): ELU stacks of 256-256, a latent of 8, an action sigma of 0.1.
+
+High: which skill follows which. Mid: what a skill's latent is here. Low: what to do about a latent.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from skillhier.nets.mlp import MLP, Apart, Joined, elu
+from skillhier.types import Array
+
+SCALE_LOW, SCALE_SPAN = 0.01, 0.99  # a component's sigma lies in [0.01, 1]
+
+
+def spread(raw: Array) -> tuple[Array, Array]:
+    """(mean, scale) of a diagonal Gaussian, [..., Z] each, from [..., 2 Z]."""
+    mean, scale = jnp.split(raw, 2, -1)
+    return mean, SCALE_LOW + SCALE_SPAN * jax.nn.sigmoid(scale)
+
+
+class GatedHigh(nn.Module):
+    """log q(y_t | y_{t-1} = j, x_t) as [..., K, K], row j for each previous skill j."""
+
+    skills: int
+    hidden: Sequence[int] = (256, 256)
+    stay: float = 0.0  # added to the logit of keeping a skill: how persistent skills begin
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        logits = MLP(self.hidden, self.skills**2)(x).reshape(*x.shape[:-1], self.skills, self.skills)
+        return jax.nn.log_softmax(logits + self.stay * jnp.eye(self.skills))
+
+
+class TransitionPrior(nn.Module):
+    """log p(y_t | y_{t-1}) as [K, K]: a linear layer on the previous skill's one-hot code."""
+
+    skills: int
+    stay: float = 0.0
+
+    @nn.compact
+    def __call__(self) -> Array:
+        rows = self.param("rows", nn.initializers.zeros, (self.skills, self.skills))
+        bias = self.param("bias", nn.initializers.zeros, (self.skills,))
+        return jax.nn.log_softmax(rows + bias + self.stay * jnp.eye(self.skills))
+
+
+class Components(nn.Module):
+    """(mean, scale) of q(z | y = k, x) for every skill k, [K, ..., Z] each; a stack of its own for each skill."""
+
+    skills: int
+    latent: int = 8
+    hidden: Sequence[int] = (256, 256)
+
+    @nn.compact
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        return spread(Apart(self.skills, self.hidden, 2 * self.latent)(x))
+
+
+class LatentActor(nn.Module):
+    """Mean action, [K, ..., A] in [-1, 1], from what the low level sees [..., D] and latents [K, ..., Z]."""
+
+    action: int
+    hidden: Sequence[int] = (256, 256)
+
+    @nn.compact
+    def __call__(self, x: Array, z: Array) -> Array:
+        first, *rest = self.hidden
+        return jnp.tanh(MLP(rest, self.action)(elu(Joined(first)(x, z))))
+
+
+class LatentEncoder(nn.Module):
+    """(mean, scale) of NPMP's q(z_t | x_t, z_{t-1}), [1, ..., Z] each. Called without z_{t-1} it has no such input."""
+
+    latent: int = 8
+    hidden: Sequence[int] = (256, 256)
+
+    def setup(self):
+        first, *rest = self.hidden
+        self.first = Joined(first)
+        self.rest = MLP(rest, 2 * self.latent)
+
+    def __call__(self, x: Array, previous: Array) -> tuple[Array, Array]:
+        return spread(self.rest(elu(self.first(x, previous))))

@@ -1,0 +1,1 @@
+"""Mathematics on arrays: no parameters, no networks, no config."""

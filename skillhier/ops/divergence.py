@@ -1,0 +1,23 @@
+"""Kullback-Leibler divergences in closed form, in nats. The last axis is summed over, the others are batch."""
+
+import jax.numpy as jnp
+
+from skillhier.types import Array
+
+
+def gaussian(mean: Array, scale: Array, other_mean: Array | float, other_scale: Array | float) -> Array:
+    """KL(N(mean, scale^2) || N(other_mean, other_scale^2)), diagonal, [...] from [..., D]."""
+    ratio = jnp.square(scale / other_scale)
+    moved = jnp.square((mean - other_mean) / other_scale)
+    return 0.5 * (ratio + moved - 1.0 - jnp.log(ratio)).sum(-1)
+
+
+def standard(mean: Array, scale: Array) -> Array:
+    """KL(N(mean, scale^2) || N(0, I)), diagonal, [...] from [..., D]."""
+    return gaussian(mean, scale, 0.0, 1.0)
+
+
+def categorical(log_p: Array, log_q: Array) -> Array:
+    """KL(p || q) from normalised log-probabilities, [...] from [..., K]. An outcome with p = 0 counts nothing."""
+    p = jnp.exp(log_p)
+    return jnp.where(p > 0, p * (log_p - log_q), 0.0).sum(-1)
