@@ -51,7 +51,7 @@ def load(
     Raises:
       DataFault: anything wrong; one line naming file, episode, field, what was found and what is needed.
     """
-    widths = dict(names) if isinstance(names, Mapping) else {name: None for name in names or ()}
+    widths = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names or ())
     widths = {f"observations/{name}": width for name, width in widths.items()} | {"actions": action}
     everything = names is None
     optional = set(optional) - set(names or ())
@@ -61,12 +61,13 @@ def load(
             place = Place(file_path)
             for title in hdf5.episodes(file, place):
                 at = place.under(title)
-                group = hdf5.group(file, title, at)
-                if everything:
-                    shown = hdf5.group(group, "observations", at.under("observations"))
-                    widths |= {f"observations/{name}": None for name in shown if name not in optional}
-                    everything = False
-                found.append(_episode(group, at, widths, optional, min_length, bounds))
+                with hdf5.reading(at):
+                    group = hdf5.group(file, title, at)
+                    if everything:
+                        shown = hdf5.group(group, "observations", at.under("observations"))
+                        widths |= {f"observations/{name}": None for name in shown if name not in optional}
+                        everything = False
+                    found.append(_episode(group, at, widths, optional, min_length, bounds))
                 found[-1]["info"] |= {"file": str(file_path)}
     return _joined(found, optional)
 
@@ -89,7 +90,9 @@ def _episode(group, at: Place, widths: dict, optional: set[str], min_length: int
         reason = "one window; leave this episode out or set the window's length"
         raise at.under("actions").fault(f"{steps} steps", f"at least {min_length} ({reason})")
     if bounds is not None and (np.abs(actions - np.mean(bounds)) > (bounds[1] - bounds[0]) / 2 + 1e-5).any():
-        raise at.under("actions").fault(f"values from {actions.min():.4g} to {actions.max():.4g}", f"{bounds[0]} to {bounds[1]}")
+        raise at.under("actions").fault(
+            f"values from {actions.min():.4g} to {actions.max():.4g}", f"{bounds[0]} to {bounds[1]}"
+        )
     inside = at.under("observations")
     shown = hdf5.group(group, "observations", inside)
     names = [field.removeprefix("observations/") for field in widths if field != "actions"]
@@ -107,12 +110,12 @@ def _episode(group, at: Place, widths: dict, optional: set[str], min_length: int
     info = hdf5.attributes(group) | {"terminated": bool(ends["terminations"].reshape(steps, -1)[-1].any())}
     if info.get("total_steps", steps) != steps:
         raise at.under("attribute total_steps").fault(f"{info['total_steps']:g}", f"{steps}, the number of actions")
-    return dict(
-        obs=obs,
-        action=np.concatenate([actions, np.zeros_like(actions[:1])]),
-        reward=np.concatenate([np.zeros(1, np.float32), rewards]),
-        info=info,
-    )
+    return {
+        "obs": obs,
+        "action": np.concatenate([actions, np.zeros_like(actions[:1])]),
+        "reward": np.concatenate([np.zeros(1, np.float32), rewards]),
+        "info": info,
+    }
 
 
 def _joined(found: list[dict], optional: set[str]) -> Dataset:

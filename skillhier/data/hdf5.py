@@ -34,7 +34,9 @@ def files(path: str | Path) -> list[Path]:
         raise place.fault("nothing at this path", FORMS)
     for folder in (path / "data", path):
         if list(folder.glob(PARTS)):
-            raise Place(folder).fault("a recording that was cut short", "the same collect command once more to finish it")
+            raise Place(folder).fault(
+                "a recording that was cut short", "the same collect command once more to finish it"
+            )
         if (folder / MAIN).is_file():
             return [folder / MAIN]
     found = sorted(f for f in path.iterdir() if f.suffix in SUFFIXES and f.is_file() and not f.name.startswith("."))
@@ -57,9 +59,21 @@ def opened(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
+@contextmanager
+def reading(place: Place) -> Iterator[None]:
+    """Turns what HDF5 says of damaged contents, in many words and many kinds of error, into the fault of `place`."""
+    try:
+        yield
+    except DataFault:
+        raise
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise place.fault(f"unreadable data ({_line(error)})", "an undamaged file") from error
+
+
 def episodes(file: h5py.File, place: Place) -> list[str]:
     """The names of a file's episode groups, in the order of their numbers."""
-    names = [name for name in file if re.fullmatch(r"episode_\d{1,9}", name)]
+    with reading(place):
+        names = [name for name in file if re.fullmatch(r"episode_\d{1,9}", name)]
     if not names:
         raise place.fault("no episodes", "groups episode_<i>")
     expected = _promised(place.file)
@@ -89,17 +103,19 @@ def numbers(parent: h5py.Group, name: str, place: Place, *, kind: str = "f", row
     if item.dtype.kind != kind:
         raise place.fault(f"dtype {item.dtype}", KINDS[kind])
     if item.external or item.is_virtual:
-        raise place.fault("numbers kept outside this file", "the numbers themselves (nothing is followed out of a file)")
+        raise place.fault(
+            "numbers kept outside this file", "the numbers themselves (nothing is followed out of a file)"
+        )
     if not item.shape:
         raise place.fault(f"shape {item.shape}", "one row per step")
     if rows is not None and len(item) != rows:
-        raise place.fault(f"{len(item)} rows", f"{rows} (observations have one row more than actions, the rest as many)")
+        raise place.fault(
+            f"{len(item)} rows", f"{rows} (observations have one row more than actions, the rest as many)"
+        )
     if item.size > LARGEST:
         raise place.fault(f"shape {item.shape}", f"at most {LARGEST} values in one array")
-    try:
+    with reading(place):
         values = item[()]
-    except (OSError, RuntimeError, ValueError) as error:
-        raise place.fault(f"an array that does not read ({_line(error)})", "an undamaged file") from None
     if kind == "b":
         return values
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
@@ -108,7 +124,7 @@ def numbers(parent: h5py.Group, name: str, place: Place, *, kind: str = "f", row
     if wrong.any():
         first = np.argwhere(wrong)[0]
         what = "NaN" if np.isnan(values[tuple(first)]) else "Inf"
-        at = "row {}".format(first[0]) + "".join(f", column {i}" for i in first[1:])
+        at = f"row {first[0]}" + "".join(f", column {i}" for i in first[1:])
         raise place.fault(f"{what} at {at} ({wrong.sum()} such values)", "finite numbers")
     return values
 
@@ -135,10 +151,8 @@ def metadata(path: Path) -> dict:
         if path.stat().st_size > 2**24:
             raise place.fault("more than 16 MiB", "the metadata of one data set")
         found = json.loads(path.read_text())
-    except DataFault:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise place.fault(f"what is no JSON ({_line(error)})", "Minari's metadata") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise place.fault(f"no valid JSON ({_line(error)})", "Minari's metadata") from None
     if not isinstance(found, dict):
         raise place.fault("no dictionary", "Minari's metadata")
     return found
@@ -154,15 +168,14 @@ def _promised(file: Path) -> int | None:
 
 
 def _member(parent: h5py.Group, name: str, place: Place, what: str) -> h5py.Group | h5py.Dataset | h5py.Datatype:
-    try:
+    with reading(place):
         link = parent.get(name, getlink=True)
         if link is None:
             raise place.fault("nothing", what)
         if not isinstance(link, h5py.HardLink):
-            raise place.fault(f"a link to {getattr(link, 'filename', '')} {link.path}", "the data itself (links are not followed)")
+            target = f"{getattr(link, 'filename', '')} {link.path}"
+            raise place.fault(f"a link to {target}", "the data itself (links are not followed)")
         return parent[name]
-    except (OSError, RuntimeError, KeyError) as error:
-        raise place.fault(f"what does not read ({_line(error)})", "an undamaged file") from None
 
 
 def _line(error: BaseException) -> str:

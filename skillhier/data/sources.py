@@ -79,7 +79,9 @@ def windows(
     cut = jax.jit(partial(_cut, columns=columns, length=length, lookahead=lookahead, stack=stack))
     values, heads = _padded(dataset, columns, before=stack - 1, after=lookahead)
     values = jnp.asarray(values)
-    starts = np.concatenate([np.arange(h, h + n - length + 1, length) for h, n in zip(heads, dataset.length, strict=True)])
+    starts = np.concatenate(
+        [np.arange(h, h + n - length + 1, length) for h, n in zip(heads, dataset.length, strict=True)]
+    )
     chunks = -(-len(starts) // batch)
     size = len(starts) // chunks
     for chunk in range(chunks):
@@ -89,7 +91,9 @@ def windows(
 def _check(dataset: Dataset, length: int) -> None:
     shortest = int(dataset.length.min(initial=length))
     if not len(dataset.length) or shortest < length:
-        raise DataFault(f"found an episode of {shortest} steps, needs at least {length}; set train.length or leave it out")
+        raise DataFault(
+            f"found an episode of {shortest} steps, needs at least {length}; set train.length or leave it out"
+        )
 
 
 def _columns(dataset: Dataset) -> Columns:
@@ -104,7 +108,9 @@ def _columns(dataset: Dataset) -> Columns:
 def _padded(dataset: Dataset, columns: Columns, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     """All rows as float32 [R', D], and [E] the padded row where each episode's slices begin."""
     first, last = dataset.start, dataset.start + dataset.length
-    whole = np.concatenate([*dataset.obs.values(), dataset.action, np.zeros((len(dataset.reward), 4), np.float32)], axis=1)
+    whole = np.concatenate(
+        [*dataset.obs.values(), dataset.action, np.zeros((len(dataset.reward), 4), np.float32)], axis=1
+    )
     whole[:, columns.reward] = dataset.reward
     whole[:, columns.discount] = 1
     whole[last, columns.discount] = 1 - dataset.info.get("terminated", np.zeros(len(last)))
