@@ -1,0 +1,238 @@
+"""What a scripted stacker must know of three solids: how they rest, where to hold them, where to load them.
+
+Tables are made once in numpy from the solids; the rest are pure JAX functions of one world. A two-finger
+hand pointing down closes along a horizontal line, so a grasp is a pair of opposite sides whose common
+axis is near horizontal. Lengths in m, angles in rad, quaternions w x y z.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from skillhier.envs.sawyer import model, objects
+from skillhier.types import Array
+
+FLOOR = model.BASKET[2]
+OPPOSITE = 0.75  # minus the cosine between two sides that may be held: wedges up to 41 degrees
+VERTICES, FACES, PAIRS, CORNERS = 20, 12, 6, 12  # the decagonal prism needs the most of each
+SLIDES = (0.0, 1.0, -1.0)  # places along a pair of sides where it may be held
+OPTIONS = PAIRS * len(SLIDES)
+WIDEST = 0.083  # fingers fully open, less a little play
+TIP_WIDTH, TIP_DEPTH = model.TIP[1][0], model.TIP[1][1]  # half sizes of a fingertip across and along its motion
+
+
+class Tables(NamedTuple):
+    """Three solids (red, green, blue) in their own frames, padded by repetition."""
+
+    vertices: Array  # [3, VERTICES, 3]
+    normals: Array  # [3, FACES, 3]
+    seat: Array  # [3, FACES, 3] where a load on this face is carried by the face opposite
+    seats: Array  # [3, FACES] bool: there is a face opposite
+    com: Array  # [3, 3]
+    axis: Array  # [3, PAIRS, 3] unit vector through two opposite sides
+    width: Array  # [3, PAIRS] between them
+    centre: Array  # [3, PAIRS, 3] where both sides are met by the fingers
+    overlap: Array  # [3, PAIRS, CORNERS, 3] what the two sides share, seen along the axis
+    wedge: Array  # [3, PAIRS] sine of half the angle between the sides; 0 where they are parallel
+    exists: Array  # [3, PAIRS] bool
+
+
+def tables(names: tuple[str, str, str]) -> Tables:
+    """Tables of the objects `names` (red, green, blue)."""
+    rows = [_table(objects.solid(name)) for name in names]
+    return Tables(*(jnp.asarray(np.stack(column)) for column in zip(*rows, strict=True)))
+
+
+def _table(solid: objects.Solid) -> tuple:
+    pad = lambda rows, size: np.stack([*rows, *[rows[0]] * (size - len(rows))]).astype(np.float32)  # noqa: E731
+    faces = solid.faces
+    pairs, seats = [], [None] * len(faces)
+    cosine = np.array([[a.normal @ b.normal for b in faces] for a in faces])
+    single = cosine.min(1) > -1 + 1e-6  # has no parallel partner
+    for i, a in enumerate(faces):
+        for j, b in enumerate(faces):
+            if cosine[i, j] < -1 + 1e-6 or (single[i] and single[j] and cosine[i, j] < -OPPOSITE):
+                shared = _shared(a.corners, b.corners, a.normal - b.normal)
+                if shared is None:
+                    continue
+                axis = (a.normal - b.normal) / np.linalg.norm(a.normal - b.normal)
+                wedge = np.sqrt(max(0.0, (1 + cosine[i, j]) / 2))
+                middle = _middle(shared)
+                height = lambda f, p, axis=axis: ((f.corners[0] - p) @ f.normal) / (axis @ f.normal)  # noqa: E731
+                up, down = height(a, middle), height(b, middle)
+                centre = middle + axis * (up + down) / 2
+                if i < j:
+                    flat = shared - middle
+                    pairs.append((axis, up - down, centre, pad(list(flat + centre), CORNERS), wedge))
+                if wedge < 1e-3:
+                    seats[i] = middle + axis * up
+    axis, width, centre, overlap, wedge = (pad([np.asarray(x) for x in column], PAIRS) for column in zip(*pairs, strict=True))
+    middle = [f.corners.mean(0) if s is None else s for f, s in zip(faces, seats, strict=True)]
+    return (
+        pad(list(solid.vertices), VERTICES), pad([f.normal for f in faces], FACES), pad(middle, FACES),
+        np.array([s is not None for s in seats] + [False] * (FACES - len(faces))), solid.com.astype(np.float32),
+        axis, width, centre, overlap, wedge, np.arange(PAIRS) < len(pairs),
+    )  # fmt: skip
+
+
+def _shared(a: np.ndarray, b: np.ndarray, along: np.ndarray) -> np.ndarray | None:
+    """Corners of the common part of two polygons seen along a direction: [c, 3], its part along taken off."""
+    along = along / np.linalg.norm(along)
+    flat = lambda p: p - np.outer(p @ along, along)  # noqa: E731
+    a, b = flat(a), flat(b)[::-1]  # opposite sides wind in opposite senses
+    points = list(a)
+    for start, end in zip(b, np.roll(b, -1, 0), strict=True):
+        inward = np.cross(along, end - start)
+        side = [(p - start) @ inward for p in points]
+        kept = []
+        for k, p in enumerate(points):
+            q, here, there = points[k - 1], side[k], side[k - 1]
+            if here * there < 0:
+                kept.append(q + (p - q) * there / (there - here))
+            if here >= 0:
+                kept.append(p)
+        points = kept
+        if not points:
+            return None
+    unique = [p for k, p in enumerate(points) if np.linalg.norm(p - points[k - 1]) > 1e-6]
+    return np.array(unique) if len(unique) >= 3 else None
+
+
+def _middle(corners: np.ndarray) -> np.ndarray:
+    """Centre of area of a convex polygon."""
+    fans = np.array([[corners[0], corners[i], corners[i + 1]] for i in range(1, len(corners) - 1)])
+    areas = np.linalg.norm(np.cross(fans[:, 1] - fans[:, 0], fans[:, 2] - fans[:, 0]), axis=1)
+    return (fans.mean(1) * areas[:, None]).sum(0) / areas.sum()
+
+
+class Bodies(NamedTuple):
+    """The three objects where they are now, in world axes."""
+
+    axes: Array  # [3, 3, 3] columns are each object's axes
+    vertices: Array  # [3, VERTICES, 3]
+    normals: Array  # [3, FACES, 3]
+    com: Array  # [3, 3]
+    low: Array  # [3] height of the lowest point
+    high: Array  # [3]
+    up: Array  # [3] int32: the face that looks up most
+    level: Array  # [3] cosine of that face's tilt
+    seat: Array  # [3, 3] where to put a load
+    seats: Array  # [3] bool: that face carries a load
+
+
+def rotation(quat: Array) -> Array:
+    """Matrix [3, 3] of a quaternion [4], whose columns are the turned axes."""
+    w, x, y, z = quat / jnp.linalg.norm(quat)
+    return jnp.array([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ])  # fmt: skip
+
+
+def bodies(table: Tables, poses: Array) -> Bodies:
+    """The objects at `poses` [3, 7]."""
+    axes = jax.vmap(rotation)(poses[:, 3:])
+    turn = lambda points: (axes[:, None] * points[:, :, None]).sum(-1)  # noqa: E731
+    place = lambda points: turn(points) + poses[:, None, :3]  # noqa: E731
+    vertices, normals = place(table.vertices), turn(table.normals)
+    up = normals[..., 2].argmax(-1)
+    pick = lambda rows: jnp.take_along_axis(rows, up.reshape(3, *[1] * (rows.ndim - 1)), 1)[:, 0]  # noqa: E731
+    return Bodies(
+        axes, vertices, normals, place(table.com[:, None])[:, 0], vertices[..., 2].min(-1), vertices[..., 2].max(-1),
+        up, pick(normals)[:, 2], pick(place(table.seat)), pick(table.seats),
+    )  # fmt: skip
+
+
+def opening(ticks: Array) -> Array:
+    """Gap between the fingertips at a finger reading, without load."""
+    angle = ticks * (model.DRIVER_RANGE / model.TICKS)
+    y, z = model.REACH
+    hinge = 0.0306011 + y * jnp.cos(angle) - z * jnp.sin(angle)
+    return 2 * (hinge + model.TIP[0][0] - TIP_DEPTH)
+
+
+def drop(ticks: Array) -> Array:
+    """How far the fingertips reach below the pinch point."""
+    angle = ticks * (model.DRIVER_RANGE / model.TICKS)
+    y, z = model.REACH
+    return 0.054904 + z * jnp.cos(angle) + y * jnp.sin(angle) + model.TIP[0][1] + model.TIP[1][2] - 0.1489
+
+
+_TICKS = np.linspace(0, model.TICKS, 52)
+_GAPS = np.asarray(
+    2 * (0.0306011 + model.REACH[0] * np.cos(_TICKS * model.DRIVER_RANGE / model.TICKS)
+    - model.REACH[1] * np.sin(_TICKS * model.DRIVER_RANGE / model.TICKS) + model.TIP[0][0] - TIP_DEPTH)
+)  # fmt: skip
+
+
+def ticks_at(gap: Array) -> Array:
+    """Finger reading at which the gap is `gap`."""
+    return jnp.interp(-gap, -_GAPS, _TICKS)
+
+
+class Options(NamedTuple):
+    """Ways to hold one object; [OPTIONS] each."""
+
+    point: Array  # [OPTIONS, 3] where the line between the fingertips should pass
+    turn: Array  # [OPTIONS] rad from the hand's present heading, within the wrist's range
+    gap: Array  # [OPTIONS] room that the fingers need between them
+    cost: Array  # [OPTIONS]
+
+
+def options(table: Tables, bodies: Bodies, which: Array, hand: Array, wrist: Array, margin: Array) -> Options:
+    """Ways to hold object `which` []; `hand` [3] is the fingers' line, `wrist` [] the turned angle -q6 (rad)."""
+    row = Tables(*(column[which] for column in table))
+    axes, vertices = bodies.axes[which], bodies.vertices[which]
+    origin = bodies.com[which] - (axes * row.com).sum(-1)
+    turn = lambda points: (axes * points[..., None, :]).sum(-1)  # noqa: E731
+    axis = turn(row.axis)  # [P, 3]
+    flat = jnp.stack([axis[:, 0], axis[:, 1], jnp.zeros(PAIRS)], -1)
+    flat = flat / (jnp.linalg.norm(flat, axis=-1, keepdims=True) + 1e-6)
+    side = jnp.stack([-flat[:, 1], flat[:, 0], jnp.zeros(PAIRS)], -1)
+    centre = origin + turn(row.centre)
+    spread = ((turn(row.overlap) - turn(row.centre)[:, None]) * side[:, None]).sum(-1)  # [P, CORNERS]
+    reach = jnp.clip(0.5 * (jnp.minimum(spread.max(-1), -spread.min(-1)) - TIP_WIDTH), 0.0, 0.03)
+    slide = jnp.array(SLIDES)
+    point = centre[:, None] + side[:, None] * (reach[:, None] * slide)[..., None]  # [P, slides, 3]
+    along = (vertices @ flat.T).T  # [P, V]
+    gap = along.max(-1) - along.min(-1)
+    heading = jnp.arctan2(hand[0] * flat[:, 1] - hand[1] * flat[:, 0], hand[0] * flat[:, 0] + hand[1] * flat[:, 1])
+    turns = heading[:, None] + jnp.pi * jnp.array([-1.0, 0.0, 1.0])  # [P, 3]
+    effort = jnp.abs(turns) + 10.0 * jax.nn.relu(jnp.abs(wrist + turns) - 1.56)
+    best = effort.argmin(-1, keepdims=True)
+    turns = jnp.take_along_axis(turns, best, 1)[:, 0]
+    room = jnp.minimum(gap + margin, WIDEST)
+    cost = 0.25 * effort.min(-1) + 6 * axis[:, 2] ** 2 + 100 * jax.nn.relu(jnp.abs(axis[:, 2]) - 0.45)
+    cost += 60 * jax.nn.relu(gap - 0.066) + 1000 * jax.nn.relu(gap - 0.081) + 4 * row.wedge + jnp.where(row.exists, 0.0, 1e3)
+    bottom = jnp.maximum(centre[:, 2] - 0.015, FLOOR + 0.005)
+    near = jax.vmap(jax.vmap(lambda p, f, s, r, z: _clearance(bodies, which, p, f, s, r, z), (0, None, None, None, None)))(
+        point, flat, side, room, bottom
+    )
+    cost = cost[:, None] + 0.4 * jnp.abs(slide) + jnp.where(reach[:, None] + (slide == 0) > 0, 0.0, 1e3)
+    cost = cost + 250 * jax.nn.relu(0.003 - near) + 60 * _outside(point)
+    spreadout = lambda x: jnp.broadcast_to(x[:, None], (PAIRS, len(SLIDES))).reshape(-1)  # noqa: E731
+    return Options(point.reshape(-1, 3), spreadout(turns), spreadout(gap), cost.reshape(-1))
+
+
+def _outside(point: Array) -> Array:
+    """How far a point lies outside what the hand may reach (horizontally)."""
+    return jax.nn.relu(jnp.abs(point[..., 0] - 0.6) - 0.125) + jax.nn.relu(jnp.abs(point[..., 1]) - 0.125)
+
+
+def _clearance(bodies: Bodies, which: Array, point: Array, flat: Array, side: Array, room: Array, bottom: Array) -> Array:
+    """Smallest gap between the open fingertips at `point` and the other objects (separating axes; negative: they meet)."""
+    signs = jnp.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (0, 1)], jnp.float32)
+    sideways = signs[:, :1] * TIP_DEPTH * flat + signs[:, 1:2] * TIP_WIDTH * side
+    corners = sideways + signs[:, 2:] * jnp.array([0, 0, 0.09])  # [8, 3] about the middle of a fingertip's lower end
+    foot = jnp.array([point[0], point[1], bottom])
+
+    def gap(finger, other):
+        box = foot + finger * (room / 2 + TIP_DEPTH) * flat + corners
+        directions = jnp.concatenate([jnp.stack([flat, -flat, side, -side]), -bodies.normals[other]])
+        gaps = (bodies.vertices[other] @ directions.T).min(0) - (box @ directions.T).max(0)
+        return jnp.where(other == which, 1.0, gaps.max())
+
+    return jax.vmap(lambda f: jax.vmap(lambda o: gap(f, o))(jnp.arange(3)))(jnp.array([-1.0, 1.0])).min()
