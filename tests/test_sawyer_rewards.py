@@ -161,7 +161,7 @@ def test_one_program_serves_all_pairs():
 # --- pyramid ---
 
 
-def pyramid(red=(0.57, 0.0, 0.0748), green=(0.63, 0.0, 0.0748), blue=(0.5, 0.1, 0.0748), pinch=(0.6, -0.1, 0.2), **more):
+def pyramid(red=(0.57, 0, 0.0748), green=(0.63, 0, 0.0748), blue=(0.5, 0.1, 0.0748), pinch=(0.6, -0.1, 0.2), **more):
     return scene(red, blue, pinch, green=green, **more)
 
 
@@ -178,7 +178,7 @@ HELD = {"grasp": rewards.INWARD}
         (pyramid(red=(0.66, 0.0, 0.1148), pinch=(0.66, 0.0, 0.1148), **HELD), 3),  # holds it over green, well aside
         (pyramid(), 4),  # red beside green
         (pyramid(pinch=(0.5, 0.1, 0.0748), **HELD), 5),  # grasps blue
-        (pyramid(red=APART, blue=(0.6, 0.09, 0.0748), pinch=(0.6, 0.09, 0.0748), **HELD), 0),  # blue before red is placed
+        (pyramid(red=APART, pinch=(0.5, 0.1, 0.0748), **HELD), 0),  # grasps blue before red is placed
         (pyramid(blue=(0.6, 0.09, 0.16), pinch=(0.6, 0.09, 0.16), **HELD), 6),  # lifts blue
         (pyramid(blue=(0.6, 0.05, 0.1198), pinch=(0.6, 0.05, 0.1198), **HELD), 7),  # over the middle, well aside
         (pyramid(blue=(0.6, 0.01, 0.1198), pinch=(0.6, 0.01, 0.15)), 8),  # stands
@@ -211,8 +211,8 @@ def test_dense_reward_equals_the_logged_one(path):
             seen = lambda name: episode["observations"][name][1:]  # noqa: E731, B023
             objects = [seen(f"rgb30_{colour}.abs_pose")[:, :3] for colour in rewards.COLOURS]
             flags = [no((400, 3, 3), bool), no((400, 3), bool), no((400, 3), bool)]
-            pinch, ticks, grasp = seen("sawyer.pinch.pose")[:, :3], *map(seen, ("gripper.joints.angle", "gripper.grasp"))
-            worlds.append(Scene(pinch, np.stack(objects, 1), ticks, grasp, *flags))
+            pinch, ticks = seen("sawyer.pinch.pose")[:, :3], seen("gripper.joints.angle")
+            worlds.append(Scene(pinch, np.stack(objects, 1), ticks, seen("gripper.grasp"), *flags))
             paid.append(episode["rewards"][:])
     worlds = jax.tree.map(lambda *leaves: np.concatenate(leaves), *worlds)
     ours = jax.jit(jax.vmap(lambda world: rewards.dense(world, RED, BLUE, 0.0)))(worlds)

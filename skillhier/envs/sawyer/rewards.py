@@ -114,7 +114,7 @@ def stack_leave(scene: Scene, top: Array, bottom: Array, play: float = PLAY) -> 
 
 
 def success(scene: Scene, top: Array, bottom: Array, play: float = PLAY) -> Array:
-    """1 by the public success test: on top, touching the bottom, touching neither ground nor robot. `play` is ignored."""
+    """1 by the public success test: over the bottom and touching it, and neither ground nor robot. Ignores `play`."""
     offset = scene.objects[top] - scene.objects[bottom]
     over = (jnp.hypot(offset[0], offset[1]) < 0.05) & (offset[2] > 0.02)
     free = ~scene.grounded[top] & ~scene.handled[top]
@@ -155,7 +155,10 @@ class Pyramid(NamedTuple):
     level: float = 0.015  # m, error of that height
 
 
-def pyramid_stages(scene: Scene, settings: Pyramid = Pyramid()) -> Array:
+PROPOSED = Pyramid()
+
+
+def pyramid_stages(scene: Scene, settings: Pyramid = PROPOSED) -> Array:
     """The nine stages: red beside green, then blue on both. [9]
 
     The blue stages count only while red stands beside green, or a grasp of blue would pay before red is
@@ -189,7 +192,7 @@ def pyramid_stages(scene: Scene, settings: Pyramid = Pyramid()) -> Array:
     ])  # fmt: skip
 
 
-def pyramid_success(scene: Scene, settings: Pyramid = Pyramid()) -> Array:
+def pyramid_success(scene: Scene, settings: Pyramid = PROPOSED) -> Array:
     """1 where the pyramid stands and is not held."""
     return pyramid_stages(scene, settings)[7]
 

@@ -1,0 +1,59 @@
+"""Worlds by name: `make(name, worlds=..., ...) -> Env`, `names()`. Listing them builds nothing."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from functools import partial
+
+from skillhier.envs import batch
+from skillhier.types import Env
+
+SETS = (1, 2, 3, 4, 5)
+COLOURS = ("red", "green", "blue")
+
+
+def _sawyer(number: int, goal) -> Callable[..., batch.Task]:
+    from skillhier.envs.sawyer import objects, tasks
+
+    return partial(tasks.make, objects.OBJECT_SETS[number], goal)
+
+
+# name -> what gives the constructor of its Task, which takes keyword settings
+WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
+    **{
+        f"sawyer.stack_{COLOURS[top]}_on_{COLOURS[bottom]}.set{n}": partial(_sawyer, n, (top, bottom))
+        for n in SETS
+        for top in range(3)
+        for bottom in range(3)
+        if top != bottom
+    },
+    **{f"sawyer.stack_all.set{n}": partial(_sawyer, n, "all") for n in SETS},
+    **{f"sawyer.pyramid.set{n}": partial(_sawyer, n, "pyramid") for n in SETS},
+}
+
+
+def names() -> tuple[str, ...]:
+    """All worlds."""
+    return tuple(WORLDS)
+
+
+def make(
+    name: str, *, worlds: int = 1, limit: int | None = None, delay: tuple[int, int] = (0, 0), stack: int = 3, **settings
+) -> Env:
+    """`worlds` worlds called `name`. `worlds`, `limit`, `delay`, `stack`: see `batch.make`; `settings`: the task's."""
+    if name not in WORLDS:
+        raise ValueError(f"world '{name}' is not known; {_nearest(name, WORLDS)}; set env.name")
+    constructor = WORLDS[name]()
+    allowed = [p.name for p in inspect.signature(constructor).parameters.values() if p.kind == p.KEYWORD_ONLY]
+    for setting in settings:
+        if setting not in allowed:
+            known = [*allowed, "limit", "delay", "stack"]
+            raise ValueError(f"world '{name}' has no setting '{setting}'; {_nearest(setting, known)}")
+    if "worlds" in allowed:
+        settings["worlds"] = worlds
+    return batch.make(constructor(**settings), worlds, limit=limit, delay=delay, stack=stack)
+
+
+def _nearest(given: str, known) -> str:
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}"

@@ -1,0 +1,102 @@
+"""What the stacking world shows of itself: one frame, and the scene that the rewards read.
+
+Names, sizes and order: fact sheet 4.2 (the public RGB-stacking environment), scalars as [1], the
+pinch pose as the one pose kept. Lengths in m, angles in rad, forces in N; quaternions wxyz, w >= 0.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from skillhier.envs.physics import Data
+from skillhier.envs.sawyer import model as scenery
+from skillhier.envs.sawyer.rewards import INWARD, NONE, OUTWARD, Scene
+from skillhier.types import Array
+
+PROPRIO = {
+    "sawyer.joints.angle": 7, "sawyer.joints.velocity": 7, "sawyer.joints.torque": 7,
+    "sawyer.pinch.pose": 7, "sawyer.tcp.velocity": 6,
+    "gripper.joints.angle": 1, "gripper.joints.velocity": 1, "gripper.grasp": 1,
+    "wrist.force": 3, "wrist.torque": 3,
+}  # fmt: skip
+OBJECTS = {f"rgb30_{colour}.{kind}": 7 for colour in scenery.COLOURS for kind in ("abs_pose", "to_pinch")}
+FIRM = 2.0  # ticks/s: a slower finger command grasps nothing
+
+
+def frame(layout: scenery.Layout, data: Data, ticks: Array, moved: Array, grasp: Array) -> dict[str, Array]:
+    """One frame of one world. `ticks` [] of the fingers, `moved` [] since the last frame, `grasp` [] reading."""
+    state, sensors = data.state, data.sensordata
+    pinch = jnp.concatenate([data.site_xpos[layout.pinch], quaternion(data.site_xmat[layout.pinch])])
+    shown = {
+        "sawyer.joints.angle": state.qpos[layout.arm],
+        "sawyer.joints.velocity": state.qvel[layout.arm],
+        "sawyer.joints.torque": sensors[layout.torque],
+        "sawyer.pinch.pose": pinch,
+        "sawyer.tcp.velocity": sensors[layout.velocity],
+        "gripper.joints.angle": ticks[None],
+        "gripper.joints.velocity": moved[None],
+        "gripper.grasp": grasp[None],
+        "wrist.force": sensors[layout.force],
+        "wrist.torque": sensors[layout.moment],
+    }
+    for i, colour in enumerate(scenery.COLOURS):
+        pose = state.qpos[layout.objects[i]]
+        pose = jnp.concatenate([pose[:3], upward(pose[3:])])
+        shown |= {f"rgb30_{colour}.abs_pose": pose, f"rgb30_{colour}.to_pinch": pose - pinch}
+    return shown
+
+
+def finger_ticks(layout: scenery.Layout, data: Data) -> Array:
+    """The finger angle in whole ticks, 0 (open) to 255 (closed): []."""
+    angle = data.state.qpos[layout.driver] / scenery.DRIVER_RANGE
+    return jnp.round(scenery.TICKS * jnp.clip(angle, 0.0, 1.0))
+
+
+def grasp_reading(layout: scenery.Layout, data: Data, speed: Array) -> Array:
+    """1 none, 2 inward, 3 outward: both fingertips touch something but each other, under a finger command `speed`."""
+    sensors = data.sensordata
+    touching = (sensors[layout.tip_any] - sensors[layout.tip_tip] > 0).all()
+    return jnp.where(touching & (jnp.abs(speed) >= FIRM), jnp.where(speed > 0, INWARD, OUTWARD), NONE)
+
+
+def scene(layout: scenery.Layout, data: Data, ticks: Array, grasp: Array) -> Scene:
+    """What the rewards read of one world."""
+    found = data.sensordata > 0
+    touching = jnp.zeros((3, 3), bool)
+    for row, (i, j) in enumerate(scenery.PAIRS):
+        either = found[layout.object_object[row]]
+        touching = touching.at[i, j].set(either).at[j, i].set(either)
+    return Scene(
+        pinch=data.site_xpos[layout.pinch],
+        objects=data.state.qpos[layout.objects[:, :3]],
+        ticks=ticks,
+        grasp=grasp,
+        touching=touching,
+        grounded=found[layout.object_basket].any(-1),
+        handled=found[layout.tip_object].any(-1) | found[layout.object_palm].any(-1),
+    )
+
+
+def shapes(sizes: dict[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a Task promises to show."""
+    return {name: jax.ShapeDtypeStruct((size,), jnp.float32) for name, size in sizes.items()}
+
+
+def upward(quat: Array) -> Array:
+    """The same rotation with w >= 0: [4]."""
+    return jnp.where(quat[0] < 0, -quat, quat)
+
+
+def quaternion(axes: Array) -> Array:
+    """The rotation `axes` [3, 3] (columns are the turned axes) as wxyz with w >= 0: [4].
+
+    Each row below is 4 q_i q, so it is the quaternion scaled by its i-th part; the largest is the exact one.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = axes
+    rows = jnp.stack([
+        jnp.stack([1 + a + e + i, h - f, c - g, d - b]),
+        jnp.stack([h - f, 1 + a - e - i, b + d, c + g]),
+        jnp.stack([c - g, b + d, 1 - a + e - i, f + h]),
+        jnp.stack([d - b, c + g, f + h, 1 - a - e + i]),
+    ])  # fmt: skip
+    row = rows[jnp.argmax(jnp.diagonal(rows))]
+    return upward(row / jnp.linalg.norm(row))

@@ -1,0 +1,200 @@
+"""Stacking one object on another, and the pyramid, as tasks of one world.
+
+`make(objects, pair, ...) -> batch.Task`: the public RGB-stacking environment (20 Hz, 400 steps, no end but
+the clock), with the action delay and the physics randomisation of HeLMS as settings.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+from skillhier.envs import batch, physics
+from skillhier.envs.sawyer import controller, objects, observations, rewards
+from skillhier.envs.sawyer import model as scenery
+from skillhier.types import Array, Bounds, Key
+
+LIMIT = 400  # control steps: 20 s
+ALL, PYRAMID = "all", "pyramid"  # goals beside a pair
+
+
+class Memory(NamedTuple):
+    """What the task carries of one world from step to step."""
+
+    pair: Array  # [2] int32 top and bottom object
+    ticks: Array  # [] of the fingers, last seen
+    grasp: Array  # [] reading, last seen
+
+
+@lru_cache(maxsize=16)
+def world(names: tuple, timestep: float, engine: str, worlds: int) -> tuple[physics.Physics, scenery.Layout]:
+    """Physics of three objects and where to find things in it; made once, so that all tasks on them share it."""
+    substeps = round(controller.INTERVAL / timestep)
+    if substeps < 1 or abs(substeps * timestep - controller.INTERVAL) > 1e-9:
+        raise ValueError(
+            f"timestep {timestep} s does not divide {controller.INTERVAL} s; set env.timestep to 0.002, 0.0025 or 0.005"
+        )
+    model = scenery.build(names, timestep=timestep)
+    return physics.make(model, substeps=substeps, engine=engine, worlds=worlds), scenery.layout(model)
+
+
+class Goal(NamedTuple):
+    """What a task is after, as functions of one scene and its pair."""
+
+    pairs: Array  # [n, 2] int32; world i has pair i mod n
+    pay: Callable[[rewards.Scene, Array], Array]  # -> []
+    tell: Callable[[rewards.Scene, Array], dict[str, Array]]  # privileged entries
+    told: dict[str, int]  # their sizes
+
+
+def stacking(pair: tuple[int, int] | str, reward: str, play: float) -> Goal:
+    """Object `pair[0]` on object `pair[1]` (0 red, 1 green, 2 blue)."""
+    pay = _chosen(reward, rewards.STACKING)
+    if pair != ALL and tuple(pair) not in rewards.PAIRS:
+        raise ValueError(f"pair {pair} is not known; choose '{ALL}' or one of {rewards.PAIRS} (red 0, green 1, blue 2)")
+
+    def tell(scene: rewards.Scene, pair: Array) -> dict[str, Array]:
+        top, bottom = pair
+        return {
+            "task.pair": pair.astype(jnp.float32),
+            "task.stack": jnp.stack([rewards.stack(scene, top, bottom, p) for p in (0.0, play)]),
+            "task.success": rewards.success(scene, top, bottom)[None],
+            "task.staged": rewards.sparse_staged(scene, top, bottom, play)[None],
+        }
+
+    pairs = jnp.array(rewards.PAIRS if pair == ALL else [pair], jnp.int32)
+    sizes = {"task.pair": 2, "task.stack": 2, "task.success": 1, "task.staged": 1}
+    return Goal(pairs, lambda scene, pair: pay(scene, *pair, play), tell, sizes)
+
+
+def pyramid(reward: str, constants: rewards.Pyramid) -> Goal:
+    """Red beside green, and blue on both."""
+    pay = _chosen(reward, rewards.PYRAMID)
+
+    def tell(scene: rewards.Scene, pair: Array) -> dict[str, Array]:
+        return {
+            "task.success": rewards.pyramid_success(scene, constants)[None],
+            "task.staged": rewards.PYRAMID["sparse_staged"](scene, constants)[None],
+        }
+
+    pairs = jnp.array([[2, 0]], jnp.int32)  # nothing reads it
+    return Goal(pairs, lambda scene, pair: pay(scene, constants), tell, {"task.success": 1, "task.staged": 1})
+
+
+def make(
+    names: tuple[str, str, str],
+    goal: tuple[int, int] | str,
+    *,
+    reward: str = "dense",
+    play: float = rewards.PLAY,
+    constants: rewards.Pyramid | None = None,
+    timestep: float = 0.0025,
+    engine: str = "auto",
+    worlds: int = 1,
+    randomise: bool = False,
+    bang_bang: bool = True,
+) -> batch.Task:
+    """A task with the three objects `names` (red, green, blue).
+
+    goal: a pair (top, bottom) of 0 red, 1 green, 2 blue; "all": world i has the i-th pair of six; "pyramid".
+    reward: dense, sparse_staged or sparse; for stacking also stack_leave and success.
+    play (m) widens the height tolerance of `stack`; 0 is the public rule. constants are the pyramid's.
+    timestep (s) of the physics; engine auto, native, mjx or warp; worlds sizes warp's buffers.
+    randomise draws masses, frictions, ... anew for every episode.
+    bang_bang: the fingers open or close at full speed, as in the public environment, not in proportion.
+
+    Privileged entries, whatever the reward: `task.success` [1], the public success test (the pyramid
+    stands); `task.staged` [1], the sparse staged reward; for stacking `task.pair` [2] and `task.stack`
+    [2], the stack term by the public rule and with `play`.
+    """
+    if goal == PYRAMID:
+        pairs, pay, tell, told = pyramid(reward, constants or rewards.Pyramid())
+    else:
+        pairs, pay, tell, told = stacking(goal, reward, play)
+    names = tuple(objects.known(name) for name in names)
+    engine = physics.resolve(engine)
+    engines, layout = world(names, timestep, engine, worlds if engine == "warp" else 1)
+    model: mujoco.MjModel = engines.model
+    bank = _provisional(names)
+    if randomise:
+        from skillhier.envs.sawyer.randomise import randomise as perturbed
+
+    def start(key: Key, index: Array) -> tuple[physics.State, Memory]:
+        k_arm, k_objects, k_params = jax.random.split(key, 3)
+        arm = _drawn(k_arm, bank.arms)
+        qpos = jnp.asarray(model.qpos0, jnp.float32)
+        qpos = qpos.at[layout.arm].set(arm).at[layout.objects].set(_drawn(k_objects, bank.objects))
+        act = jnp.zeros((model.na,), jnp.float32).at[layout.arm].set(arm)
+        params = perturbed(model, k_params) if randomise else {}
+        zero = jnp.zeros(())
+        return physics.initial(model, qpos, act=act, params=params), Memory(pairs[index % len(pairs)], zero, zero)
+
+    def fingers(action: Array) -> Array:
+        return jnp.where(action[4] > 0, 1.0, -1.0) if bang_bang else action[4]
+
+    def control(data: physics.Data, memory: Memory, action: Array) -> Array:
+        joints, speed = controller.command(data.state.qpos[layout.arm], action.at[4].set(fingers(action)))
+        return jnp.zeros((model.nu,), jnp.float32).at[layout.arm].set(joints).at[layout.gripper].set(speed)
+
+    def observe(data: physics.Data, memory: Memory, action: Array) -> tuple[dict[str, Array], Memory]:
+        ticks = observations.finger_ticks(layout, data)
+        grasp = observations.grasp_reading(layout, data, controller.FINGER * fingers(action))
+        shown = observations.frame(layout, data, ticks, ticks - memory.ticks, grasp)
+        memory = Memory(memory.pair, ticks, grasp)
+        return shown | tell(observations.scene(layout, data, ticks, grasp), memory.pair), memory
+
+    def judge(data: physics.Data, memory: Memory) -> tuple[Array, Array]:
+        scene = observations.scene(layout, data, memory.ticks, memory.grasp)
+        return pay(scene, memory.pair), jnp.ones(())
+
+    return batch.Task(
+        physics=engines,
+        obs=observations.shapes(observations.PROPRIO | observations.OBJECTS | told),
+        action=Bounds((5,), -1.0, 1.0),
+        interval=controller.INTERVAL,
+        limit=LIMIT,
+        start=start,
+        control=control,
+        observe=observe,
+        judge=judge,
+        privileged=tuple(told),
+    )
+
+
+def _drawn(key: Key, rows) -> Array:
+    return jnp.asarray(rows)[jax.random.randint(key, (), 0, len(rows))]
+
+
+def _chosen(reward: str, kinds: dict):
+    if reward not in kinds:
+        raise ValueError(f"reward '{reward}' is not known; choose {', '.join(kinds)} in env.reward")
+    return kinds[reward]
+
+
+class _Bank(NamedTuple):
+    arms: np.ndarray
+    objects: np.ndarray
+
+
+@lru_cache(maxsize=8)
+def _provisional(names) -> _Bank:
+    """Stand-in until the bank of starts is there: upright objects on three distinct places."""
+    rng = np.random.default_rng(0)
+    n = 64
+    where = jnp.asarray(rng.uniform((0.5, -0.14, 0.22), (0.7, 0.14, 0.43), (n, 3)), jnp.float32)
+    yaw = jnp.asarray(rng.uniform(-np.pi / 4, np.pi / 4, n), jnp.float32)
+    arms = np.asarray(jax.jit(jax.vmap(controller.inverse))(where, yaw))
+    poses = np.zeros((n, 3, 7))
+    for i, name in enumerate(names):
+        solid = objects.solid(name)
+        poses[:, i, 2] = scenery.BASKET[2] + solid.half_extents[2] + 1e-4
+        turn = rng.uniform(-np.pi, np.pi, n) / 2
+        poses[:, i, 3], poses[:, i, 6] = np.cos(turn), np.sin(turn)
+    spots = np.array([[0.54, -0.07], [0.66, -0.07], [0.6, 0.08]])
+    for k in range(n):
+        poses[k, :, :2] = spots[rng.permutation(3)] + rng.uniform(-0.015, 0.015, (3, 2))
+    return _Bank(arms, poses)
