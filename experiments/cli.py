@@ -17,6 +17,7 @@ import importlib.util
 import logging
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -40,6 +41,14 @@ flags.DEFINE_bool("check", False, "validate flags and config, and exit")
 
 class Refused(ValueError):
     """Wrong use: one line that says what was given, what is allowed, and which setting to change."""
+
+
+class Stopped(Exception):
+    """A run that a signal ended, after saving."""
+
+    def __init__(self, number: signal.Signals, message: str) -> None:
+        super().__init__(message)
+        self.code = 0 if number == signal.SIGTERM else 128 + number
 
 
 class Run(NamedTuple):
@@ -70,6 +79,8 @@ def run(main: Callable[[Run], None], *, needs_config: bool = True, argv: Sequenc
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each save in many lines
         open_cache()
         main(asked)
+    except Stopped as stopped:
+        sys.exit(_one_line(stopped, stopped.code))
     except (Refused, folder.Unfit) as error:
         sys.exit(_one_line(error, 2))
     except (faults.DataFault, checkpoint.Broken, FloatingPointError) as error:
@@ -120,8 +131,11 @@ def load_config(address: str, changes: Iterable[tuple[str, str]] = ()) -> tuple[
 
 def validate(config: ConfigDict, module: ModuleType) -> None:
     """Holds a config to its file's LIMITS and check. Raises Refused."""
+    settings = flat(config)
     for path, limit in getattr(module, "LIMITS", {}).items():
-        value = _look_up(config, path)
+        if path not in settings:  # of another agent
+            continue
+        value = settings[path]
         if isinstance(limit, list):
             if value not in limit:
                 raise Refused(_unknown(f"config.{path}", repr(value), limit))
@@ -226,12 +240,6 @@ def _load_module(file: Path) -> ModuleType:
 def _presets(name: str) -> dict[str, str]:
     file = CONFIGS / f"{name}.py"
     return _load_module(file).PRESETS if file.is_file() else {}
-
-
-def _look_up(config: ConfigDict, path: str) -> Any:
-    for part in path.split("."):
-        config = config[part]
-    return config
 
 
 def _change(config: ConfigDict, path: str, text: str) -> None:

@@ -48,14 +48,13 @@ def start(learner: Learner, source: Source, key: Key) -> RunState:
     Built inside jit: built eagerly, two leaves may share one buffer, which donation refuses. Weak types are
     dropped, for a state that changes its type between the first epoch and the second compiles twice.
     """
+    k_learner, k_source, k_run = jax.random.split(key, 3)
 
-    @jax.jit
-    def first(key: Key) -> RunState:
-        k_learner, k_source, k_run = jax.random.split(key, 3)
-        state = RunState(learner.init(k_learner), source.init(k_source), k_run)
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), state)
+    def built(init: Callable) -> Callable:
+        return jax.jit(lambda key: jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), init(key)))
 
-    return first(key)
+    # two programs: a source that reads data calls back to the host, and such a program is compiled anew every time
+    return RunState(built(learner.init)(k_learner), built(source.init)(k_source), k_run)
 
 
 def epoch(learner: Learner, source: Source, updates: int) -> Callable[[RunState], tuple[RunState, Metrics]]:

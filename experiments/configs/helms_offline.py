@@ -1,0 +1,138 @@
+"""Settings of experiments/helms_offline.py: what is learned from demonstrations, and for how long."""
+
+import os
+
+from ml_collections import ConfigDict
+
+from experiments import cli
+from skillhier.agents.offline import SYSTEMS
+
+PRESETS = {
+    "debug": "does the command work? Small nets on made-up data; under a minute",
+    "quickstart": "skills to look at; minutes on 2 cores",
+    "cpu": "better skills; under an hour on 2 cores",
+    "paper": "Table 5 of the paper: batch 128, rate 1e-4, 200,000 updates; for an accelerator",
+    "rgb_stacking": "as quickstart, on logs of DeepMind's RGB-stacking experts; minutes on 2 cores",
+}
+TASKS = {"red_on_blue": 5, "all_pairs": 10}  # and the number of skills the paper gives each
+EXPERT_LOGS = os.environ.get("SKILLHIER_EXPERT_LOGS", "../shared/data/rgb_stacking_experts")
+
+# entries of an observation and their widths: the low level sees the arm, the levels above it the objects too
+PROPRIO = {
+    "sawyer.joints.angle": 7, "sawyer.joints.velocity": 7, "sawyer.joints.torque": 7, "sawyer.pinch.pose": 7,
+    "sawyer.tcp.velocity": 6, "gripper.joints.angle": 1, "gripper.joints.velocity": 1, "gripper.grasp": 1,
+    "wrist.force": 3, "wrist.torque": 3,
+}  # fmt: skip
+OBJECTS = {f"rgb30_{colour}.{pose}": 7 for colour in ("red", "green", "blue") for pose in ("abs_pose", "to_pinch")}
+
+LIMITS = {
+    "seed": (0, 2**31 - 1),
+    "data.held_out": (0.001, 0.999),
+    "data.seed": (0, 2**31 - 1),
+    "data.stack": (1, 16),
+    "agent.name": list(SYSTEMS),
+    "agent.skills": (1, 64),
+    "agent.latent": (1, 256),
+    "agent.hidden": (1, 8192),
+    "agent.lookahead": (0, 100),
+    "agent.scale": (1e-4, 10.0),
+    "agent.beta_y": (0.0, 1e3),
+    "agent.beta_z": (0.0, 1e3),
+    "agent.stay": (-20.0, 20.0),
+    "agent.stay_prior": (-20.0, 20.0),
+    "agent.learning_rate": (0.0, 1.0),
+    "agent.prior_rate": (0.0, 1.0),
+    "agent.clip": (1e-6, 1e6),
+    "train.updates": (1, 10**9),
+    "train.epoch": (1, 10**6),
+    "train.batch": (1, 2**16),
+    "train.length": (1, 10**4),
+    "train.assess_every": (1, 10**9),
+    "train.save_every": (1, 10**9),
+}
+FREE = ("train.updates", "train.assess_every", "train.save_every")  # may change when a run goes on
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    chosen = cli.choose(arg, PRESETS, agent=list(SYSTEMS), task=list(TASKS))
+    config = ConfigDict()
+    config.seed = 0  # of the first parameters, the batches and the samples
+    config.data = ConfigDict()
+    config.data.path = f"datasets/{chosen.task}"  # a file, a folder of .h5 files, a Minari folder, or 'toy': made up
+    config.data.held_out = 0.1  # share of the episodes that is not learned from
+    config.data.seed = 0  # which ones they are
+    config.data.stack = 3  # frames that low and mid level see, newest first
+    config.agent = agent(chosen.agent, chosen.task)
+    config.train = ConfigDict()
+    config.train.batch = 128  # windows in an update
+    config.train.length = 25  # rows of a window that teach, beside the look-ahead
+    config.train.updates = 200_000  # in all
+    config.train.epoch = 50  # updates between two lines of the metrics: one compiled program
+    config.train.assess_every = 1000  # updates between two looks at the held-out episodes
+    config.train.save_every = 1000  # updates between two checkpoints
+    if chosen.preset != "paper":
+        SIZES[chosen.preset](config)
+    return config
+
+
+def agent(name: str, task: str) -> ConfigDict:
+    """The settings of a system, Table 5 of the paper where it has them; they are the keywords of its `make`."""
+    found = ConfigDict()
+    found.name = name
+    found.low = tuple(PROPRIO)  # entries that the low level sees
+    found.mid = (*PROPRIO, *OBJECTS)  # entries that the mid level and, with its look-ahead, the high level see
+    found.hidden = (256, 256)  # widths of the layers of every net
+    found.lookahead = 5  # rows ahead that the high level sees while learning
+    found.scale = 0.1  # standard deviation of an action
+    found.learning_rate = 1e-4
+    found.clip = 40.0  # norm at which a gradient is cut
+    if name != "bc":
+        found.latent = 8  # size of z
+    if name in ("helms", "helms_discrete"):
+        found.skills = TASKS[task]  # K
+        found.beta_y = 1.0  # weight of the skills' KL to the transition prior
+        found.stay = 0.0  # logits by which the high level begins to favour the skill it has
+        found.stay_prior = 0.0  # the same of the transition prior
+    if name in ("helms", "helms_discrete", "npmp", "npmp_ar1"):
+        found.beta_z = 0.0 if task == "red_on_blue" else 0.1  # weight of the latent's KL to its prior
+    if name in ("helms", "helms_discrete", "hierarchical_bc"):
+        found.prior_rate = 1e-2  # learning rate of the transition prior, which at 1e-4 cannot move in a short run
+    return found
+
+
+def debug(config: ConfigDict) -> None:
+    config.data.path = "toy"
+    config.agent.hidden = (32, 32)
+    config.agent.learning_rate = 1e-3
+    config.train.update(batch=16, updates=100, epoch=10, assess_every=50, save_every=50)
+
+
+def quickstart(config: ConfigDict) -> None:
+    config.agent.learning_rate = 5e-4
+    config.train.update(batch=32, updates=1200, epoch=25, assess_every=200, save_every=200)
+
+
+def cpu(config: ConfigDict) -> None:
+    config.agent.learning_rate = 3e-4
+    config.train.update(batch=64, updates=12_000, epoch=50, assess_every=1000, save_every=500)
+
+
+def rgb_stacking(config: ConfigDict) -> None:
+    quickstart(config)
+    config.data.path = EXPERT_LOGS
+
+
+SIZES = {"debug": debug, "quickstart": quickstart, "cpu": cpu, "rgb_stacking": rgb_stacking}
+
+
+def check(config: ConfigDict) -> None:
+    train = config.train
+    for name in ("updates", "assess_every", "save_every"):
+        if train[name] % train.epoch:
+            raise cli.Refused(f"config.train.{name}={train[name]} is no multiple of the epoch of {train.epoch}; set config.train.epoch")
+    known = {**PROPRIO, **OBJECTS}
+    for level in ("low", "mid"):
+        if not config.agent[level]:
+            raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {next(iter(known))}")
+    if config.data.path == "":
+        raise cli.Refused("config.data.path is empty; give a file, a folder, or toy")

@@ -1,0 +1,121 @@
+"""Skills from demonstrations: HeLMS, or one of its rivals (NPMP, behaviour cloning).
+
+python -m experiments.helms_offline --config=experiments/configs/helms_offline.py:debug          # under a minute
+python -m experiments.helms_offline --config=experiments/configs/helms_offline.py:quickstart --workdir=runs/skills
+python -m experiments.helms_offline --config=experiments/configs/helms_offline.py:cpu,task=all_pairs,agent=npmp
+python -m experiments.helms_offline --config=experiments/configs/helms_offline.py:rgb_stacking --config.data.path=LOGS
+
+Writes a run folder: config.json, metrics.jsonl, tensorboard/, checkpoints/, summary.json, report.html.
+The same command on the same --workdir continues the run.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import cli
+from skillhier.agents import offline
+from skillhier.data import dataset, sources, toy
+from skillhier.train import metrics, report, session
+from skillhier.types import LearnerState, Trajectory
+
+
+def main(run: cli.Run) -> None:
+    config = run.config
+    train, held_out = demonstrations(config)
+    settings = config.agent.to_dict()
+    make = offline.SYSTEMS[settings.pop("name")]
+    obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in train.obs.items()}
+    action = jax.ShapeDtypeStruct(train.action.shape[1:], train.action.dtype)
+    system = make(obs, action, statistics=dataset.statistics(train), **settings)
+    window = dict(length=config.train.length, lookahead=config.agent.lookahead, stack=config.data.stack)
+    folder, about = cli.open_run(run)
+    print(f"{folder}: {config.agent.name} on {len(train.length)} episodes, {len(held_out.length)} held out", file=sys.stderr)
+
+    outcome = session.execute(
+        folder,
+        system.learner,
+        sources.offline(train, batch=config.train.batch, **window),
+        seed=config.seed,
+        budget=config.train.updates,
+        updates=config.train.epoch,
+        save_every=config.train.save_every,
+        assess=assessment(system.assess, list(sources.windows(held_out, **window)), config.seed),
+        assess_every=config.train.assess_every,
+        terms=("elbo/bound", "elbo/log_likelihood", "elbo/skill_kl", "imitation/log_likelihood", "heldout/action_mse"),
+        label=config.agent.name,
+        left_out=("source",),  # the data; its digest says whether it is still the same
+        about={**about, "data": digest(train)},
+    )
+    if outcome.stopped:
+        raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}, saved; the same command continues {folder}")
+    summary = summarise(metrics.rows(folder / "metrics.jsonl"), train, held_out)
+    metrics.write_json(folder / "summary.json", summary)
+    page = report.write(folder)
+    for name, value in summary.items():
+        print(f"{name:22} {value}")
+    print(f"report: {page}")
+
+
+def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dataset.Dataset]:
+    """(to learn from, held out), by episode."""
+    names = dict.fromkeys((*config.agent.low, *config.agent.mid))
+    if config.data.path == "toy":
+        found = toy.demonstrations(dict.fromkeys(names, 4), steps=4 * config.train.length)
+    else:
+        found = dataset.load(config.data.path, names, min_length=config.train.length)
+    return dataset.split(found, config.data.held_out, config.data.seed)
+
+
+def digest(data: dataset.Dataset) -> str:
+    """SHA-256 of all that a learner sees of a data set."""
+    found = hashlib.sha256()
+    for name, values in sorted({**data.obs, "action": data.action, "start": data.start, "length": data.length}.items()):
+        found.update(f"{name} {values.shape} {values.dtype}".encode())
+        found.update(np.ascontiguousarray(values))
+    return found.hexdigest()
+
+
+def assessment(assess: Callable, windows: list[Trajectory], seed: int) -> Callable[[LearnerState], dict[str, float]]:
+    """Figures of a learner on held-out windows: the same windows and the same noise every time."""
+    assess = jax.jit(assess)
+    keys = jax.random.split(jax.random.key(seed), len(windows))
+
+    def figures(state: LearnerState) -> dict[str, float]:
+        told = [assess(state.params, batch, key) for batch, key in zip(windows, keys, strict=True)]
+        means = jax.tree.map(lambda *each: np.mean(each, axis=0), *jax.device_get(told))
+        return {
+            "/".join(["heldout", name.removeprefix("heldout_"), *map(str, at)]): float(value)
+            for name, values in means.items()
+            for at, value in np.ndenumerate(values)
+        }
+
+    return figures
+
+
+def summarise(rows: list[dict], train: dataset.Dataset, held_out: dataset.Dataset) -> dict:
+    """What came out, in numbers: `rows` are the lines of metrics.jsonl."""
+    first, last = rows[0], rows[-1]
+    bound = "elbo/bound" if "elbo/bound" in last else "imitation/log_likelihood"
+    seconds = sum(row["time/epoch_seconds"] for row in rows)
+    summary = {
+        "episodes": len(train.length) + len(held_out.length),
+        "train_steps": last["step"],
+        "elbo_first": first[bound],
+        "elbo_last": last[bound],
+        "heldout_action_mse": last["heldout/action_mse"],
+        "updates_per_second": last["step"] / seconds,
+        "seconds": {"train": seconds},
+    }
+    if "heldout/transition_diagonal" in last:
+        shares = [value for name, value in last.items() if name.startswith("heldout/skill_usage/")]
+        summary |= {"skill_usage": shares, "transition_diagonal": last["heldout/transition_diagonal"]}
+    return summary
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,134 @@
+"""A run in its folder, killed and continued, is the run that was never interrupted: every leaf and every line."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skillhier.train import checkpoint, metrics
+
+ROOT = Path(__file__).parent.parent
+
+SCRIPT = '''
+import os, signal, sys
+from pathlib import Path
+import jax, jax.numpy as jnp, optax
+from skillhier.train import checkpoint, session
+from skillhier.types import Learner, LearnerState, Source, TimeStep, Trajectory
+
+folder, budget, die, how = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+tx = optax.adam(0.01)
+
+def init(key):
+    params = {"w": jax.random.normal(key, (8, 8))}
+    return LearnerState(params, {}, tx.init(params), jnp.int32(0))
+
+def update(state, batch, key):
+    def loss(params):
+        x = batch.step.reward[..., None] * jax.random.normal(key, (8,))
+        return jnp.mean((jnp.tanh(x @ params["w"]) - 0.3) ** 2)
+    value, gradient = jax.value_and_grad(loss)(state.params)
+    change, opt = tx.update(gradient, state.opt)
+    return LearnerState(optax.apply_updates(state.params, change), {}, opt, state.steps + 1), {"loss": value}
+
+def following(state, params, key):
+    rows = state["rows"] + jax.random.normal(key, (3, 4))
+    flags = jnp.zeros((3, 4), bool)
+    return state | {"rows": rows * 0.9}, Trajectory(TimeStep({}, rows, rows, flags, flags), rows, {}), {}
+
+source = Source(lambda key: {"rows": jax.random.normal(key, (3, 4)), "data": jnp.zeros(5)}, following)
+
+def assess(state):
+    if int(state.steps) == die and how != "in_save":
+        os.kill(os.getpid(), getattr(signal, how))
+    return {"heldout/norm": float(jnp.abs(state.params["w"]).mean())}
+
+if how == "in_save":
+    write = checkpoint._write_manifest
+    def cut(path, step, *rest):
+        if step == die:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, step, *rest)
+    checkpoint._write_manifest = cut
+
+told = session.execute(
+    folder, Learner(init, update), source, seed=3, budget=budget, updates=10, save_every=20, assess=assess,
+    assess_every=10, terms=["loss"], left_out=("source/data",), about={"config": "c"},
+)
+print(told.done, told.stopped and told.stopped.name)
+'''
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    file = tmp_path_factory.mktemp("script") / "run.py"
+    file.write_text(SCRIPT)
+    return file
+
+
+def spawn(script, folder, budget, die=-1, how="SIGKILL"):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script), str(folder), str(budget), str(die), how]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def record(folder):
+    rows = metrics.rows(folder / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]
+
+
+def digests(folder, step):
+    """Every leaf of a checkpoint, as bytes."""
+    tree = {}
+    for part in ("learner", "source", "key"):
+        tree[part] = checkpoint.read(folder, part, step)
+    import jax
+
+    plain = lambda leaf: jax.random.key_data(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    return {str(path): bytes(memoryview(jax.device_get(plain(leaf)))) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.fixture(scope="module")
+def whole(script, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    told = spawn(script, folder, 60)
+    assert told.stdout == "60 None\n", told.stderr
+    return folder
+
+
+def test_an_uninterrupted_run_leaves_its_record(whole):
+    assert [row["step"] for row in record(whole)] == [10, 20, 30, 40, 50, 60]
+    assert all(set(row) == {"step", "loss", "heldout/norm"} for row in record(whole))
+    assert checkpoint.steps(whole / "checkpoints") == [40, 60]
+
+
+@pytest.mark.parametrize(
+    ("die", "how"), [(30, "SIGKILL"), (40, "in_save"), (30, "SIGTERM")], ids=["killed", "killed in a save", "stopped"]
+)
+def test_killed_and_continued_equals_uninterrupted(script, whole, tmp_path, die, how):
+    told = spawn(script, tmp_path, 60, die, how)
+    if how == "SIGTERM":
+        assert told.stdout == "40 SIGTERM\n" and "SIGTERM: stopping after this epoch" in told.stderr
+    else:
+        assert told.returncode == -signal.SIGKILL
+        assert checkpoint.steps(tmp_path / "checkpoints") == [20]
+    told = spawn(script, tmp_path, 60)
+    assert told.stdout == "60 None\n", told.stderr
+    assert digests(tmp_path, 60) == digests(whole, 60)
+    assert record(tmp_path) == record(whole)
+
+
+def test_a_finished_run_is_left_as_it_is(script, whole):
+    before = (whole / "metrics.jsonl").read_bytes()
+    told = spawn(script, whole, 60)
+    assert told.stdout == "60 None\n" and (whole / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_longer_budget_goes_on(script, tmp_path, whole):
+    spawn(script, tmp_path, 20)
+    told = spawn(script, tmp_path, 60)
+    assert told.stdout == "60 None\n", told.stderr
+    assert digests(tmp_path, 60) == digests(whole, 60) and record(tmp_path) == record(whole)
