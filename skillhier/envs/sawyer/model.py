@@ -94,7 +94,7 @@ def xml(
     return f"""<mujoco model="sawyer">
   <compiler angle="radian" autolimits="true"/>
   <option timestep="{timestep}" integrator="implicitfast" cone="{cone}" impratio="{impratio}" solver="Newton"
-    iterations="{iterations}" ls_iterations="20" tolerance="1e-6"><flag multiccd="enable"/></option>
+    iterations="{iterations}" ls_iterations="20" tolerance="1e-6"/>
   <statistic center="0.5 0 0.3" extent="1.2"/>
   <visual><global offwidth="640" offheight="480"/><map znear="0.01"/></visual>
   <default>
@@ -153,11 +153,11 @@ class Layout(NamedTuple):
     gripper: int  # in ctrl and act
     wrist: int  # site
     pinch: int  # site
-    torque: np.ndarray  # [7] joint torques about z, N m, with gravity's share (see `sensing`)
-    force: np.ndarray  # [3] N, wrist sensor
-    moment: np.ndarray  # [3] N m
+    torque: np.ndarray  # [7] joint torques about z, N m; with the robot's weight: use `sensing.unloaded`
+    force: np.ndarray  # [3] N, wrist sensor, likewise
+    moment: np.ndarray  # [3] N m, likewise
     velocity: np.ndarray  # [6] m/s, rad/s of the wrist site in world axes
-    tip_any: np.ndarray  # [2] contacts of the right and left fingertip with anything
+    tip_any: np.ndarray  # [2] contacts of the right and left fingertip with anything; see `sensing.gripping`
     tip_tip: int  # contacts between the fingertips
     tip_object: np.ndarray  # [3, 2]
     object_object: np.ndarray  # [3] red-green, red-blue, green-blue
@@ -261,7 +261,9 @@ def _arm() -> str:
 
 def _hand() -> str:
     """Hand, wrist sensor and gripper. Body frames: hand at the wrist site, gripper at its own base."""
-    fts = _inertial(0.3, (0, 0, -0.0205), (2.62e-4, 2.65e-4, 2.19e-4))
+    # Listed: 0.3 kg and 2.6e-4 kg m^2. The logged joint torques ask for more between hand and gripper (mounting
+    # plates, not listed), and the logged wrist force for 1.04 kg beyond the sensor (so heavier fingertips).
+    fts = _inertial(0.7, (0, 0, -0.0205), (5.1e-4, 5.1e-4, 4.7e-4))
     base = _inertial(0.777441, (0, -0.000027, 0.0354675), (2.603e-4, 2.254e-4, 1.527e-4))
     return f"""      <body name="hand" pos="{_text(HAND[0])}" quat="{_text(HAND[1])}" gravcomp="1">
         {_inertial(0.4524, (0, 0, 0.02), (0.000467469, 0.000467469, 0.000814301))}
@@ -269,8 +271,8 @@ def _hand() -> str:
         <site name="pinch" pos="{_text(PINCH[0])}" quat="{_text(PINCH[1])}" group="4"/>
         <geom class="shape" type="sphere" pos="0 0 0.015" size="0.05"/>
         <body name="wrist_sensor" pos="0 0 0.0415" gravcomp="1">{fts}
-          <site name="wrist_sensor" group="4"/>
         <body name="gripper" pos="0 0 0.0108" quat="{_text(PINCH[1])}" gravcomp="1" childclass="finger">{base}
+          <site name="wrist_sensor" pos="0 0 -0.0108" quat="0 0 0 1" group="4"/>
           <geom name="palm" type="sphere" pos="0 0 0.05" size="0.045" mass="0" {_TOUCH["palm"]}/>
           <geom class="shape" type="cylinder" pos="0 0 0.01" size="0.04 0.024"/>
           {_finger("right", 1)}
@@ -283,7 +285,7 @@ def _finger(side: str, sign: int) -> str:
     """One finger; the left is the right turned half round."""
     quat = "1 0 0 0" if sign > 0 else "0 0 0 1"
     link = _inertial(0.0452573, (0, 0.019, 0.022), (2e-5, 1.4e-5, 8e-6))
-    tip = _inertial(0.0325222, (0, -0.014, 0.026), (1.2e-5, 1.1e-5, 3e-6))
+    tip = _inertial(0.0875, (0, -0.014, 0.026), (2.4e-5, 2.2e-5, 6e-6))
     (y, z), half = TIP
     return f"""<body name="{side}_driver" pos="0 {sign * 0.0306011} 0.054904" quat="{quat}" gravcomp="1">{link}
             <joint name="{side}_driver" range="0 {DRIVER_RANGE}" armature="0.1" damping="1" solimplimit="0.95 0.99 0.001" solreflimit="0.005 1"/>
