@@ -66,6 +66,22 @@ def enter(
     return path, {"config": hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()}
 
 
+def settings(path: Path) -> dict[str, Any]:
+    """The config that the run in a folder was begun with, as nested dictionaries; lists become tuples. Raises Unfit."""
+    try:
+        flat = json.loads((Path(path) / "config.json").read_text())["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Unfit(f"{path} holds no readable config.json; give the folder of a run") from None
+    found: dict[str, Any] = {}
+    for name, value in flat.items():
+        *groups, last = name.split(".")
+        inner = found
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
 def circumstances() -> dict[str, Any]:
     """What a run depends on besides its config."""
     versions = {"python": platform.python_version()}
