@@ -1,0 +1,139 @@
+"""Every skill held fixed, from the same starts: what does it do?
+
+`roll` acts and gives a Study; skill_measures.py makes figures of it. HeLMS 4.2, Fig. 3a.
+
+Letters beside those of types.py: L lanes (one skill each, and one in which skills follow the learned prior),
+E episodes of a lane, O objects. Episodes come in `REPEATS` passes over the same starts: episode e opens
+where episode e + E/2 does, and where episode e of every other lane does. Two lanes therefore differ by
+their skill and by chance, the two halves of one lane by chance alone.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from skillhier.rollout import rollout, start
+from skillhier.types import Array, Env, Key, Params, Policy, TimeStep
+
+REPEATS = 2
+PRIOR = -1  # the lane whose skill follows the learned prior
+OBJECTS = {name: f"rgb30_{name}.abs_pose" for name in ("red", "green", "blue")}
+ACT = Callable[[Array | None], Policy]  # a skill [] int32, or None: the skill follows the prior
+
+
+class Study(NamedTuple):
+    """What was seen, as numpy arrays; row t of an episode means something where valid."""
+
+    skill: np.ndarray  # [L] int, PRIOR for the lane that follows the prior
+    pinch: np.ndarray  # [L, E, T, 3] m
+    objects: np.ndarray  # [L, E, T, O, 3] m, in the order of `OBJECTS`
+    closed: np.ndarray  # [L, E, T] 0 open .. 1 closed
+    grasping: np.ndarray  # [L, E, T] bool: something is held between the fingers
+    action: np.ndarray  # [L, E, T, A]; means nothing in an episode's last row
+    chosen: np.ndarray  # [L, E, T] int: the skill in charge, PRIOR where the policy does not say
+    valid: np.ndarray  # [L, E, T] bool: from the start to the true end, or to the row before the world broke
+    broken: np.ndarray  # [L] episodes that a broken world cut short
+    interval: np.ndarray  # [] s between rows
+
+
+def switched(act: ACT, skill: Array) -> Policy:
+    """The policy of `skill`, or the prior-driven one where skill is PRIOR: the skill is data, so one program serves all."""
+    fixed, free = act(jnp.maximum(skill, 0)), act(None)
+
+    def init(worlds: int):
+        return fixed.init(worlds), free.init(worlds)
+
+    def step(params: Params, carry, seen: TimeStep, key: Key):
+        held, action, _ = fixed.act(params, carry[0], seen, key)
+        loose, other, extras = free.act(params, carry[1], seen, key)
+        chosen = jnp.asarray(extras.get("skill", PRIOR), jnp.int32)
+        chosen = jnp.broadcast_to(chosen.reshape(-1) if chosen.ndim else chosen, seen.first.shape)
+        prior = skill == PRIOR
+        return (held, loose), jnp.where(prior, other, action), {"chosen": jnp.where(prior, chosen, skill)}
+
+    return Policy(init, step)
+
+
+def unheld(act: ACT) -> Policy:
+    """The policy of a system without skills, noting that no skill was in charge."""
+    free = act(None)
+
+    def step(params: Params, carry, seen: TimeStep, key: Key):
+        carry, action, _ = free.act(params, carry, seen, key)
+        return carry, action, {"chosen": jnp.full(seen.first.shape, PRIOR)}
+
+    return Policy(free.init, step)
+
+
+def roll(
+    env: Env, act: ACT, params: Params, skills: int, key: Key, *, rows: int | None = None,
+    pinch: str = "sawyer.pinch.pose", gripper: str = "gripper.joints.angle", stroke: float = 255.0,
+    grasp: str = "gripper.grasp", holding: float = 2.0, objects: Mapping[str, str] = OBJECTS,
+) -> Study:
+    """Each of `skills` skills held for an episode, REPEATS times in every world of `env`, and the prior in charge likewise.
+
+    One compiled program: lanes are vmapped over one env and one reset key, so the native engine steps all
+    worlds of all lanes in one call. skills = 0 (a system without skills) leaves the prior-driven lane alone.
+    `rows` is the episode's length in control steps (the env's limit by default). The names say where an
+    entry of the observation holds the pinch pose, the gripper's closing (0 to `stroke`) and its grasp reading.
+    """  # fmt: skip
+    missing = [name for name in (pinch, gripper, grasp, *objects.values()) if name not in env.spec.obs]
+    if missing:
+        raise ValueError(f"the env shows no {missing[0]!r}; skill rollouts need it, and it shows {', '.join(sorted(env.spec.obs))}")
+    length = (env.spec.limit if rows is None else rows) + 1
+    lanes = jnp.arange(PRIOR, skills, dtype=jnp.int32)
+    key_start, key_act = jax.random.split(key)
+
+    def lane(params: Params, key_start: Key, skill: Array, key: Key) -> dict[str, Array]:
+        policy = switched(act, skill) if skills else unheld(act)
+        _, seen = rollout(env, policy, params, start(env, policy, key_start), key, length)
+        frame = {name: seen.step.obs[name][:, :, 0] for name in (pinch, gripper, grasp, *objects.values())}
+        return {
+            "pinch": frame[pinch][..., :3],
+            "objects": jnp.stack([frame[name][..., :3] for name in objects.values()], -2),
+            "closed": frame[gripper][..., 0] / stroke,
+            "grasping": frame[grasp][..., 0] == holding,
+            "action": seen.action, "chosen": seen.extras["chosen"],
+            "first": seen.step.first, "last": seen.step.last,
+        }  # fmt: skip
+
+    every = jax.vmap(jax.vmap(lane, (None, None, None, 0)), (None, None, 0, 0))  # [L, REPEATS, T, B, ...]
+    keys = jax.random.split(key_act, (len(lanes), REPEATS))
+    seen = jax.device_get(jax.jit(every)(params, key_start, lanes, keys))
+    seen = {name: _episodes(values) for name, values in seen.items()}
+    valid, broken = validity(seen.pop("first"), seen.pop("last"))
+    return Study(skill=np.asarray(lanes), valid=valid, broken=broken.sum(-1), interval=np.float32(env.spec.interval), **seen)
+
+
+def _episodes(values: np.ndarray) -> np.ndarray:
+    """[L, REPEATS, T, B, ...] -> [L, REPEATS * B, T, ...]"""
+    values = np.moveaxis(values, 3, 2)
+    return values.reshape(values.shape[0], -1, *values.shape[3:])
+
+
+def validity(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows [..., T] belong to the episode that row 0 opens, and [...] whether it broke.
+
+    A `first` row later than row 0 opens another episode; where no `last` row came before it, the world broke.
+    """
+    again = first.copy()
+    again[..., 0] = False
+    valid = np.cumsum(again, -1) == 0
+    return valid, again.any(-1) & ~(last & valid).any(-1)
+
+
+def save(study: Study, folder: Path | str) -> Path:
+    """Writes what was seen to skills.npz in a run folder."""
+    path = Path(folder) / "skills.npz"
+    np.savez_compressed(path, **study._asdict())
+    return path
+
+
+def load(folder: Path | str) -> Study:
+    """The study in a run folder."""
+    with np.load(Path(folder) / "skills.npz", allow_pickle=False) as data:
+        return Study(**{name: data[name] for name in Study._fields})
