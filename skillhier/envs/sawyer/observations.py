@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from skillhier.envs.physics import Data
 from skillhier.envs.sawyer import model as scenery
 from skillhier.envs.sawyer.rewards import INWARD, NONE, OUTWARD, Scene
+from skillhier.envs.sawyer.sensing import Load, gripping
 from skillhier.types import Array
 
 PROPRIO = {
@@ -22,21 +23,21 @@ OBJECTS = {f"rgb30_{colour}.{kind}": 7 for colour in scenery.COLOURS for kind in
 FIRM = 2.0  # ticks/s: a slower finger command grasps nothing
 
 
-def frame(layout: scenery.Layout, data: Data, ticks: Array, moved: Array, grasp: Array) -> dict[str, Array]:
+def frame(layout: scenery.Layout, data: Data, load: Load, ticks: Array, moved: Array, grasp: Array) -> dict[str, Array]:
     """One frame of one world. `ticks` [] of the fingers, `moved` [] since the last frame, `grasp` [] reading."""
-    state, sensors = data.state, data.sensordata
+    state = data.state
     pinch = jnp.concatenate([data.site_xpos[layout.pinch], quaternion(data.site_xmat[layout.pinch])])
     shown = {
         "sawyer.joints.angle": state.qpos[layout.arm],
         "sawyer.joints.velocity": state.qvel[layout.arm],
-        "sawyer.joints.torque": sensors[layout.torque],
+        "sawyer.joints.torque": load.torque,
         "sawyer.pinch.pose": pinch,
-        "sawyer.tcp.velocity": sensors[layout.velocity],
+        "sawyer.tcp.velocity": data.sensordata[layout.velocity],
         "gripper.joints.angle": ticks[None],
         "gripper.joints.velocity": moved[None],
         "gripper.grasp": grasp[None],
-        "wrist.force": sensors[layout.force],
-        "wrist.torque": sensors[layout.moment],
+        "wrist.force": load.force,
+        "wrist.torque": load.moment,
     }
     for i, colour in enumerate(scenery.COLOURS):
         pose = state.qpos[layout.objects[i]]
@@ -52,10 +53,9 @@ def finger_ticks(layout: scenery.Layout, data: Data) -> Array:
 
 
 def grasp_reading(layout: scenery.Layout, data: Data, speed: Array) -> Array:
-    """1 none, 2 inward, 3 outward: both fingertips touch something but each other, under a finger command `speed`."""
-    sensors = data.sensordata
-    touching = (sensors[layout.tip_any] - sensors[layout.tip_tip] > 0).all()
-    return jnp.where(touching & (jnp.abs(speed) >= FIRM), jnp.where(speed > 0, INWARD, OUTWARD), NONE)
+    """1 none, 2 inward, 3 outward: both fingertips touch something, under a finger command `speed` [] ticks/s."""
+    felt = gripping(layout, data.state.qpos, data.sensordata) & (jnp.abs(speed) >= FIRM)
+    return jnp.where(felt, jnp.where(speed > 0, INWARD, OUTWARD), NONE)
 
 
 def scene(layout: scenery.Layout, data: Data, ticks: Array, grasp: Array) -> Scene:

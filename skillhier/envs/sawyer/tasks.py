@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 
 from skillhier.envs import batch, physics
-from skillhier.envs.sawyer import controller, objects, observations, rewards
+from skillhier.envs.sawyer import controller, objects, observations, rewards, sensing
 from skillhier.envs.sawyer import model as scenery
 from skillhier.types import Array, Bounds, Key
 
@@ -119,6 +119,7 @@ def make(
     engine = physics.resolve(engine)
     engines, layout = world(names, timestep, engine, worlds if engine == "warp" else 1)
     model: mujoco.MjModel = engines.model
+    felt = sensing.unloaded(model)
     bank = _provisional(names)
     if randomise:
         from skillhier.envs.sawyer.randomise import randomise as perturbed
@@ -143,7 +144,8 @@ def make(
     def observe(data: physics.Data, memory: Memory, action: Array) -> tuple[dict[str, Array], Memory]:
         ticks = observations.finger_ticks(layout, data)
         grasp = observations.grasp_reading(layout, data, controller.FINGER * fingers(action))
-        shown = observations.frame(layout, data, ticks, ticks - memory.ticks, grasp)
+        load = felt(data.xpos, data.xmat, data.site_xpos, data.site_xmat, data.sensordata)
+        shown = observations.frame(layout, data, load, ticks, ticks - memory.ticks, grasp)
         memory = Memory(memory.pair, ticks, grasp)
         return shown | tell(observations.scene(layout, data, ticks, grasp), memory.pair), memory
 
