@@ -1,0 +1,171 @@
+"""Where episodes open: a bank of settled objects and solved arm postures, made once per object set and kept.
+
+Source: fact sheet 4.7. Objects fall from 0.12 m in random poses that touch nothing and settle for at most
+2 s; the pinch is drawn in a box above them, pointing down, with the gripper open. Any arm row goes with any
+objects row: the hand starts above all of them.
+"""
+
+import hashlib
+import logging
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import mujoco.batch
+import numpy as np
+
+from skillhier.envs.sawyer import controller
+from skillhier.envs.sawyer import model as sawyer
+
+PINCH_LOW, PINCH_HIGH, YAW = (0.5, -0.14, 0.22), (0.7, 0.14, 0.43), np.pi / 4  # m, m, rad either side
+DROP_LOW, DROP_HIGH = (0.5, -0.1, 0.12), (0.7, 0.1, 0.12)  # m
+SETTLE = 2.0  # s at most
+STILL_VELOCITY, STILL_ACCELERATION = 1e-3, 1e-2  # of every object dof: settled, and taken out early
+MOVING = 0.05  # m/s or rad/s: still moving after SETTLE, so not kept
+INSIDE = 0.2  # m from the basket's middle in x and y: the open square and the feet of its walls
+TRIES = 20  # poses tried for one object before the whole scene is drawn anew
+_VERSION = 1  # part of a file's name; raise it when rows would come out otherwise
+
+
+class Bank(NamedTuple):
+    """Rows to open episodes at; both parts have `size` rows."""
+
+    objects: np.ndarray  # float32 [n, 3, 7] red, green, blue: position (m), quaternion
+    arms: np.ndarray  # float32 [n, 7] rad
+
+
+def load(names: tuple[str, str, str], size: int = 1000, seed: int = 0, *, folder: str | Path | None = None) -> Bank:
+    """The bank of the objects `names`, from `folder` (default: `cache()`) or made and put there."""
+    if size < 1:
+        raise ValueError(f"a bank of {size} starts is too small; set its size to 1 or more")
+    path = file(names, size, seed, cache() if folder is None else Path(folder))
+    bank = _read(path, size)
+    if bank is None:
+        bank = make(names, size, seed)
+        try:
+            _write(path, bank)
+        except OSError as error:
+            logging.warning("the bank of starts could not be kept in %s: %s", path, error)
+    return bank
+
+
+def cache() -> Path:
+    """The user's folder of banks; made private to the user when first written to."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "skillhier" / "banks"
+
+
+def file(names: tuple[str, str, str], size: int, seed: int, folder: Path) -> Path:
+    """Where a bank lies: its name changes with everything that its rows depend on."""
+    said = repr((_VERSION, mujoco.__version__, sawyer.xml(names), size, seed))
+    return folder / f"{'-'.join(names)}-{hashlib.sha256(said.encode()).hexdigest()[:16]}.npz"
+
+
+def make(names: tuple[str, str, str], size: int = 1000, seed: int = 0) -> Bank:
+    """A fresh bank; the same for the same arguments on the same machine."""
+    rng = np.random.default_rng(seed)
+    arms = _arms(rng, size)
+    model = sawyer.build(names)
+    layout = sawyer.layout(model)
+    kept: list[np.ndarray] = []
+    while (missing := size - sum(map(len, kept))) > 0:
+        drops = _drops(model, layout, rng, missing + missing // 20 + 1, arms[0])
+        kept.append(_settled(model, layout, drops, arms[0])[:missing])
+    return Bank(np.concatenate(kept).astype(np.float32), arms)
+
+
+def _arms(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Postures [size, 7] whose pinch is where it was asked to be within 1 mm."""
+    solve = jax.jit(jax.vmap(controller.inverse))
+    place = jax.jit(jax.vmap(lambda q: controller.forward(q).pinch))
+    kept = np.zeros((0, 7), np.float32)
+    while len(kept) < size:
+        pinch = rng.uniform(PINCH_LOW, PINCH_HIGH, (size, 3)).astype(np.float32)
+        yaw = rng.uniform(-YAW, YAW, size).astype(np.float32)
+        q = solve(jnp.asarray(pinch), jnp.asarray(yaw))
+        good = np.abs(np.asarray(place(q)) - pinch).max(1) < 1e-3
+        kept = np.concatenate([kept, np.asarray(q)[good]])
+    return kept[:size]
+
+
+def _drops(model: mujoco.MjModel, layout: sawyer.Layout, rng: np.random.Generator, n: int, arm: np.ndarray):
+    """Poses [n, 3, 7] in the air in which nothing touches."""
+    data = mujoco.MjData(model)
+    away = np.array([[10.0, 10.0 * k, 10.0, 1, 0, 0, 0] for k in range(3)])
+    poses = np.zeros((n, 3, 7))
+    for row in poses:
+        while True:
+            row[:] = away
+            if all(_placed(model, layout, rng, data, row, k, arm) for k in range(3)):
+                break
+    return poses
+
+
+def _placed(model, layout, rng, data, row, k, arm) -> bool:
+    for _ in range(TRIES):
+        row[k, :3] = rng.uniform(DROP_LOW, DROP_HIGH)
+        row[k, 3:] = rng.normal(size=4)
+        row[k, 3:] /= np.linalg.norm(row[k, 3:])
+        data.qpos[layout.arm], data.qpos[layout.objects] = arm, row
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_collision(model, data)
+        if data.ncon == 0:
+            return True
+    return False
+
+
+def _settled(model: mujoco.MjModel, layout: sawyer.Layout, drops: np.ndarray, arm: np.ndarray) -> np.ndarray:
+    """The poses [m, 3, 7] at which the objects of `drops` [n, 3, 7] come to rest inside the basket; m <= n."""
+    batch = mujoco.batch.Batch(model, len(drops))
+    qpos, qvel, act, qacc = (batch.bind(name) for name in ("qpos", "qvel", "act", "qacc"))
+    qpos[:, layout.arm], act[:, layout.arm] = arm, arm  # the arm holds still well above the objects
+    qpos[:, layout.objects] = drops
+    dofs, chunk = layout.object_dofs.ravel(), 20
+    running = np.arange(len(drops), dtype=np.int32)
+    for _ in range(round(SETTLE / model.opt.timestep / chunk)):
+        batch.step(running, chunk)
+        speed, change = np.abs(qvel[running][:, dofs]).max(1), np.abs(qacc[running][:, dofs]).max(1)
+        running = running[(speed > STILL_VELOCITY) | (change > STILL_ACCELERATION)]
+        if not len(running):
+            break
+    poses = qpos[:, layout.objects]
+    offset = np.abs(poses[:, :, :2] - np.array(sawyer.BASKET[:2])).max((1, 2))
+    low, high = poses[:, :, 2].min(1), poses[:, :, 2].max(1)
+    calm = np.abs(qvel[:, dofs]).max(1) < MOVING
+    return poses[calm & (offset < INSIDE) & (low > sawyer.BASKET[2]) & (high < DROP_LOW[2])]
+
+
+def _read(path: Path, size: int) -> Bank | None:
+    """The bank at `path`, or None where there is none or it is not whole."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            bank = Bank(stored["objects"], stored["arms"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logging.warning("the bank of starts %s is damaged (%s) and is made anew", path, error)
+        return None
+    sound = bank.objects.shape == (size, 3, 7) and bank.arms.shape == (size, 7)
+    sound = sound and all(part.dtype == np.float32 and np.isfinite(part).all() for part in bank)
+    if not sound:
+        logging.warning("the bank of starts %s does not hold %d whole starts and is made anew", path, size)
+        return None
+    return bank
+
+
+def _write(path: Path, bank: Bank) -> None:
+    """Puts the bank at `path` in one move, so that a reader finds all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".draft")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.savez(stream, objects=bank.objects, arms=bank.arms)
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
