@@ -20,13 +20,20 @@ from ml_collections import ConfigDict
 from experiments import cli
 from skillhier.agents import offline
 from skillhier.data import dataset, sources, toy
+from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.train import metrics, report, session
 from skillhier.types import LearnerState, Trajectory
 
 
+WIDTHS = {**PROPRIO, **OBJECTS}  # what entries must have, where we know them
+SUCCESS = "task.success"  # the public success test, in data that our worlds recorded
+STACKED = 0.75  # in other data: a dense reward this high on the last row means a stack
+
+
 def main(run: cli.Run) -> None:
     config = run.config
-    train, held_out = demonstrations(config)
+    found, told = demonstrations(config)
+    train, held_out = dataset.split(found, config.data.held_out, config.data.seed)
     settings = config.agent.to_dict()
     make = offline.SYSTEMS[settings.pop("name")]
     obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in train.obs.items()}
@@ -48,12 +55,12 @@ def main(run: cli.Run) -> None:
         assess_every=config.train.assess_every,
         terms=("elbo/bound", "elbo/log_likelihood", "elbo/skill_kl", "imitation/log_likelihood", "heldout/action_mse"),
         label=config.agent.name,
-        left_out=("source",),  # the data; its digest says whether it is still the same
-        about={**about, "data": digest(train)},
+        left_out=("source",),  # the data itself
+        about={**about, "data": digest(train)},  # which is held to be the same by this
     )
     if outcome.stopped:
         raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}, saved; the same command continues {folder}")
-    summary = summarise(metrics.rows(folder / "metrics.jsonl"), train, held_out)
+    summary = told | summarise(metrics.rows(folder / "metrics.jsonl"))
     metrics.write_json(folder / "summary.json", summary)
     page = report.write(folder)
     for name, value in summary.items():
@@ -61,14 +68,17 @@ def main(run: cli.Run) -> None:
     print(f"report: {page}")
 
 
-def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dataset.Dataset]:
-    """(to learn from, held out), by episode."""
-    names = dict.fromkeys((*config.agent.low, *config.agent.mid))
+def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float]]:
+    """What there is to learn from, and how many episodes of what worth it holds."""
+    widths = {name: WIDTHS.get(name) for name in (*config.agent.low, *config.agent.mid)}
     if config.data.path == "toy":
-        found = toy.demonstrations(dict.fromkeys(names, 4), steps=4 * config.train.length)
+        found = toy.demonstrations({name: d or 4 for name, d in widths.items()}, steps=4 * config.train.length)
     else:
-        found = dataset.load(config.data.path, names, min_length=config.train.length)
-    return dataset.split(found, config.data.held_out, config.data.seed)
+        found = dataset.load(config.data.path, widths, optional=(SUCCESS,), min_length=config.train.length)
+    ends = found.start + found.length
+    stacked = found.obs[SUCCESS][ends, 0] > 0.5 if SUCCESS in found.obs else found.reward[ends] >= STACKED
+    obs = {name: values for name, values in found.obs.items() if name in widths}
+    return found._replace(obs=obs), {"episodes": len(ends), "expert_success": float(stacked.mean())}
 
 
 def digest(data: dataset.Dataset) -> str:
@@ -97,13 +107,12 @@ def assessment(assess: Callable, windows: list[Trajectory], seed: int) -> Callab
     return figures
 
 
-def summarise(rows: list[dict], train: dataset.Dataset, held_out: dataset.Dataset) -> dict:
+def summarise(rows: list[dict]) -> dict:
     """What came out, in numbers: `rows` are the lines of metrics.jsonl."""
     first, last = rows[0], rows[-1]
     bound = "elbo/bound" if "elbo/bound" in last else "imitation/log_likelihood"
     seconds = sum(row["time/epoch_seconds"] for row in rows)
     summary = {
-        "episodes": len(train.length) + len(held_out.length),
         "train_steps": last["step"],
         "elbo_first": first[bound],
         "elbo_last": last[bound],

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from experiments import cli
 from skillhier.agents.offline import SYSTEMS
+from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 
 PRESETS = {
     "debug": "does the command work? Small nets on made-up data; under a minute",
@@ -17,16 +18,9 @@ PRESETS = {
 TASKS = {"red_on_blue": 5, "all_pairs": 10}  # and the number of skills the paper gives each
 EXPERT_LOGS = os.environ.get("SKILLHIER_EXPERT_LOGS", "../shared/data/rgb_stacking_experts")
 
-# entries of an observation and their widths: the low level sees the arm, the levels above it the objects too
-PROPRIO = {
-    "sawyer.joints.angle": 7, "sawyer.joints.velocity": 7, "sawyer.joints.torque": 7, "sawyer.pinch.pose": 7,
-    "sawyer.tcp.velocity": 6, "gripper.joints.angle": 1, "gripper.joints.velocity": 1, "gripper.grasp": 1,
-    "wrist.force": 3, "wrist.torque": 3,
-}  # fmt: skip
-OBJECTS = {f"rgb30_{colour}.{pose}": 7 for colour in ("red", "green", "blue") for pose in ("abs_pose", "to_pinch")}
-
 LIMITS = {
     "seed": (0, 2**31 - 1),
+    "task": list(TASKS),
     "data.held_out": (0.001, 0.999),
     "data.seed": (0, 2**31 - 1),
     "data.stack": (1, 16),
@@ -57,6 +51,7 @@ def get_config(arg: str = "") -> ConfigDict:
     chosen = cli.choose(arg, PRESETS, agent=list(SYSTEMS), task=list(TASKS))
     config = ConfigDict()
     config.seed = 0  # of the first parameters, the batches and the samples
+    config.task = chosen.task  # what the demonstrations show, and the worlds that the skills are shown in
     config.data = ConfigDict()
     config.data.path = f"datasets/{chosen.task}"  # a file, a folder of .h5 files, a Minari folder, or 'toy': made up
     config.data.held_out = 0.1  # share of the episodes that is not learned from
@@ -79,7 +74,7 @@ def agent(name: str, task: str) -> ConfigDict:
     """The settings of a system, Table 5 of the paper where it has them; they are the keywords of its `make`."""
     found = ConfigDict()
     found.name = name
-    found.low = tuple(PROPRIO)  # entries that the low level sees
+    found.low = tuple(PROPRIO)  # entries of the observation that the low level sees: the arm
     found.mid = (*PROPRIO, *OBJECTS)  # entries that the mid level and, with its look-ahead, the high level see
     found.hidden = (256, 256)  # widths of the layers of every net
     found.lookahead = 5  # rows ahead that the high level sees while learning
@@ -108,7 +103,7 @@ def debug(config: ConfigDict) -> None:
 
 
 def quickstart(config: ConfigDict) -> None:
-    config.agent.learning_rate = 5e-4
+    config.agent.learning_rate = 1e-3
     config.train.update(batch=32, updates=1200, epoch=25, assess_every=200, save_every=200)
 
 
@@ -130,9 +125,8 @@ def check(config: ConfigDict) -> None:
     for name in ("updates", "assess_every", "save_every"):
         if train[name] % train.epoch:
             raise cli.Refused(f"config.train.{name}={train[name]} is no multiple of the epoch of {train.epoch}; set config.train.epoch")
-    known = {**PROPRIO, **OBJECTS}
     for level in ("low", "mid"):
         if not config.agent[level]:
-            raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {next(iter(known))}")
+            raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {next(iter(PROPRIO))}")
     if config.data.path == "":
         raise cli.Refused("config.data.path is empty; give a file, a folder, or toy")

@@ -1,0 +1,38 @@
+"""Settings of experiments/skills.py, the main job: stacking data in, skills out."""
+
+from ml_collections import ConfigDict
+
+from experiments import cli
+
+PRESETS = {
+    "quickstart": "what `make skills` runs: 5 skills, their rivals, their rollouts, a report; 8 minutes on 2 cores",
+    "debug": "does every stage work? Small nets, few episodes; a minute or two",
+}
+LIMITS = {
+    "seed": (0, 2**31 - 1),
+    "episodes": (2, 10**6),
+    "rollouts": (2, 10**4),
+    "preset": ["quickstart", "debug", "cpu"],
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    chosen = cli.choose(arg, PRESETS)
+    config = ConfigDict()
+    config.seed = 0
+    config.data = ""  # demonstrations to learn from; empty: the expert makes its own, once, in config.collected
+    config.collected = "datasets/red_on_blue"
+    config.episodes = 200  # of the expert
+    config.rollouts = 20  # episodes of each skill held fixed
+    config.preset = "quickstart"  # of experiments/configs/helms_offline.py, for the skills and their rivals alike
+    if chosen.preset == "debug":
+        config.collected = "datasets/red_on_blue_debug"
+        config.episodes = 8
+        config.rollouts = 4
+        config.preset = "debug"
+    return config
+
+
+def check(config: ConfigDict) -> None:
+    if config.rollouts % 2:
+        raise cli.Refused(f"config.rollouts={config.rollouts} is odd; two halves are compared, set an even number")

@@ -1,0 +1,133 @@
+"""The main job: stacking data in, HeLMS skills out, with their rivals and a report.
+
+python -m experiments.skills --config=experiments/configs/skills.py:quickstart --workdir=runs/skills
+python -m experiments.skills --config=experiments/configs/skills.py:quickstart --config.data=LOGS     # other data
+python -m experiments.skills --config=experiments/configs/skills.py:debug                             # a minute or two
+
+Runs, one after the other, the commands that anybody may run alone: collect, helms_offline three times (five skills;
+one skill; NPMP), helms_skills. The run folder is that of the five skills; the rivals lie in its rivals/. A stage that
+was finished is not run again, so the same command on the same --workdir continues.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from experiments import cli
+from skillhier.train import metrics, report
+
+ROOT = Path(__file__).parent.parent
+
+
+def main(run: cli.Run) -> None:
+    config = run.config
+    folder = run.workdir or Path("runs") / f"skills-{time.strftime('%Y%m%d-%H%M%S')}"
+    job = Job(folder)
+    data = config.data or config.collected
+    if not config.data:
+        asked = [f"--config.episodes={config.episodes}", f"--workdir={data}"]
+        job.stage("collect", "collect", f"{cli.CONFIGS}/collect.py:red_on_blue", *asked, leaves=Path(data) / "data")
+    rivals = {name: folder / "rivals" / name for name in ("k1", "npmp")}
+    for name, path, agent, *settings in (
+        ("helms", folder, "helms", "--config.agent.skills=5"),
+        ("k1", rivals["k1"], "helms", "--config.agent.skills=1"),
+        ("npmp", rivals["npmp"], "npmp_ar1"),
+    ):
+        file = f"{cli.CONFIGS}/helms_offline.py:{config.preset},task=red_on_blue,agent={agent}"
+        settings += [f"--config.data.path={data}", f"--config.seed={config.seed}", f"--workdir={path}"]
+        job.stage(f"train/{name}", "helms_offline", file, *settings, leaves=path / "summary.json")
+    job.stage("report/rollouts", "helms_skills", "", f"--run={folder}", f"--episodes={config.rollouts}", leaves=folder / "skills.json")
+
+    began = time.monotonic()
+    own, shown, *others = (
+        json.loads(path.read_text())
+        for path in (folder / "summary.json", folder / "skills.json", *(path / "summary.json" for path in rivals.values()))
+    )
+    summary = {
+        "episodes": own["episodes"],
+        "expert_success": own["expert_success"],
+        "train_steps": own["train_steps"],
+        "elbo_first": own["elbo_first"],
+        "elbo_last": own["elbo_last"],
+        "heldout_action_mse": own["heldout_action_mse"],
+        **{f"heldout_action_mse_{name}": other["heldout_action_mse"] for name, other in zip(rivals, others, strict=True)},
+        "skill_usage": own["skill_usage"],
+        "transition_diagonal": own["transition_diagonal"],
+        "fixed_skill_spread": shown["spread"],
+        "fixed_skill_noise": shown["noise"],
+        "seconds": job.seconds(),
+    }
+    metrics.write_json(folder / "summary.json", summary)  # the report shows it
+    page = report.write(folder)
+    summary["seconds"]["report"] += time.monotonic() - began
+    metrics.write_json(folder / "summary.json", summary)
+    for name, value in summary.items():
+        print(f"{name:24} {_shown(value)}")
+    print(f"report: {page}")
+
+
+class Job:
+    """Stages of a job, each a command; what was done and for how long lies in job.json."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = folder / "job.json"
+        self.done = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        self.stopped: list[int] = []
+
+    def stage(self, name: str, entry: str, config: str, *arguments: str, leaves: Path) -> None:
+        """Runs `python -m experiments.<entry>` unless the same command has already left what it `leaves`."""
+        command = ["-m", f"experiments.{entry}", *([f"--config={config}"] if config else []), *arguments]
+        before = self.done.get(name, {"command": command, "seconds": 0.0, "finished": False})
+        if before["finished"] and before["command"] == command and leaves.exists():
+            return
+        began = time.monotonic()
+        code = self._spawn([sys.executable, *command])
+        spent = before["seconds"] * (before["command"] == command and not before["finished"]) + time.monotonic() - began
+        finished = code == 0 and not self.stopped
+        self.done[name] = {"command": command, "seconds": spent, "finished": finished}
+        metrics.write_json(self.file, self.done)
+        if self.stopped:
+            number = signal.Signals(self.stopped[0])
+            raise cli.Stopped(number, f"stopped in stage {name}; the same command continues")
+        if not finished:
+            raise cli.Refused(f"stage {name} ended with code {code}; what it said stands above")
+
+    def _spawn(self, command: list[str]) -> int:
+        """The command's exit code; it hears of the signals that come here, and ends in its own good time."""
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, start_new_session=True)
+
+        def pass_on(number: int, _frame: object) -> None:
+            self.stopped.append(number)
+            child.send_signal(number)
+
+        former = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        try:
+            return child.wait()
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of the stages, by the first part of their names."""
+        total = {"collect": 0.0, "train": 0.0, "report": 0.0}
+        for name, stage in self.done.items():
+            total[name.split("/")[0]] += stage["seconds"]
+        return total
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {_shown(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return "  ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    cli.run(main)
