@@ -5,6 +5,7 @@ storage), nothing is unpickled (object arrays are refused unread) and no size is
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,13 +71,16 @@ def reading(place: Place) -> Iterator[None]:
         raise place.fault(f"unreadable data ({_line(error)})", "an undamaged file") from error
 
 
-def episodes(file: h5py.File, place: Place) -> list[str]:
-    """The names of a file's episode groups, in the order of their numbers."""
+def episodes(file: h5py.File, place: Place, *, promised: bool = True) -> list[str]:
+    """The names of a file's episode groups, in the order of their numbers.
+
+    `promised`: hold a Minari file to the number of episodes that its metadata names.
+    """
     with reading(place):
         names = [name for name in file if re.fullmatch(r"episode_\d{1,9}", name)]
     if not names:
         raise place.fault("no episodes", "groups episode_<i>")
-    expected = _promised(place.file)
+    expected = _promised(place.file) if promised else None
     if expected is not None and expected != len(names):
         raise place.fault(f"{len(names)} episodes", f"{expected}, the total_episodes of {METADATA}")
     return sorted(names, key=lambda name: int(name.removeprefix("episode_")))
@@ -98,28 +102,28 @@ def numbers(parent: h5py.Group, name: str, place: Place, *, kind: str = "f", row
     item = _member(parent, name, place, "an array")
     if not isinstance(item, h5py.Dataset):
         raise place.fault("a group", "an array")
-    if item.dtype.kind == "O" or item.dtype.hasobject:
+    with reading(place):
+        dtype, shape, elsewhere = item.dtype, item.shape, item.external or item.is_virtual
+    if dtype.hasobject:
         raise place.fault("an object array", f"plain {KINDS[kind]} numbers")
-    if item.dtype.kind != kind:
-        raise place.fault(f"dtype {item.dtype}", KINDS[kind])
-    if item.external or item.is_virtual:
-        raise place.fault(
-            "numbers kept outside this file", "the numbers themselves (nothing is followed out of a file)"
-        )
-    if not item.shape:
-        raise place.fault(f"shape {item.shape}", "one row per step")
-    if rows is not None and len(item) != rows:
-        raise place.fault(
-            f"{len(item)} rows", f"{rows} (observations have one row more than actions, the rest as many)"
-        )
-    if item.size > LARGEST:
-        raise place.fault(f"shape {item.shape}", f"at most {LARGEST} values in one array")
+    if dtype.kind != kind:
+        raise place.fault(f"dtype {dtype}", KINDS[kind])
+    if elsewhere:
+        where = "the numbers themselves (nothing is followed out of a file)"
+        raise place.fault("numbers kept outside this file", where)
+    if not shape:
+        raise place.fault(f"shape {shape}", "one row per step")
+    if rows is not None and shape[0] != rows:
+        needed = f"{rows} (observations have one row more than actions, the rest as many)"
+        raise place.fault(f"{shape[0]} rows", needed)
+    if math.prod(shape) > LARGEST:
+        raise place.fault(f"shape {shape}", f"at most {LARGEST} values in one array")
     with reading(place):
         values = item[()]
     if kind == "b":
         return values
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
-        values = values.astype(np.float32)
+        values = values.astype(np.float32, copy=False)
     wrong = ~np.isfinite(values)
     if wrong.any():
         first = np.argwhere(wrong)[0]

@@ -1,0 +1,187 @@
+"""Writing a Minari folder: episodes are appended in parts, whole or not at all, and joined at the end.
+
+    DIR/data/part_000050.h5    episodes 50, 51, ... of a recording under way
+    DIR/data/main_data.hdf5    all episodes, once the recording is finished
+    DIR/data/metadata.json     what Minari wants to know of them
+
+`minari.load_dataset` reads it with MINARI_DATASETS_PATH set to the folder above DIR; the writing does not
+need Minari. A process killed at any moment loses at most the part that it was writing.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from skillhier.data import hdf5
+from skillhier.data.faults import Place
+from skillhier.types import Spec
+
+LAYOUT = "v110"  # of HDF5: small, with checksums of its own
+VERSION = "0.5.0"  # the oldest Minari with this layout
+DRAFT = ".draft"  # ends the name of a file being written
+
+
+class Episode(NamedTuple):
+    """One whole episode on the host: T actions, T + 1 observations."""
+
+    obs: dict[str, np.ndarray]  # entry -> float32 [T + 1, d], single frames
+    action: np.ndarray  # float32 [T, A]
+    reward: np.ndarray  # float32 [T]: what action t led to
+    terminated: bool  # the task ended; else the clock did
+    infos: dict[str, np.ndarray] = {}  # [T, ...] each, what the policy noted
+    attributes: dict[str, float | int | str] = {}  # success, seed, ...
+
+
+class Recorder:
+    """Appends episodes to a Minari folder: `with Recorder(folder, spec) as recorder: recorder.append(episodes)`.
+
+    Goes on where a folder was left, whether or not the recording before was finished. Leaving the block
+    finishes it: parts are joined and the metadata is written, also when an error is on its way out.
+    """
+
+    def __init__(self, folder: str | Path, spec: Spec, about: dict | None = None):
+        """`spec`: of the Env the episodes come from. `about`: further metadata (description, algorithm_name, ...).
+
+        Raises DataFault where the folder holds episodes with other observations or actions.
+        """
+        self.folder = Path(folder)
+        self.data = self.folder / "data"
+        self._metadata = {**_metadata(self.folder, spec), **(about or {})}
+        self.data.mkdir(parents=True, exist_ok=True)
+        for draft in self.data.glob(f"*{DRAFT}"):
+            draft.unlink()
+        if (self.data / hdf5.METADATA).is_file():
+            self._hold_to(hdf5.metadata(self.data / hdf5.METADATA))
+        self.attributes: list[dict[str, float | str]] = []  # of every episode in the folder, in order
+        if (self.data / hdf5.MAIN).is_file():
+            self._read(self.data / hdf5.MAIN)
+        for part in self._parts():
+            if int(part.stem.removeprefix("part_")) < len(self.attributes):
+                part.unlink()  # joined already: the process was killed between joining and tidying up
+            else:
+                self._read(part)
+        self._describe()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+    def append(self, episodes: Iterable[Episode]) -> None:
+        """Writes the episodes as one part; after this they are safe."""
+        episodes = list(episodes)
+        if not episodes:
+            return
+        part = self.data / f"part_{len(self.attributes):06d}.h5"
+        draft = part.with_name(part.name + DRAFT)
+        written = []
+        with h5py.File(draft, "w", libver=LAYOUT) as file:
+            for index, episode in enumerate(episodes, start=len(self.attributes)):
+                written.append(_write(file.create_group(f"episode_{index}"), index, episode))
+        _settle(draft, part)
+        self.attributes += written
+
+    def finish(self) -> None:
+        """Joins all parts to the one file that Minari reads."""
+        parts = self._parts()
+        if parts:
+            main = self.data / hdf5.MAIN
+            draft = main.with_name(main.name + DRAFT)
+            if main.is_file():
+                shutil.copyfile(main, draft)
+            with h5py.File(draft, "a", libver=LAYOUT) as file:
+                for path in parts:
+                    with hdf5.opened(path) as part:
+                        for name in hdf5.episodes(part, Place(path)):
+                            part.copy(name, file)
+            _settle(draft, main)
+        self._describe()
+        for path in parts:
+            path.unlink()
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.data.glob(hdf5.PARTS))
+
+    def _read(self, path: Path) -> None:
+        with hdf5.opened(path) as file:
+            place = Place(path)
+            names = hdf5.episodes(file, place, promised=False)
+            expected = [f"episode_{i}" for i in range(len(self.attributes), len(self.attributes) + len(names))]
+            if names != expected:
+                raise place.fault(f"{names[0]} to {names[-1]}", f"{expected[0]} to {expected[-1]}")
+            for name in names:
+                with hdf5.reading(place.under(name)):
+                    self.attributes.append(hdf5.attributes(hdf5.group(file, name, place.under(name))))
+
+    def _hold_to(self, former: dict) -> None:
+        place = Place(self.data / hdf5.METADATA)
+        for space in ("observation_space", "action_space"):
+            then, now = json.loads(former.get(space, "{}")), json.loads(self._metadata[space])
+            if then != now:
+                raise place.under(space).fault(_told(then), f"{_told(now)}, or another folder")
+
+    def _describe(self) -> None:
+        steps = int(sum(attributes["total_steps"] for attributes in self.attributes))
+        size = sum(path.stat().st_size for path in self.data.iterdir()) / 1e6
+        counts = {"total_episodes": len(self.attributes), "total_steps": steps, "dataset_size": round(size, 1)}
+        path = self.data / hdf5.METADATA
+        draft = path.with_name(path.name + DRAFT)
+        draft.write_text(json.dumps({**self._metadata, **counts}, indent=1))
+        _settle(draft, path)
+
+
+def _write(group: h5py.Group, index: int, episode: Episode) -> dict[str, float | str]:
+    steps = len(episode.action)
+    end = np.arange(steps) == steps - 1
+    fields = {f"observations/{name}": np.asarray(values, np.float32) for name, values in episode.obs.items()}
+    fields |= {"actions": np.asarray(episode.action, np.float32), "rewards": np.asarray(episode.reward, np.float32)}
+    fields |= {"terminations": end & episode.terminated, "truncations": end & (not episode.terminated)}
+    fields |= {f"infos/{name}": np.asarray(values) for name, values in episode.infos.items()}
+    for name, values in fields.items():
+        # one chunk each, with its checksum: without it a flipped byte would read as good data
+        group.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
+    group.require_group("infos")  # Minari wants the group, even with nothing in it
+    attributes = {"id": index, "total_steps": steps, **episode.attributes}
+    group.attrs.update(attributes)
+    return attributes
+
+
+def _metadata(folder: Path, spec: Spec) -> dict:
+    """What Minari asks for: spaces as JSON in its own notation, and a dataset id with a version."""
+    entries = {name: _box(shape.shape[1:], -np.inf, np.inf) for name, shape in sorted(spec.obs.items())}
+    name = re.sub(r"[^-\w]", "_", folder.resolve().name) or "data"
+    return {
+        "dataset_id": name if re.search(r"-v\d+$", name) else f"{name}-v0",
+        "minari_version": VERSION,
+        "data_format": "hdf5",
+        "observation_space": json.dumps({"type": "Dict", "subspaces": entries}),
+        "action_space": json.dumps(_box(spec.action.shape, spec.action.low, spec.action.high)),
+        "control_timestep": spec.interval,
+        "privileged": list(spec.privileged),
+    }
+
+
+def _box(shape: tuple[int, ...], low: float, high: float) -> dict:
+    low, high = (np.full(shape, bound, np.float32).tolist() for bound in (low, high))
+    return {"type": "Box", "dtype": "float32", "shape": list(shape), "low": low, "high": high}
+
+
+def _told(space: dict) -> str:
+    if space.get("type") == "Dict":
+        return ", ".join(f"{name} {part['shape']}" for name, part in space["subspaces"].items())
+    return f"shape {space.get('shape')} within {np.unique(space.get('low'))} to {np.unique(space.get('high'))}"
+
+
+def _settle(draft: Path, path: Path) -> None:
+    """Gives a file its name once its bytes are on the disk."""
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.rename(path)
