@@ -83,9 +83,16 @@ def tensorboard(folder: Path, *, past: Iterable[dict] = ()) -> Writer:
 
 
 def progress(
-    total: int, *, done: int = 0, terms: Sequence[str] = (), label: str = "", out: TextIO | None = None, pause: float = 10.0
+    total: int,
+    *,
+    done: int = 0,
+    terms: Sequence[str] = (),
+    label: str = "",
+    unit: str = "updates",
+    out: TextIO | None = None,
+    pause: float = 10.0,
 ) -> Writer:
-    """A bar with the main terms, updates/s and the time left; off a terminal, a line every `pause` s instead."""
+    """A bar with the main terms, `unit`/s and the time left; off a terminal, a line every `pause` s instead."""
     out = out or sys.stderr
     live = out.isatty()
     begun, first, told = time.monotonic(), done, [-math.inf]
@@ -97,7 +104,7 @@ def progress(
         told[0] = now
         rate = (step - first) / max(now - begun, 1e-9)
         shown = [f"{name.split('/')[-1]} {figures[name]:.4g}" for name in terms if figures.get(name) is not None]
-        parts = [*shown, f"{rate:.3g} updates/s", f"{_duration((total - step) / max(rate, 1e-9))} left"]
+        parts = [*shown, f"{rate:.3g} {unit}/s", f"{_duration((total - step) / max(rate, 1e-9))} left"]
         where = f"{label} {100 * step // total:3d}% {step}/{total}".strip()
         if live:
             filled = 20 * step // total
