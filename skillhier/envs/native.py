@@ -136,7 +136,7 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
 
     def pack(state: physics.State) -> tuple[tuple[str, ...], list, dict]:
         parameters = tuple(sorted(state.params))
-        arrays = {**{k: getattr(state, k) for k in _STATE}, **state.params}
+        arrays = {k: getattr(state, k) for k in _STATE} | {k: state.params[k] for k in parameters}
         return parameters, list(arrays.values()), {k: v.shape for k, v in arrays.items()}
 
     def call(kind: str, state: physics.State, arguments: list, opens_all: bool) -> tuple[dict, dict, jax.Array]:

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import mujoco
-import numpy as np
 
 from skillhier.envs import batch, physics
+from skillhier.envs.sawyer import bank as banks
 from skillhier.envs.sawyer import controller, objects, observations, rewards, sensing
 from skillhier.envs.sawyer import model as scenery
+from skillhier.envs.sawyer import randomise as randomisation
 from skillhier.types import Array, Bounds, Key
 
 LIMIT = 400  # control steps: 20 s
@@ -96,6 +97,8 @@ def make(
     engine: str = "auto",
     worlds: int = 1,
     randomise: bool = False,
+    spread: float = randomisation.SPREAD,
+    starts: int = 1000,
     bang_bang: bool = True,
 ) -> batch.Task:
     """A task with the three objects `names` (red, green, blue).
@@ -104,7 +107,8 @@ def make(
     reward: dense, sparse_staged or sparse; for stacking also stack_leave and success.
     play (m) widens the height tolerance of `stack`; 0 is the public rule. constants are the pyramid's.
     timestep (s) of the physics; engine auto, native, mjx or warp; worlds sizes warp's buffers.
-    randomise draws masses, frictions, ... anew for every episode.
+    randomise draws masses, frictions, ... anew for every episode, within `spread` (a share) of the model's own.
+    starts: rows of the bank that episodes open at; made at first use (some seconds) and kept on disk.
     bang_bang: the fingers open or close at full speed, as in the public environment, not in proportion.
 
     Privileged entries, whatever the reward: `task.success` [1], the public success test (the pyramid
@@ -120,9 +124,7 @@ def make(
     engines, layout = world(names, timestep, engine, worlds if engine == "warp" else 1)
     model: mujoco.MjModel = engines.model
     felt = sensing.unloaded(model)
-    bank = _provisional(names)
-    if randomise:
-        from skillhier.envs.sawyer.randomise import randomise as perturbed
+    bank = starts_of(names, starts)
 
     def start(key: Key, index: Array) -> tuple[physics.State, Memory]:
         k_arm, k_objects, k_params = jax.random.split(key, 3)
@@ -130,7 +132,7 @@ def make(
         qpos = jnp.asarray(model.qpos0, jnp.float32)
         qpos = qpos.at[layout.arm].set(arm).at[layout.objects].set(_drawn(k_objects, bank.objects))
         act = jnp.zeros((model.na,), jnp.float32).at[layout.arm].set(arm)
-        params = perturbed(model, k_params) if randomise else {}
+        params = randomisation.randomise(model, k_params, spread=spread) if randomise else {}
         zero = jnp.zeros(())
         return physics.initial(model, qpos, act=act, params=params), Memory(pairs[index % len(pairs)], zero, zero)
 
@@ -167,6 +169,12 @@ def make(
     )
 
 
+@lru_cache(maxsize=16)
+def starts_of(names: tuple, size: int) -> banks.Bank:
+    """The bank of starts of three objects, read once."""
+    return banks.load(names, size)
+
+
 def _drawn(key: Key, rows) -> Array:
     return jnp.asarray(rows)[jax.random.randint(key, (), 0, len(rows))]
 
@@ -175,28 +183,3 @@ def _chosen(reward: str, kinds: dict):
     if reward not in kinds:
         raise ValueError(f"reward '{reward}' is not known; choose {', '.join(kinds)} in env.reward")
     return kinds[reward]
-
-
-class _Bank(NamedTuple):
-    arms: np.ndarray
-    objects: np.ndarray
-
-
-@lru_cache(maxsize=8)
-def _provisional(names) -> _Bank:
-    """Stand-in until the bank of starts is there: upright objects on three distinct places."""
-    rng = np.random.default_rng(0)
-    n = 64
-    where = jnp.asarray(rng.uniform((0.5, -0.14, 0.22), (0.7, 0.14, 0.43), (n, 3)), jnp.float32)
-    yaw = jnp.asarray(rng.uniform(-np.pi / 4, np.pi / 4, n), jnp.float32)
-    arms = np.asarray(jax.jit(jax.vmap(controller.inverse))(where, yaw))
-    poses = np.zeros((n, 3, 7))
-    for i, name in enumerate(names):
-        solid = objects.solid(name)
-        poses[:, i, 2] = scenery.BASKET[2] + solid.half_extents[2] + 1e-4
-        turn = rng.uniform(-np.pi, np.pi, n) / 2
-        poses[:, i, 3], poses[:, i, 6] = np.cos(turn), np.sin(turn)
-    spots = np.array([[0.54, -0.07], [0.66, -0.07], [0.6, 0.08]])
-    for k in range(n):
-        poses[k, :, :2] = spots[rng.permutation(3)] + rng.uniform(-0.015, 0.015, (3, 2))
-    return _Bank(arms, poses)
