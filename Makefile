@@ -47,7 +47,7 @@ $(stamp): pyproject.toml setup.cfg $(wildcard constraints/*.txt)
 	  { rm -rf .venv; echo "$(PYTHON) cannot make an environment; Debian and Ubuntu need: apt install python3-venv" >&2; exit 1; }
 	@echo "installing into .venv: some minutes the first time"
 	@version=$$($(bin)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint "constraints/python$$version.txt" \
+	$(bin)/python -m pip install -qq --disable-pip-version-check --constraint "constraints/python$$version.txt" \
 	  --editable ".[$(EXTRAS)]"
 	@touch $@
 
