@@ -1,6 +1,5 @@
 """Data sets in memory: what is read, in which order, how it is split, its statistics."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,6 @@ from demonstrations import WIDTHS, episode, write
 
 from skillhier.data import dataset
 from skillhier.data.faults import DataFault
-
-LOGS = Path(os.environ.get("SKILLHIER_EXPERT_LOGS", "../shared/data/rgb_stacking_experts"))
 
 
 @pytest.fixture
@@ -101,9 +98,8 @@ def test_statistics_by_hand(small):
     np.testing.assert_allclose(deviation, [1.0, 0.1])  # what never moves counts as the floor
 
 
-@pytest.mark.skipif(not LOGS.is_dir(), reason=f"no expert logs at {LOGS}; set SKILLHIER_EXPERT_LOGS")
-def test_the_expert_logs_load():
-    found = dataset.load(LOGS / "set1.h5", {"sawyer.joints.angle": 7, "gripper.grasp": 1}, action=5)
+def test_the_expert_logs_load(expert_logs):
+    found = dataset.load(expert_logs / "set1.h5", {"sawyer.joints.angle": 7, "gripper.grasp": 1}, action=5)
     assert len(found.length) == 36 and (found.length == 400).all()
     assert set(np.unique(found.obs["gripper.grasp"])) <= {1, 2, 3}
     np.testing.assert_allclose(np.add.reduceat(found.reward, found.start), found.info["total_reward"], rtol=1e-4)

@@ -4,64 +4,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from clocks import COUNTING, LENGTH, clocks
 
 from skillhier.data import dataset, minari, recorder
 from skillhier.data.faults import DataFault
-from skillhier.types import Bounds, Env, Policy, Spec, TimeStep
-
-LENGTH = 6  # steps of an episode of world 0; world w has w more
-
-
-class Clock(NamedTuple):
-    steps: jax.Array  # [B] of this episode
-    episode: jax.Array  # [B]
-    ended: jax.Array  # [B] bool
-
-
-def clocks(worlds: int, *, limit: int | None = None, breaks: tuple[int, int] = (-1, -1), ends: bool = False) -> Env:
-    """Worlds that show (world, episode, step) and pay the action; episode `breaks[1]` of world `breaks[0]` breaks."""
-    own = jnp.arange(worlds)
-    lengths = jnp.full((worlds,), limit) if limit else LENGTH + own
-
-    def show(state: Clock, reward, first) -> TimeStep:
-        frame = jnp.stack([own, state.episode, state.steps], -1).astype(jnp.float32)
-        frames = jnp.stack([frame, frame - 100], 1)  # [B, 2, 3]: the older frame must not be recorded
-        obs = {"clock.all": frames, "task.success": (state.episode % 2).astype(jnp.float32)[:, None, None]}
-        discount = jnp.where(state.ended & ends & ~first, 0.0, 1.0)
-        return TimeStep(obs, jnp.where(first, 0, reward), discount, first, state.ended)
-
-    def reset(key):
-        zero = jnp.zeros((worlds,), jnp.int32)
-        state = Clock(zero, zero, zero > 0)
-        return state, show(state, zero.astype(jnp.float32), zero == 0)
-
-    def step(state: Clock, action):
-        broke = (own == breaks[0]) & (state.episode == breaks[1]) & (state.steps == 3)
-        first = state.ended | broke
-        steps = jnp.where(first, 0, state.steps + 1)
-        state = Clock(steps, state.episode + first, ~first & (steps >= lengths))
-        return state, show(state, action[:, 0], first)
-
-    shapes = {"clock.all": jax.ShapeDtypeStruct((2, 3), jnp.float32)}
-    shapes |= {"task.success": jax.ShapeDtypeStruct((1, 1), jnp.float32)}
-    spec = Spec(shapes, Bounds((2,), -1.0, 1.0), worlds, 0.05, LENGTH + worlds, ("task.success",))
-    return Env(reset, step, spec)
-
-
-def act(params, carry, step: TimeStep, key):
-    """The first action says how many steps the episode has seen; the carry counts all rows."""
-    steps = step.obs["clock.all"][:, 0, 2]
-    return carry + 1, jnp.stack([steps / 100, 0 * steps], -1), {"age": steps, "rows": carry}
-
-
-COUNTING = Policy(lambda worlds: jnp.zeros((worlds,), jnp.int32), act)
+from skillhier.types import Bounds
 
 
 def run(folder, env, episodes, **settings):
@@ -170,46 +122,67 @@ def test_a_stop_keeps_what_is_finished(tmp_path):
     assert len(lived(tmp_path)) == 5
 
 
-KILLED = """
-import os, sys
-sys.path.insert(0, {tests!r})
-import test_recorder as t
-from skillhier.data import minari
-def settle(draft, path, number=[0]):
-    number[0] += 1
-    {before}
-    draft.rename(path)
-    {after}
-minari._settle = settle
-t.run({folder!r}, t.clocks(2, limit=6), 8, rows=7)
-"""
+class Killed(BaseException):
+    """The process is gone: whatever would still settle does not."""
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("at", "safe"), [(2, 0), (3, 2), (5, 6), (6, 8), (7, 8)])
-def test_a_kill_at_any_moment_loses_only_the_part_being_written(tmp_path, at, safe, when):
+def test_a_kill_at_any_moment_loses_only_the_part_being_written(tmp_path, monkeypatch, at, safe, when):
     """Files settle in this order: metadata, four parts of two episodes, the joined file, metadata."""
-    kill = f"if number[0] == {at}: os._exit(9)"
-    blank = {"before": "pass", "after": "pass", when: kill}
-    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path), **blank)
-    assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent.parent).returncode == 9
-    if at < 7 and (when == "before" or at < 6) and (at, when) != (2, "before"):
+    env, number = clocks(2, limit=6), []
+
+    def settle(draft, path):
+        number.append(path)
+        if len(number) < at or (len(number) == at and when == "after"):
+            draft.rename(path)
+        if len(number) >= at:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(minari, "_settle", settle)
+        run(tmp_path, env, 8, rows=7)
+    if list((tmp_path / "data").glob("part*.h5")):
         with pytest.raises(DataFault, match="a recording that was cut short"):
             dataset.load(tmp_path)
-    env = clocks(2, limit=6)
     with minari.Recorder(tmp_path, env.spec) as recording:
         assert len(recording.attributes) == min(safe + 2 * (when == "after" and at < 6), 8)
     run(tmp_path, env, 8, rows=7)
-    assert sorted(w for w, _ in lived(tmp_path)) == [0] * 4 + [1] * 4
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["main_data.hdf5", "metadata.json"]
-    assert json.loads((tmp_path / "data/metadata.json").read_text())["total_episodes"] == 8
+    whole(tmp_path)
+
+
+def whole(folder):
+    """Eight episodes of two worlds, each once, and nothing left over."""
+    assert sorted(w for w, _ in lived(folder)) == [0] * 4 + [1] * 4
+    assert sorted(path.name for path in (folder / "data").iterdir()) == ["main_data.hdf5", "metadata.json"]
+    assert json.loads((folder / "data/metadata.json").read_text())["total_episodes"] == 8
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import clocks, test_recorder
+def tell(count):
+    if count.episodes >= 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+test_recorder.run({folder!r}, clocks.clocks(2, limit=6), 8, rows=7, tell=tell)
+"""
+
+
+def test_a_killed_process_is_gone_on_from(tmp_path):
+    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent.parent).returncode == -9
+    with minari.Recorder(tmp_path, clocks(2).spec) as recording:
+        assert len(recording.attributes) == 4
+    run(tmp_path, clocks(2, limit=6), 8, rows=7)
+    whole(tmp_path)
 
 
 def test_another_space_is_refused(tmp_path):
     run(tmp_path, clocks(1), 1)
     spec = clocks(1).spec
     with pytest.raises(DataFault, match=r"observation_space: found clock.all \[3\], .* needs clock.all \[4\]"):
-        minari.Recorder(tmp_path, spec._replace(obs={"clock.all": jax.ShapeDtypeStruct((2, 4), jnp.float32)}))
+        minari.Recorder(tmp_path, spec._replace(obs={"clock.all": jax.ShapeDtypeStruct((2, 4), np.float32)}))
     with pytest.raises(DataFault, match="action_space: found shape .2. .* needs shape .5."):
         minari.Recorder(tmp_path, spec._replace(action=Bounds((5,), -1.0, 1.0)))
 
@@ -249,6 +222,7 @@ def test_minari_reads_it(tmp_path, monkeypatch):
     assert kept.total_episodes == 3
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Minari asks for authors and the like
 def test_what_minari_writes_loads_here(tmp_path, monkeypatch):
     real = pytest.importorskip("minari")
     from gymnasium import spaces

@@ -1,6 +1,5 @@
 """Episodes of any policy in any Env, recorded as a data set, by the one rollout."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -53,10 +52,14 @@ def record(
       tell: is called after those rows.
     """
     worlds = env.spec.worlds
-    share = episodes // worlds + (np.arange(worlds) < episodes % worlds)
     there = [a for a in recorder.attributes if a.get("task") == task]
-    given = Counter(int(a["world"]) for a in there)
+    given = np.bincount([int(a["world"]) % worlds for a in there], minlength=worlds)
+    share = given.copy()
+    for _ in range(episodes - len(there)):
+        share[share.argmin()] += 1
     count = Count(len(there), sum(a.get("success", 0) > 0 for a in there), 0, 0.0)
+    if not (given < share).any():
+        return count
     # a recording that goes on draws anew: the same key would record the same episodes twice
     key = jax.random.fold_in(jax.random.key(seed), len(there))
     k_start, k_rows = jax.random.split(key)
@@ -64,7 +67,7 @@ def record(
     actor = jax.jit(partial(start, env, policy))(k_start)
     pieces = [[] for _ in range(worlds)]
     chunk = 0
-    while any(given[w] < share[w] for w in range(worlds)) and not stopped():
+    while (given < share).any() and not stopped():
         actor, seen = advance(params, actor, jax.random.fold_in(k_rows, chunk))
         chunk += 1
         finished = []
@@ -75,7 +78,7 @@ def record(
                 given[world] += 1
                 finished.append(_described(episode, task=task, world=world, seed=seed))
         recorder.append(finished)
-        waiting = [sum(len(piece["reward"]) for piece in pieces[w]) for w in range(worlds) if given[w] < share[w]]
+        waiting = [len(piece["reward"]) for world in np.flatnonzero(given < share) for piece in pieces[world]]
         count = count._replace(
             episodes=count.episodes + len(finished),
             successes=count.successes + sum(e.attributes.get("success", 0) > 0 for e in finished),

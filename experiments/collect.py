@@ -1,0 +1,167 @@
+"""An expert at work in simulated worlds, recorded as a data set.
+
+python -m experiments.collect --config=experiments/configs/collect.py:red_on_blue
+python -m experiments.collect --config=experiments/configs/collect.py:all_pairs --workdir=datasets/all_pairs
+python -m experiments.collect --config=experiments/configs/collect.py:debug                      # seconds
+
+Writes a Minari folder (data/main_data.hdf5, data/metadata.json) and summary.json. A recording that was stopped or
+killed goes on with the same command; a larger --config.episodes adds to it. The data set opens with
+
+    MINARI_DATASETS_PATH=datasets python -c "import minari; print(minari.load_dataset('red_on_blue'))"
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+
+from experiments import cli
+from skillhier.data import minari, recorder
+from skillhier.envs import registry
+from skillhier.envs.sawyer.rewards import PAIRS
+from skillhier.train import metrics
+from skillhier.types import Env, Policy
+
+
+def main(run: cli.Run) -> None:
+    config = run.config
+    path, _ = cli.open_run(run, run.workdir or Path(config.folder))
+    began = time.perf_counter()
+    about = {
+        "world": config.tasks[0],
+        "worlds": list(config.tasks),
+        "algorithm_name": config.policy,
+        "description": f"{config.policy} in {', '.join(config.tasks)}; options: {dict(config.env)}",
+    }
+    new, dropped, recording = 0, 0, None
+    with listening() as heard:
+        try:
+            for task in config.tasks:
+                env = world(task, config)
+                recording = recording or minari.Recorder(path, env.spec, about)
+                before = len(recording.attributes)
+                counted = record(env, task, config, recording, heard)
+                new, dropped = new + len(recording.attributes) - before, dropped + counted.broken
+                if heard:
+                    break
+        finally:
+            if recording:
+                recording.finish()
+    seconds = time.perf_counter() - began
+    summary = {**figures(recording.attributes), "new": new, "dropped": dropped, "seconds": seconds, "folder": str(path)}
+    metrics.write_json(path / "summary.json", summary)
+    for task, told in summary["tasks"].items():
+        print(f"{task:36} {told['episodes']:5d} episodes  success {100 * told['success']:5.1f} %")
+    line = (
+        f"{summary['episodes']} episodes, success {100 * summary['success']:.1f} %, {new} new in {seconds:.0f} s "
+        f"({new / seconds:.2f} episodes/s), {dropped} dropped, in {path}"
+    )
+    if heard:
+        raise cli.Stopped(signal.Signals(heard[0]), f"stopped: {line}; the same command continues")
+    print(line)
+
+
+def world(task: str, config) -> Env:
+    """The worlds of one task; no more of them than episodes are wanted."""
+    settings = dict(config.env)
+    settings["worlds"] = min(settings["worlds"], wanted(task, config))
+    try:
+        return registry.make(task, stack=1, **settings)
+    except ValueError as error:
+        raise cli.Refused(str(error)) from None
+
+
+def wanted(task: str, config) -> int:
+    """Episodes of all tasks that a world of this name counts as."""
+    return config.episodes * (len(PAIRS) if ".stack_all." in task else 1)
+
+
+def record(env: Env, task: str, config, recording: minari.Recorder, heard: list[int]) -> recorder.Count:
+    """Episodes of one world, with a progress bar."""
+    there = sum(attributes.get("task") == task for attributes in recording.attributes)
+    episodes = wanted(task, config)
+    if there >= episodes:
+        print(f"{task}: {there} episodes are there already")
+    bar = metrics.progress(episodes, done=there, terms=("success", "dropped"), label=task, unit="episodes")
+
+    def tell(count: recorder.Count) -> None:
+        told = {"dropped": count.broken}
+        if count.episodes:
+            told["success"] = count.successes / count.episodes
+        bar.write(min(int(count.episodes + count.under_way), episodes), told)
+
+    try:
+        return recorder.record(
+            env,
+            policy(task, config, env),
+            (),
+            recording,
+            task=task,
+            episodes=episodes,
+            seed=config.seed,
+            noise=config.noise,
+            rows=config.rows,
+            tell=tell,
+            stopped=lambda: bool(heard),
+        )
+    finally:
+        bar.close()
+
+
+def policy(task: str, config, env: Env) -> Policy:
+    """Who acts."""
+    if config.policy == "random":
+        return uniform(env)
+    from skillhier.envs.sawyer import expert
+
+    return expert.make(int(task.rpartition("set")[2]))
+
+
+def uniform(env: Env) -> Policy:
+    """Actions drawn uniformly from their range."""
+    bounds = env.spec.action
+
+    def act(params, carry, step, key):
+        shape = (*step.first.shape, *bounds.shape)
+        return carry, jax.random.uniform(key, shape, minval=bounds.low, maxval=bounds.high), {}
+
+    return Policy(lambda worlds: (), act)
+
+
+def figures(attributes: list[dict]) -> dict:
+    """Episodes and success, of all and of every task; the pairs of a stack_all world are told apart."""
+    by_task = {}
+    for told in attributes:
+        task = str(told["task"])
+        if ".stack_all." in task:
+            top, bottom = (registry.COLOURS[i] for i in PAIRS[int(told["world"]) % len(PAIRS)])
+            task = task.replace("all", f"{top}_on_{bottom}")
+        by_task.setdefault(task, []).append(float(told.get("success", 0)))
+    tasks = {task: {"episodes": len(s), "success": sum(s) / len(s)} for task, s in sorted(by_task.items())}
+    every = [success for task in by_task.values() for success in task]
+    return {"episodes": len(every), "success": sum(every) / max(len(every), 1), "tasks": tasks}
+
+
+@contextmanager
+def listening() -> Iterator[list[int]]:
+    """The stop signals heard so far. The rows under way are finished first; a second Ctrl-C interrupts at once."""
+    heard = []
+
+    def note(number: int, _frame: object) -> None:
+        if heard and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        heard.append(number)
+
+    former = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield heard
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,70 @@
+"""Settings of experiments/collect.py: who acts in which worlds, and how many episodes are kept."""
+
+from ml_collections import ConfigDict
+
+from experiments import cli
+from skillhier.envs import registry
+
+PRESETS = {
+    "red_on_blue": "400 episodes of stacking red on blue, object set 4; minutes on 2 cores",
+    "all_pairs": "100 episodes of each of 30 tasks: six ordered pairs on five object sets; an hour on 2 cores",
+    "debug": "does the command work? Four episodes of a second or two",
+}
+LIMITS = {
+    "seed": (0, 2**31 - 1),
+    "policy": ["expert", "random"],
+    "episodes": (1, 10**6),
+    "noise": (0.0, 10.0),
+    "rows": (1, 10**5),
+    "env.worlds": (1, 10**6),
+    "env.engine": ["auto", "native", "mjx", "warp"],
+    "env.timestep": (1e-4, 0.05),
+    "env.delay": (0, 100),
+    "env.limit": (1, 10**6),
+}
+FREE = ("episodes", "folder", "rows", "env.worlds")  # may change when a recording goes on
+PAIRS = 6  # ordered pairs of objects in a stack_all world, one after the other over its copies
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    chosen = cli.choose(arg, PRESETS)
+    config = ConfigDict()
+    config.seed = 0
+    config.folder = f"datasets/{chosen.preset}"  # where the data set goes if --workdir does not say
+    config.tasks = ("sawyer.stack_red_on_blue.set4",)  # worlds by name; a stack_all world counts as six tasks
+    config.episodes = 400  # of each task
+    config.policy = "expert"  # or random
+    config.noise = 0.0  # standard deviation of Gaussian noise on its actions, beside its own
+    config.rows = 50  # control steps between two looks at the worlds
+    config.env = ConfigDict()
+    config.env.worlds = 50  # stepped together
+    config.env.engine = "auto"
+    config.env.timestep = 0.0025  # s of the physics
+    config.env.delay = (0, 0)  # fewest, most control steps between asking and acting
+    config.env.randomise = False  # masses, frictions, ... drawn anew for every episode
+    config.env.limit = 400  # control steps of an episode
+    if chosen.preset == "all_pairs":
+        config.tasks = tuple(f"sawyer.stack_all.set{n}" for n in registry.SETS)
+        config.episodes = 100
+        config.env.worlds = 60
+    if chosen.preset == "debug":
+        config.episodes = 4
+        config.env.worlds = 4
+        config.env.limit = 40
+    return config
+
+
+def check(config: ConfigDict) -> None:
+    if not config.tasks:
+        raise cli.Refused("config.tasks is empty; name at least one world")
+    for task in config.tasks:
+        cli.pick("config.tasks:", task, registry.WORLDS)
+        if config.policy == "expert" and ".stack_" not in task:
+            raise cli.Refused(f"the expert knows stacking, not {task}; set config.policy=random or config.tasks")
+        if ".stack_all." in task and config.env.worlds % PAIRS:
+            raise cli.Refused(
+                f"config.env.worlds={config.env.worlds} is not a multiple of the {PAIRS} pairs of {task}; "
+                f"set config.env.worlds={-(-config.env.worlds // PAIRS) * PAIRS}"
+            )
+    if len(set(config.tasks)) < len(config.tasks):
+        raise cli.Refused("config.tasks names a world twice; set config.episodes instead")
