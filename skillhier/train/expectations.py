@@ -15,13 +15,11 @@ class Headline(NamedTuple):
     meaning: str
 
 
-def headlines(summary: dict[str, Any]) -> list[Headline]:
+def headlines(summary: dict[str, Any], made: bool = True) -> list[Headline]:
     """From summary.json; what it lacks is left out.
 
-    Data that the scripted expert made (`expert_success` is there) and real logs, whose actions are noisier, are held
-    to different figures.
+    `made`: the scripted expert made the data. Real logs, whose actions are noisier, are held to other figures.
     """
-    made = _is_number(summary.get("expert_success"))
     found = [_usage(summary), _diagonal(summary, made), _error(summary, made), _spread(summary), _bound(summary), _expert(summary), _clock(summary)]
     return [item for item in found if item is not None]
 

@@ -94,14 +94,14 @@ def path(x: Sequence[float], y: Sequence[float]) -> str:
 
 def curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float], str]],
-    title: str, below: str, *, width: float = 380, height: float = 210, low: float | None = None, high: float | None = None,
+    title: str, below: str, *, width: float = 380, height: float = 210, low: float | None = None, high: float | None = None, settle: float = 0.0,
 ) -> str:  # fmt: skip
-    """Curves over one axis: name -> (x, y, colour). The first tenth may leave the frame, so that a start does not flatten the rest."""
+    """Curves over one axis: name -> (x, y, colour). The first `settle` share may leave the frame, so that a start does not flatten the rest."""
     clean = {}
     for name, (x, y, paint) in series.items():
         x, y = np.asarray(x, float), np.asarray([np.nan if value is None else value for value in y], float)
         clean[name] = (x, y, paint)
-    late = [y[len(y) // 10 if len(y) >= 20 else 0 :] for _, y, _ in clean.values()]
+    late = [y[int(settle * len(y)) if len(y) >= 20 else 0 :] for _, y, _ in clean.values()]
     late = np.concatenate([y[np.isfinite(y)] for y in late] or [np.zeros(0)])
     if not len(late):
         return svg(width, height, [text(12, 20, title, kind="name"), text(12, 40, "no figures")], title)
@@ -110,7 +110,7 @@ def curves(
     bottom, top = bottom - room * (low is None), top + room * (high is None)
     left, right = (f([f(x) for x, y, _ in clean.values() if len(x)]) for f in (min, max))
     right = right if right > left else left + 1
-    x0, x1, y0, y1 = 52, width - 12, height - 30, 42
+    x0, x1, y0, y1 = 52, width - 20, height - 30, 42
     to_x = lambda v: x0 + (np.asarray(v) - left) / (right - left) * (x1 - x0)  # noqa: E731
     to_y = lambda v: y0 - (np.asarray(v) - bottom) / (top - bottom) * (y0 - y1)  # noqa: E731
     parts = [text(12, 18, title, kind="name")]

@@ -20,13 +20,13 @@ PAGE = (
     "font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"
     "main{max-width:1320px;margin:0 auto;padding:28px 24px 60px}h1{font-size:24px;margin:0}"
     "h2{font-size:17px;margin:34px 0 4px}p{margin:2px 0 10px;color:var(--dim);max-width:86ch}"
-    ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin-top:18px}"
+    ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:12px;margin-top:18px}"
     ".card,.fig-card,details{background:var(--card);border:1px solid var(--line);border-radius:10px}"
     ".card{padding:12px 14px}.card b{display:block;font-size:25px;line-height:1.25;font-weight:650}"
     ".card span{display:block;color:var(--dim);font-size:12.5px;line-height:1.4}.card .label{color:var(--ink);font-weight:600}"
     ".met{color:var(--good)!important}.missed{color:var(--bad)!important}"
     ".row{display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start}.fig-card{padding:10px 8px;max-width:100%}"
-    ".wide{overflow-x:auto;padding:14px}.wide svg.fig{max-width:none}"
+    ".wide{overflow-x:auto;padding:14px}.wide svg.fig{min-width:min(880px,100vw)}"
     "table{border-collapse:collapse;font-size:13px}td,th{padding:4px 14px 4px 0;text-align:left;vertical-align:top;"
     "border-bottom:1px solid var(--line)}th{color:var(--dim);font-weight:500}td.n,th.n{text-align:right;"
     "font-variant-numeric:tabular-nums}td{overflow-wrap:anywhere}details{padding:10px 14px;margin-top:10px}"
@@ -91,7 +91,7 @@ def page(run: Folder) -> str:
     title = f"{run.config.get('config', {}).get('agent.name', 'run')} · {run.path.resolve().name}"
     body = [
         f"<h1>{escape(title)}</h1><p>{escape(_subtitle(run))}</p>",
-        _cards(headlines(run.summary)),
+        _cards(headlines(run.summary, made=not _logs(run.config.get("config", {}).get("data.path")))),
         _skills(run),
         _use(run),
         _errors(run),
@@ -102,6 +102,11 @@ def page(run: Folder) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{escape(title)}</title><style>{figures.STYLE}{PAGE}</style></head><body><main>{''.join(body)}</main></body></html>\n"
     )
+
+
+def _logs(data: Any) -> bool:
+    """Whether a data path is that of expert logs: bare .h5 files, where our own recordings are Minari folders."""
+    return isinstance(data, str) and (data.endswith(".h5") or any(Path(data).glob("*.h5")))
 
 
 def _subtitle(run: Folder) -> str:
@@ -143,7 +148,7 @@ def _skills(run: Folder) -> str:
     objects = list(rows[0]["covered"])
     head = ["skill", "what it does", "holds", "closed", "lifts red", *(f"covers to {name}" for name in objects), "path", "pushes red"]
     body = []
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["skill"] is None):
         name = "prior" if row["skill"] is None else f"skill {row['skill']}"
         dot = f'<span class="dot" style="background:{figures.colour(row["skill"])}"></span>'
         cells = [
@@ -208,7 +213,7 @@ def _curves(run: Folder) -> str:
             found = {"held-out": found["held-out"]}
         if found:
             title = NAMES.get(name, name)
-            drawn.append(figures.curves(found, title if len(found) > 1 else f"{title}{', held-out' * ('held-out' in found)}", "updates"))
+            drawn.append(figures.curves(found, title if len(found) > 1 else f"{title}{', held-out' * ('held-out' in found)}", "updates", settle=0.1))
     return "<h2>Learning</h2>" + _cards_of(drawn) if drawn else ""
 
 

@@ -8,7 +8,7 @@ from skillhier.train.skill_rollouts import OBJECTS, PRIOR, Study
 
 BASKET = ((0.48, 0.72), (-0.12, 0.12))  # m, x and y of the flat floor, drawn for orientation
 FLOOR = 0.0498  # m, its height
-WIDE, TOP, SIDE = 200, 176, 132  # a lane's width, the heights of its two views
+WIDE, TOP, SIDE = 200, 180, 190  # a lane's width, the heights of its two views
 
 
 def name(skill: int) -> str:
@@ -132,7 +132,7 @@ def _view(study: Study, lane: int, box: np.ndarray, axes: tuple[int, int], top: 
         f'<path class="bold" style="stroke:{paint(skill)}" d="{figures.path(x[::2], y[::2])}"/>',
         f'<circle cx="{x[0]:.1f}" cy="{y[0]:.1f}" r="3.5" style="fill:var(--card);stroke:{paint(skill)};stroke-width:2"/>',
         f'<circle cx="{x[-1]:.1f}" cy="{y[-1]:.1f}" r="4.5" style="fill:{paint(skill)};stroke:var(--card);stroke-width:1.5"/>',
-        figures.text(6, tall - 7, "from the side" if ground else "from above"),
+        figures.text(8, 16, "from the side" if ground else "from above"),
         "</svg>",
     ]
     return parts

@@ -140,9 +140,9 @@ def _side(x: float, y: float) -> str:
     return ("outwards" if x > 0 else "inwards") if abs(x) >= abs(y) else ("left" if y > 0 else "right")
 
 
-def write(study: Study, folder: Path | str) -> dict:
-    """Writes skills.npz (what was seen) and skills.json (what it comes to) into a run folder; gives back the latter."""
-    found = measure(study)
+def write(study: Study, folder: Path | str, about: dict | None = None) -> dict:
+    """Writes skills.npz (what was seen) and skills.json (`about` and what it comes to) into a run folder; gives back the latter."""
+    found = {**(about or {}), **measure(study)}
     save(study, folder)
     (Path(folder) / "skills.json").write_text(json.dumps(found, indent=1) + "\n")
     return found
@@ -154,7 +154,7 @@ def table(found: dict) -> str:
         f"{'to ' + name:>10}" for name in OBJECTS
     )
     lines = [head]
-    for row in found["skills"]:
+    for row in sorted(found["skills"], key=lambda row: row["skill"] is None):
         name = "prior" if row["skill"] is None else str(row["skill"])
         lines.append(
             f"{name:<7}{row['word']:<26}{row['grasping']:>8.0%} {row['closed']:>7.0%}{100 * row['lift_red']:>8.1f}cm"

@@ -8,7 +8,7 @@ where episode e + E/2 does, and where episode e of every other lane does. Two la
 their skill and by chance, the two halves of one lane by chance alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +72,7 @@ def unheld(act: ACT) -> Policy:
 def roll(
     env: Env, act: ACT, params: Params, skills: int, key: Key, *, rows: int | None = None,
     pinch: str = "sawyer.pinch.pose", gripper: str = "gripper.joints.angle", stroke: float = 255.0,
-    grasp: str = "gripper.grasp", holding: float = 2.0, objects: Mapping[str, str] = OBJECTS,
+    grasp: str = "gripper.grasp", holding: float = 2.0,
 ) -> Study:
     """Each of `skills` skills held for an episode, REPEATS times in every world of `env`, and the prior in charge likewise.
 
@@ -81,7 +81,7 @@ def roll(
     `rows` is the episode's length in control steps (the env's limit by default). The names say where an
     entry of the observation holds the pinch pose, the gripper's closing (0 to `stroke`) and its grasp reading.
     """  # fmt: skip
-    missing = [name for name in (pinch, gripper, grasp, *objects.values()) if name not in env.spec.obs]
+    missing = [name for name in (pinch, gripper, grasp, *OBJECTS.values()) if name not in env.spec.obs]
     if missing:
         raise ValueError(f"the env shows no {missing[0]!r}; skill rollouts need it, and it shows {', '.join(sorted(env.spec.obs))}")
     length = (env.spec.limit if rows is None else rows) + 1
@@ -91,10 +91,10 @@ def roll(
     def lane(params: Params, key_start: Key, skill: Array, key: Key) -> dict[str, Array]:
         policy = switched(act, skill) if skills else unheld(act)
         _, seen = rollout(env, policy, params, start(env, policy, key_start), key, length)
-        frame = {name: seen.step.obs[name][:, :, 0] for name in (pinch, gripper, grasp, *objects.values())}
+        frame = {name: seen.step.obs[name][:, :, 0] for name in (pinch, gripper, grasp, *OBJECTS.values())}
         return {
             "pinch": frame[pinch][..., :3],
-            "objects": jnp.stack([frame[name][..., :3] for name in objects.values()], -2),
+            "objects": jnp.stack([frame[name][..., :3] for name in OBJECTS.values()], -2),
             "closed": frame[gripper][..., 0] / stroke,
             "grasping": frame[grasp][..., 0] == holding,
             "action": seen.action, "chosen": seen.extras["chosen"],
