@@ -44,8 +44,9 @@ def test_every_world_gives_its_share_of_whole_episodes(tmp_path, rows):
     assert count.successes == 3  # the episodes numbered 1
 
 
-def test_an_episode_whose_world_broke_is_dropped_and_lived_again(tmp_path):
-    count = run(tmp_path, clocks(2, breaks=(1, 1)), 6, rows=5)
+@pytest.mark.parametrize("rows", [1, 4, 5, 64])  # 4: the break falls between two chunks
+def test_an_episode_whose_world_broke_is_dropped_and_lived_again(tmp_path, rows):
+    count = run(tmp_path, clocks(2, breaks=(1, 1)), 6, rows=rows)
     assert sorted(lived(tmp_path)) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (1, 3)]
     assert (count.episodes, count.broken) == (6, 1)
 
