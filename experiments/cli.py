@@ -145,7 +145,10 @@ def validate(config: ConfigDict, module: ModuleType) -> None:
 
 
 def choose(argument: str, presets: Iterable[str], **options: Any) -> SimpleNamespace:
-    """Reads 'PRESET[,key=value,...]'. An option's value here is its default, or a list of the names allowed, default first."""
+    """Reads 'PRESET[,key=value,...]'.
+
+    An option's value here is its default, or a list of the names allowed, the default first.
+    """
     given, *pairs = argument.split(",")
     presets = list(presets)
     if given not in presets:

@@ -24,7 +24,6 @@ from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.train import metrics, report, session
 from skillhier.types import LearnerState, Trajectory
 
-
 WIDTHS = {**PROPRIO, **OBJECTS}  # what entries must have, where we know them
 SUCCESS = "task.success"  # the public success test, in data that our worlds recorded
 STACKED = 0.75  # in other data: a dense reward this high on the last row means a stack
@@ -39,9 +38,10 @@ def main(run: cli.Run) -> None:
     obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in train.obs.items()}
     action = jax.ShapeDtypeStruct(train.action.shape[1:], train.action.dtype)
     system = make(obs, action, statistics=dataset.statistics(train), **settings)
-    window = dict(length=config.train.length, lookahead=config.agent.lookahead, stack=config.data.stack)
+    window = {"length": config.train.length, "lookahead": config.agent.lookahead, "stack": config.data.stack}
     folder, about = cli.open_run(run)
-    print(f"{folder}: {config.agent.name} on {len(train.length)} episodes, {len(held_out.length)} held out", file=sys.stderr)
+    episodes = f"{len(train.length)} episodes, {len(held_out.length)} held out"
+    print(f"{folder}: {config.agent.name} on {episodes}", file=sys.stderr)
 
     outcome = session.execute(
         folder,
@@ -59,7 +59,7 @@ def main(run: cli.Run) -> None:
         about={**about, "data": digest(train)},  # which is held to be the same by this
     )
     if outcome.stopped:
-        raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}, saved; the same command continues {folder}")
+        raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {folder}")
     summary = told | summarise(metrics.rows(folder / "metrics.jsonl"))
     metrics.write_json(folder / "summary.json", summary)
     page = report.write(folder)

@@ -30,7 +30,13 @@ def main(run: cli.Run) -> None:
     data = config.data or config.collected
     if not config.data:
         asked = [f"--config.episodes={config.episodes}", f"--workdir={data}"]
-        job.stage("collect", "collect", f"{cli.CONFIGS}/collect.py:red_on_blue", *asked, leaves=Path(data) / "data")
+        job.stage(
+            "collect",
+            "collect",
+            f"{cli.CONFIGS}/collect.py:red_on_blue",
+            *asked,
+            leaves=Path(data) / "data" / "main_data.hdf5",
+        )
     rivals = {name: folder / "rivals" / name for name in ("k1", "npmp")}
     for name, path, agent, *settings in (
         ("helms", folder, "helms", "--config.agent.skills=5"),
@@ -40,13 +46,12 @@ def main(run: cli.Run) -> None:
         file = f"{cli.CONFIGS}/helms_offline.py:{config.preset},task=red_on_blue,agent={agent}"
         settings += [f"--config.data.path={data}", f"--config.seed={config.seed}", f"--workdir={path}"]
         job.stage(f"train/{name}", "helms_offline", file, *settings, leaves=path / "summary.json")
-    job.stage("report/rollouts", "helms_skills", "", f"--run={folder}", f"--episodes={config.rollouts}", leaves=folder / "skills.json")
+    asked = [f"--run={folder}", f"--episodes={config.rollouts}"]
+    job.stage("report/rollouts", "helms_skills", "", *asked, leaves=folder / "skills.json")
 
     began = time.monotonic()
-    own, shown, *others = (
-        json.loads(path.read_text())
-        for path in (folder / "summary.json", folder / "skills.json", *(path / "summary.json" for path in rivals.values()))
-    )
+    own, k1, npmp = (_json(path / "summary.json") for path in (folder, *rivals.values()))
+    shown = _json(folder / "skills.json")
     summary = {
         "episodes": own["episodes"],
         "expert_success": own["expert_success"],
@@ -54,7 +59,8 @@ def main(run: cli.Run) -> None:
         "elbo_first": own["elbo_first"],
         "elbo_last": own["elbo_last"],
         "heldout_action_mse": own["heldout_action_mse"],
-        **{f"heldout_action_mse_{name}": other["heldout_action_mse"] for name, other in zip(rivals, others, strict=True)},
+        "heldout_action_mse_k1": k1["heldout_action_mse"],
+        "heldout_action_mse_npmp": npmp["heldout_action_mse"],
         "skill_usage": own["skill_usage"],
         "transition_diagonal": own["transition_diagonal"],
         "fixed_skill_spread": shown["spread"],
@@ -119,6 +125,10 @@ class Job:
         for name, stage in self.done.items():
             total[name.split("/")[0]] += stage["seconds"]
         return total
+
+
+def _json(path: Path) -> dict:
+    return json.loads(path.read_text())
 
 
 def _shown(value: object) -> str:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
+from runs import same
 
 from skillhier.train import checkpoint, loop
 from skillhier.types import LearnerState
@@ -22,17 +22,13 @@ class Noted(NamedTuple):
 def state(seed: int) -> loop.RunState:
     """A run state with every kind of leaf that has ever made trouble."""
     key = jax.random.key(seed)
-    params = {"low": {"kernel": jax.random.normal(key, (4, 3))}, "high": jax.random.normal(key, (5,)).astype(jnp.bfloat16)}
+    high = jax.random.normal(key, (5,)).astype(jnp.bfloat16)
+    params = {"low": {"kernel": jax.random.normal(key, (4, 3))}, "high": high}
     tx = optax.multi_transform({"move": optax.adam(1e-3), "stay": optax.set_to_zero()}, {"low": "move", "high": "stay"})
     learner = LearnerState(params, Noted(jnp.int32(seed), jnp.zeros((2, 0))), tx.init(params), jnp.int32(7))
-    source = {"data": {"rows": jnp.full((6,), float(seed))}, "keys": jax.random.split(key, 3), "first": jnp.array([True, False])}
+    data, keys = {"rows": jnp.full((6,), float(seed))}, jax.random.split(key, 3)
+    source = {"data": data, "keys": keys, "first": jnp.array([True, False])}
     return loop.RunState(learner, source, key)
-
-
-def same(one, other) -> bool:
-    plain = lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return all(a.dtype == b.dtype and np.array_equal(plain(a), plain(b)) for a, b in pairs)
 
 
 @pytest.fixture
@@ -131,7 +127,7 @@ def test_half_a_checkpoint_is_ignored_and_cleaned(saved, tmp_path):
 
 def test_a_checkpoint_of_another_config_is_refused(saved):
     other = checkpoint.Checkpoints(saved.folder, about={"config": "abd"})
-    with pytest.raises(checkpoint.Broken, match="another config"):
+    with pytest.raises(checkpoint.Broken, match="written with another config than this run has"):
         other.restore(state(0))
     other.close()
 

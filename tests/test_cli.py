@@ -13,7 +13,7 @@ from experiments import cli
 
 ROOT = Path(__file__).parent.parent
 
-CONFIG = '''
+CONFIG = """
 from ml_collections import ConfigDict
 from experiments import cli
 
@@ -33,7 +33,7 @@ def get_config(arg):
 def check(config):
     if config.agent.name == "npmp" and config.agent.skills > 1:
         raise cli.Refused("npmp has no skills; set config.agent.skills=1")
-'''
+"""
 
 ENTRY = '''
 """Trains nothing at all."""
@@ -80,7 +80,8 @@ def refusal(*arguments):
 def test_a_preset_its_options_and_single_settings(config, tmp_path):
     run = parse(
         f"--config={config}:paper,agent=npmp,skills=1", "--config.train.rate=0.5", "--config.train.batch=1_6",
-        "--config.agent.sizes=3,4", "--config.train.shuffle=false", "--config.train.updates", "2e3", f"--workdir={tmp_path}",
+        "--config.agent.sizes=3,4", "--config.train.shuffle=false", "--config.train.updates", "2e3",
+        f"--workdir={tmp_path}",
     )  # fmt: skip
     assert run.config.agent.name == "npmp" and run.config.agent.skills == 1
     assert run.config.train.to_dict() == {"batch": 16, "rate": 0.5, "updates": 2000, "shuffle": False}
@@ -96,7 +97,7 @@ def test_a_preset_its_options_and_single_settings(config, tmp_path):
         (["{}:debug,agnt=helms"], "option 'agnt' is not known; did you mean agent? choose agent, skills"),
         (["{}:debug,agent=helm"], "agent 'helm' is not known; did you mean helms? choose helms, npmp"),
         (["{}:debug,skills=many"], "skills wants a whole number, not 'many' (now 5)"),
-        (["{}:debug", "--config.train.bach=3"], "setting config.train.bach is not known; did you mean config.train.batch?"),
+        (["{}:debug", "--config.train.bach=3"], "config.train.bach is not known; did you mean config.train.batch?"),
         (["{}:debug", "--config.train=3"], "config.train is a group; set one of train.batch"),
         (["{}:debug", "--config.train.batch=3.5"], "config.train.batch wants a whole number, not '3.5' (now 8)"),
         (["{}:debug", "--config.train.rate=fast"], "config.train.rate wants a finite number, not 'fast'"),

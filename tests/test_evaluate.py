@@ -34,10 +34,13 @@ def test_episodes_run_the_policy_with_its_params_to_the_limit():
     spec = Spec({}, Bounds((1,), -1, 1), worlds=2, interval=0.05, limit=4)
 
     def shown(count, reward):
-        flag = lambda truth: jnp.full((2,), truth)
-        return TimeStep({}, reward, jnp.ones(2), flag(count == 0), flag(count == 4))
+        return TimeStep({}, reward, jnp.ones(2), jnp.full(2, count == 0), jnp.full(2, count == 4))
 
-    env = Env(lambda key: (jnp.int32(0), shown(0, jnp.zeros(2))), lambda count, action: (count + 1, shown(count + 1, action[:, 0])), spec)
+    env = Env(
+        lambda key: (jnp.int32(0), shown(0, jnp.zeros(2))),
+        lambda count, action: (count + 1, shown(count + 1, action[:, 0])),
+        spec,
+    )
     policy = Policy(lambda worlds: (), lambda params, carry, step, key: (carry, jnp.full((2, 1), params), {}))
     told = evaluate.episodes(env, policy, success=0.5)(jnp.float32(0.5), jax.random.key(0))
     assert {name: float(value) for name, value in told.items()} == {

@@ -16,8 +16,10 @@ def counting_source() -> Source:
 
     def following(state, params, key):
         noise = jax.random.normal(key, (3, 2))
-        step = TimeStep({}, state["count"] + noise, jnp.ones((3, 2)), jnp.zeros((3, 2), bool), jnp.zeros((3, 2), bool))
-        return {"count": state["count"] + 1.0}, Trajectory(step, jnp.zeros((3, 2, 1)), {}), {"source/count": state["count"]}
+        never = jnp.zeros((3, 2), bool)
+        step = TimeStep({}, state["count"] + noise, jnp.ones((3, 2)), never, never)
+        batch = Trajectory(step, jnp.zeros((3, 2, 1)), {})
+        return {"count": state["count"] + 1.0}, batch, {"source/count": state["count"]}
 
     return Source(lambda key: {"count": jnp.float32(0)}, following)
 
@@ -112,5 +114,5 @@ def test_a_loss_that_is_no_number_ends_the_run_and_says_when():
 
 
 def test_a_budget_that_epochs_cannot_fill_is_refused():
-    with pytest.raises(ValueError, match="22 updates are no multiple of the epoch of 5; set train.updates"):
+    with pytest.raises(ValueError, match="22 updates are no multiple of the epoch of 5; set train.epoch"):
         trained(budget=22)

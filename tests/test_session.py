@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from runs import leaves, record
 
-from skillhier.train import checkpoint, metrics
+from skillhier.train import checkpoint
 
 ROOT = Path(__file__).parent.parent
+PARTS = ("learner", "source", "key")
 
-SCRIPT = '''
+SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import jax, jax.numpy as jnp, optax
@@ -59,7 +61,7 @@ told = session.execute(
     assess_every=10, terms=["loss"], left_out=("source/data",), about={"config": "c"},
 )
 print(told.done, told.stopped and told.stopped.name)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,22 +75,6 @@ def spawn(script, folder, budget, die=-1, how="SIGKILL"):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(script), str(folder), str(budget), str(die), how]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-
-
-def record(folder):
-    rows = metrics.rows(folder / "metrics.jsonl")
-    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]
-
-
-def digests(folder, step):
-    """Every leaf of a checkpoint, as bytes."""
-    tree = {}
-    for part in ("learner", "source", "key"):
-        tree[part] = checkpoint.read(folder, part, step)
-    import jax
-
-    plain = lambda leaf: jax.random.key_data(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-    return {str(path): bytes(memoryview(jax.device_get(plain(leaf)))) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +103,7 @@ def test_killed_and_continued_equals_uninterrupted(script, whole, tmp_path, die,
         assert checkpoint.steps(tmp_path / "checkpoints") == [20]
     told = spawn(script, tmp_path, 60)
     assert told.stdout == "60 None\n", told.stderr
-    assert digests(tmp_path, 60) == digests(whole, 60)
+    assert leaves(tmp_path, 60, PARTS) == leaves(whole, 60, PARTS)
     assert record(tmp_path) == record(whole)
 
 
@@ -131,4 +117,4 @@ def test_a_longer_budget_goes_on(script, tmp_path, whole):
     spawn(script, tmp_path, 20)
     told = spawn(script, tmp_path, 60)
     assert told.stdout == "60 None\n", told.stderr
-    assert digests(tmp_path, 60) == digests(whole, 60) and record(tmp_path) == record(whole)
+    assert leaves(tmp_path, 60, PARTS) == leaves(whole, 60, PARTS) and record(tmp_path) == record(whole)

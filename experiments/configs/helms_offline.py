@@ -124,9 +124,11 @@ def check(config: ConfigDict) -> None:
     train = config.train
     for name in ("updates", "assess_every", "save_every"):
         if train[name] % train.epoch:
-            raise cli.Refused(f"config.train.{name}={train[name]} is no multiple of the epoch of {train.epoch}; set config.train.epoch")
+            given = f"config.train.{name}={train[name]}"
+            raise cli.Refused(f"{given} is no multiple of the epoch of {train.epoch}; set config.train.epoch")
     for level in ("low", "mid"):
         if not config.agent[level]:
-            raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {next(iter(PROPRIO))}")
+            example = next(iter(PROPRIO))
+            raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {example}")
     if config.data.path == "":
         raise cli.Refused("config.data.path is empty; give a file, a folder, or toy")

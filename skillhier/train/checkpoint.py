@@ -24,6 +24,7 @@ import orbax.checkpoint as ocp
 FORMAT = 1  # raised when old checkpoints can no longer be read
 MANIFEST = "manifest.json"
 ITEM = "default"  # Orbax's name for the one thing it saves
+REMEDY = "go on with what the run began with, or choose another --workdir"
 
 
 class Broken(ValueError):
@@ -75,7 +76,7 @@ class Checkpoints:
             raise Broken(f"{error}; {self._advice(step)}") from None
         for name, value in self.about.items():
             if manifest["about"].get(name) != value:
-                raise Broken(f"{path} was written with another {name} than this run has; use the former, or a new --workdir")
+                raise Broken(f"{path} was written with another {name} than this run has; {REMEDY}")
         wanted = _named(template)
         _compare(path, manifest["leaves"], wanted, tuple(manifest["left_out"]))
         names = [name for name, leaf in wanted.items() if name in manifest["leaves"] and leaf.size]
@@ -106,7 +107,7 @@ def steps(folder: Path) -> list[int]:
 def read(folder: Path, subtree: str, step: int | None = None) -> Any:
     """The named subtree ('learner/params/low') of a checkpoint, as nested dicts of arrays, or one array.
 
-    `folder`: a run folder or its checkpoints folder; `step`: the last one if None. Changes nothing there. Raises Broken.
+    `folder`: a run folder or its checkpoints folder; `step`: the last one if None. Changes nothing. Raises Broken.
     """
     folder = Path(folder)
     folder = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
@@ -229,10 +230,10 @@ def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any], left_ou
         if _below(name, left_out):
             continue
         if name not in stored:
-            raise Broken(f"{path} lacks {name}: it was written with another config; use that one, or a new --workdir")
+            raise Broken(f"{path} lacks {name}; {REMEDY}")
         if stored[name] != _described(leaf):
             found, needed = (" ".join(map(str, said.values())) for said in (stored[name], _described(leaf)))
-            raise Broken(f"{path} holds {name} as {found}, this run needs {needed}; use the former config, or a new --workdir")
+            raise Broken(f"{path} holds {name} as {found}, this run needs {needed}; {REMEDY}")
     extra = sorted(set(stored) - set(wanted))
     if extra:
-        raise Broken(f"{path} holds {extra[0]}, which this run does not know; use the former config, or a new --workdir")
+        raise Broken(f"{path} holds {extra[0]}, which this run does not know; {REMEDY}")

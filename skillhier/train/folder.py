@@ -1,8 +1,11 @@
 """The run folder: who works in it, with which config, under which circumstances.
 
-    config.json      the config, and for each start of the run its command, versions, git commit, device, flags
-    metrics.jsonl    a line an epoch           tensorboard/   the same as events
-    checkpoints/     see checkpoint.py         summary.json   what came out      report.html   the same to look at
+config.json     the config, and for each start of the run its command, versions, git commit, device, flags
+metrics.jsonl   a line an epoch
+tensorboard/    the same as events
+checkpoints/    see checkpoint.py
+summary.json    what came out, in numbers
+report.html     the same to look at
 """
 
 import fcntl
@@ -29,9 +32,7 @@ class Unfit(ValueError):
     """A folder this run cannot work in; one line that says why and what to do."""
 
 
-def enter(
-    path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...] = ()
-) -> tuple[Path, dict[str, str]]:
+def enter(path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...] = ()) -> tuple[Path, dict[str, str]]:
     """Opens a run folder for this process: (its path, what a continued run must share with the one that began it).
 
     `settings` are the config's, by dotted names; those in `free` may change when a run goes on. Raises Unfit for a

@@ -99,7 +99,7 @@ def run(
     """
     done = int(state.learner.steps)
     if budget % updates:
-        raise ValueError(f"{budget} updates are no multiple of the epoch of {updates}; set train.updates or train.epoch")
+        raise ValueError(f"{budget} updates are no multiple of the epoch of {updates}; set train.epoch")
     if done % updates:
         raise ValueError(f"the run stands at update {done}, no multiple of the epoch of {updates}; set train.epoch")
     with _listening() as asked:

@@ -46,11 +46,13 @@ def execute(
         metrics.tensorboard(folder / "tensorboard", past=metrics.rows(record)),
         metrics.progress(budget, done=done, terms=terms, label=label),
     ]
-    callbacks = [metrics.logged(writers), loop.every(save_every, lambda report: saved.save(report.done, report.state, left_out))]
+    keep = loop.every(save_every, lambda report: saved.save(report.done, report.state, left_out))
+    callbacks = [metrics.logged(writers), keep]
     if assess is not None:
         callbacks.insert(0, loop.every(assess_every, lambda report: assess(report.state.learner)))
+    run_epoch = loop.epoch(learner, source, updates)
     try:
-        return loop.run(state, loop.epoch(learner, source, updates), budget=budget, updates=updates, callbacks=callbacks)
+        return loop.run(state, run_epoch, budget=budget, updates=updates, callbacks=callbacks)
     finally:
         for writer in writers:
             writer.close()
