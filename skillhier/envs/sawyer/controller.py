@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from skillhier.envs.sawyer import model
+from skillhier.envs.sawyer import robot
 from skillhier.types import Array
 
 INTERVAL = 0.05  # s between two commands
@@ -26,7 +26,7 @@ LIMIT_GAIN, LIMIT_MARGIN = 0.95 / INTERVAL, 0.01  # 1/s, rad: how a joint slows 
 CENTRE, SIZE = (0.6, 0.0, 0.1698), (0.25, 0.25, 0.2)  # m, workspace of the pinch
 WRIST_RANGE = np.pi / 2  # rad either side
 
-_OFFSET = np.array([link[1] for link in model.CHAIN])  # [7, 3]
+_OFFSET = np.array([link[1] for link in robot.CHAIN])  # [7, 3]
 
 
 def _matrix(quat) -> np.ndarray:
@@ -38,9 +38,9 @@ def _matrix(quat) -> np.ndarray:
     ])  # fmt: skip
 
 
-_TURN = np.array([_matrix(link[2]) for link in model.CHAIN])  # [7, 3, 3]
-_HAND, _HAND_TURN = np.array(model.HAND[0]), _matrix(model.HAND[1])
-_PINCH, _PINCH_TURN = np.array(model.PINCH[0]), _matrix(model.PINCH[1])
+_TURN = np.array([_matrix(link[2]) for link in robot.CHAIN])  # [7, 3, 3]
+_HAND, _HAND_TURN = np.array(robot.HAND[0]), _matrix(robot.HAND[1])
+_PINCH, _PINCH_TURN = np.array(robot.PINCH[0]), _matrix(robot.PINCH[1])
 
 
 class Pose(NamedTuple):
@@ -120,9 +120,11 @@ def inverse(pinch: Array, yaw: Array, *, steps: int = 60) -> Array:
     Damped Newton steps from REFERENCE whose spare freedom goes to the middle of the joint ranges: the
     posture that the real cell starts from. Exact within 1e-4 m in the region of starts; check with `forward`.
     """
-    middle = (jnp.array(model.LOWER) + jnp.array(model.UPPER)) / 2
+    middle = (jnp.array(robot.LOWER) + jnp.array(robot.UPPER)) / 2
     cos, sin, zero = jnp.cos(yaw), jnp.sin(yaw), jnp.zeros_like(yaw)
-    target = jnp.stack([jnp.stack([cos, sin, zero]), jnp.stack([sin, -cos, zero]), jnp.stack([zero, zero, zero - 1])], 1)
+    target = jnp.stack(
+        [jnp.stack([cos, sin, zero]), jnp.stack([sin, -cos, zero]), jnp.stack([zero, zero, zero - 1])], 1
+    )
 
     def closer(q, _):
         pose = forward(q)
@@ -132,7 +134,7 @@ def inverse(pinch: Array, yaw: Array, *, steps: int = 60) -> Array:
         reach = solve(square, 1e-4, 0.95 * jnp.concatenate([move, turn]))
         spare = solve(square, NULL_DAMPING, _apply(pose.jacobian, pull))
         change = _apply(pose.jacobian.T, reach - spare) + pull
-        return jnp.clip(q + jnp.clip(change, -0.4, 0.4), jnp.array(model.LOWER), jnp.array(model.UPPER)), None
+        return jnp.clip(q + jnp.clip(change, -0.4, 0.4), jnp.array(robot.LOWER), jnp.array(robot.UPPER)), None
 
     return jax.lax.scan(closer, jnp.array(REFERENCE), None, length=steps)[0]
 
@@ -140,8 +142,8 @@ def inverse(pinch: Array, yaw: Array, *, steps: int = 60) -> Array:
 def bounds(q: Array) -> tuple[Array, Array]:
     """Lowest and highest allowed joint velocities [7] rad/s at angles `q` [7]."""
     speed = jnp.array(SPEED)
-    below = q - (jnp.array(model.LOWER) + LIMIT_MARGIN)
-    above = (jnp.array(model.UPPER) - LIMIT_MARGIN) - q
+    below = q - (jnp.array(robot.LOWER) + LIMIT_MARGIN)
+    above = (jnp.array(robot.UPPER) - LIMIT_MARGIN) - q
     return -jnp.clip(LIMIT_GAIN * below, 0.0, speed), jnp.clip(LIMIT_GAIN * above, 0.0, speed)
 
 

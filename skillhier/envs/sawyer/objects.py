@@ -108,7 +108,9 @@ def _moments(points: np.ndarray, rings: list[list[int]]) -> tuple[float, np.ndar
     corners = np.concatenate([triangles, np.zeros_like(triangles[:, :1])], 1)  # [t, 4, 3]
     com = (volumes[:, None] * corners.mean(1)).sum(0) / volume
     total = corners.sum(1)
-    second = np.einsum("t,tij->ij", volumes / 20, np.einsum("tci,tcj->tij", corners, corners) + np.einsum("ti,tj->tij", total, total))
+    second = np.einsum(
+        "t,tij->ij", volumes / 20, np.einsum("tci,tcj->tij", corners, corners) + np.einsum("ti,tj->tij", total, total)
+    )
     second -= volume * np.outer(com, com)
     return float(volume), com, np.trace(second) * np.eye(3) - second
 
