@@ -92,10 +92,10 @@ def world(data: str) -> str:
         about = json.loads((Path(data) / "data" / "metadata.json").read_text())
     except (OSError, ValueError):
         about = {}
-    named = [value for value in about.values() if isinstance(value, str) and value in registry.WORLDS]
-    if not named:
-        print(f"{data} does not say which world it comes from; acting in {FALLBACK}, --env chooses another", file=sys.stderr)
-    return (named or [FALLBACK])[0]
+    if about.get("world") in registry.WORLDS:
+        return about["world"]
+    print(f"{data} does not say which world it comes from; acting in {FALLBACK}, --env chooses another", file=sys.stderr)
+    return FALLBACK
 
 
 if __name__ == "__main__":

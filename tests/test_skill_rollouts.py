@@ -4,55 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from point_world import LIMIT, MOVES, STEP, WORLDS, point_world
 
 from skillhier.train import skill_measures, skill_rollouts
 from skillhier.train.skill_rollouts import PRIOR, Study, roll, validity
-from skillhier.types import Bounds, Env, Policy, Spec, TimeStep
-
-LIMIT, WORLDS, STEP = 10, 3, 0.01
-MOVES = jnp.array([[1.0, 0, 0], [0, 0, -1.0]])  # m per unit of STEP, by skill
-
-
-def point_world(breaks_at: int | None = None, traced: list | None = None) -> Env:
-    """A pinch that goes where it is told; world 1 breaks at that row. The red object follows a closed gripper."""
-    names = {"sawyer.pinch.pose": 7, "gripper.joints.angle": 1, "gripper.grasp": 1, **dict.fromkeys(skill_rollouts.OBJECTS.values(), 7)}
-
-    def show(state, first):
-        pinch, red, closed, t = state
-        pose = lambda at: jnp.concatenate([at, jnp.zeros((WORLDS, 4))], -1)  # noqa: E731
-        blue = jnp.broadcast_to(jnp.array([0.6, 0.1, 0.07]), (WORLDS, 3))
-        frame = {
-            "sawyer.pinch.pose": pose(pinch),
-            "gripper.joints.angle": 255 * closed[:, None],
-            "gripper.grasp": jnp.where(closed[:, None] > 0, 2.0, 1.0),
-            "rgb30_red.abs_pose": pose(red),
-            "rgb30_green.abs_pose": pose(blue - 0.05),
-            "rgb30_blue.abs_pose": pose(blue),
-        }
-        stacked = {name: jnp.stack([value, 9.0 + 0 * value], 1) for name, value in frame.items()}  # the older frame misleads
-        last = (t == LIMIT) & ~first
-        return TimeStep(stacked, jnp.zeros(WORLDS), jnp.ones(WORLDS), first, last)
-
-    def reset(key):
-        pinch = jax.random.uniform(key, (WORLDS, 3), minval=0.2, maxval=0.5)
-        state = pinch, pinch - 0.04, jnp.zeros(WORLDS), jnp.zeros(WORLDS, jnp.int32)
-        return state, show(state, jnp.ones(WORLDS, bool))
-
-    def step(state, action):
-        if traced is not None:
-            traced.append(1)
-        pinch, red, closed, t = state
-        again = t == LIMIT
-        if breaks_at is not None:
-            again = again | ((t == breaks_at - 1) & (jnp.arange(WORLDS) == 1))
-        moved = pinch + STEP * action[:, :3]
-        closed = jnp.where(again, 0.0, action[:, 3])
-        red = jnp.where((closed > 0)[:, None], red + STEP * action[:, :3], red)
-        state = jnp.where(again[:, None], 99.0, moved), red, closed, jnp.where(again, 0, t + 1)
-        return state, show(state, again)
-
-    shapes = {name: jax.ShapeDtypeStruct((2, size), jnp.float32) for name, size in names.items()}
-    return Env(reset, step, Spec(shapes, Bounds((4,), -1.0, 1.0), WORLDS, 0.5, LIMIT))
+from skillhier.types import Policy
 
 
 def act(skill=None, *, chance=0.0):
@@ -61,13 +17,13 @@ def act(skill=None, *, chance=0.0):
     def step(params, carry, seen, key):
         chosen = jnp.full(WORLDS, skill) if skill is not None else jnp.broadcast_to(carry % 2, WORLDS)
         move = params["speed"] * MOVES[chosen] + chance * jax.random.normal(key, (WORLDS, 3))
-        action = jnp.concatenate([move, (chosen == 1).astype(jnp.float32)[:, None]], -1)
+        action = jnp.concatenate([move, (chosen == 1).astype(jnp.float32)[:, None] * params["grip"]], -1)
         return carry + 1, action, {"skill": chosen, "note": jnp.zeros((WORLDS, 2))}
 
     return Policy(lambda worlds: jnp.zeros((), jnp.int32), step)
 
 
-PARAMS = {"speed": jnp.ones(())}
+PARAMS = {"speed": jnp.ones(()), "grip": jnp.full((), 0.8)}
 
 
 def test_every_skill_starts_where_the_others_do_and_goes_its_own_way():
@@ -90,9 +46,14 @@ def test_every_skill_starts_where_the_others_do_and_goes_its_own_way():
 def test_one_program_serves_all_lanes_and_params_are_data():
     traced = []
     env = point_world(traced=traced)
-    slow = roll(env, act, {"speed": jnp.full((), 0.5)}, 2, jax.random.key(0))
+    slow = roll(env, act, {**PARAMS, "speed": jnp.full((), 0.5)}, 2, jax.random.key(0))
     assert len(traced) <= 2  # a scan looks at its body once, twice where it fixes weak types
     np.testing.assert_allclose(slow.pinch[1, 0, -1, 0] - slow.pinch[1, 0, 0, 0], 0.5 * STEP * LIMIT, atol=1e-6)
+
+
+def test_fingers_that_are_shut_hold_nothing():
+    study = roll(point_world(), act, {**PARAMS, "grip": jnp.ones(())}, 2, jax.random.key(0))
+    assert not study.grasping.any() and study.closed[2, :, 1:].all()
 
 
 def test_a_broken_world_ends_its_episode_and_no_other():
@@ -174,17 +135,19 @@ def test_figures_of_a_lane():
     assert row["grasping"] == pytest.approx(LIMIT / (LIMIT + 1), abs=1e-3)
     assert row["moved"]["red"] == pytest.approx(STEP * LIMIT, abs=1e-4)
     assert row["displacement"] == pytest.approx([0, 0, -STEP * LIMIT], abs=1e-4)
-    assert row["distance_end"]["red"] == pytest.approx(0.04 * np.sqrt(3), abs=1e-4) and row["covered"]["red"] == pytest.approx(0, abs=1e-4)
+    assert row["distance_end"]["red"] == pytest.approx(0.03 * np.sqrt(3), abs=1e-4) and row["covered"]["red"] == pytest.approx(0, abs=1e-4)
     assert row["lift_red"] == 0 and row["word"] == "grasp red, closed"
-    assert row["action_mean"] == [0, 0, -1, 1] and row["action_std"] == [0, 0, 0, 0]
+    assert row["action_mean"] == [0, 0, -1, 0.8] and row["action_std"] == [0, 0, 0, 0]
 
 
 WORDS = [
     ({"lifts": {"red": 0.5, "blue": 0.0}}, "lift red, closed"),
-    ({"grasping": 0.4}, "grasp blue, closed"),
+    ({"grasping": 0.4, "closest": {"red": 0.3, "blue": 0.04}}, "grasp blue, closed"),
+    ({"grasping": 0.4}, "hold still, closed"),  # fingers on the floor, say
     ({"covered": {"red": 0.1, "blue": 0.0}, "closest": {"red": 0.02, "blue": 0.3}}, "reach red, closed"),
-    ({"covered": {"red": 0.1, "blue": 0.0}, "displacement": [0.2, 0, 0.1]}, "move towards red, closed"),
+    ({"covered": {"red": 0.1, "blue": 0.0}, "displacement": [0.2, 0, 0.1]}, "move outwards to red, closed"),
     ({"displacement": [0, 0, 0.2]}, "rise, closed"),
+    ({"displacement": [0, 0.1, -0.2], "covered": {"red": 0.1, "blue": 0.09}}, "go down, closed"),
     ({"displacement": [0, -0.2, 0], "closed": 0.1}, "move right, open"),
     ({"displacement": [0.01, 0, 0]}, "hold still, closed"),
 ]

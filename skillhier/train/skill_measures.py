@@ -13,6 +13,7 @@ from skillhier.train.skill_rollouts import OBJECTS, PRIOR, REPEATS, Study, save
 LIFTED = 0.03  # m an object must rise before it counts as lifted: more than the wobble of a push
 NEAR = 0.06  # m from the pinch to an object's centre: about to be held, for objects of 5 cm
 STILL = 0.03  # m of displacement below which a skill is said to hold still
+APART = 0.02  # m that more must be covered to one object than to the others, for a skill to be heading there
 OFTEN = 0.25  # share of the episodes, or of the time, from which on a behaviour gives a skill its name
 
 
@@ -119,19 +120,20 @@ def word(row: dict) -> str:
     """A few words for what a skill does, from the figures in its row."""
     lifted, gained = (max(row[name].items(), key=lambda item: item[1]) for name in ("lifts", "covered"))
     x, y, z = row["displacement"]
+    nearest = min(row["closest"].items(), key=lambda item: item[1])
     if lifted[1] >= OFTEN:
         doing = f"lift {lifted[0]}"
-    elif row["grasping"] >= OFTEN:
-        doing = f"grasp {min(row['closest'].items(), key=lambda item: item[1])[0]}"
+    elif row["grasping"] >= OFTEN and nearest[1] <= NEAR:
+        doing = f"grasp {nearest[0]}"
     elif row["closest"][gained[0]] <= NEAR and gained[1] > STILL:
         doing = f"reach {gained[0]}"
     elif np.hypot(np.hypot(x, y), z) <= STILL:
         doing = "hold still"
-    elif abs(z) >= np.hypot(x, y):
-        doing = "rise" if z > 0 else "go down"
     else:
-        towards = f"towards {gained[0]}" if gained[1] > STILL else _side(x, y)
-        doing = f"move {towards}"
+        doing = ("rise" if z > 0 else "go down") if abs(z) >= np.hypot(x, y) else f"move {_side(x, y)}"
+        others = [value for name, value in row["covered"].items() if name != gained[0]]
+        if gained[1] > max(others) + APART:
+            doing += f" to {gained[0]}"
     return f"{doing}, {'closed' if row['closed'] > 0.5 else 'open'}"
 
 
