@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from skillhier.envs.physics import Data
 from skillhier.envs.sawyer import model as scenery
+from skillhier.envs.sawyer import robot
 from skillhier.envs.sawyer.rewards import INWARD, NONE, OUTWARD, Scene
 from skillhier.envs.sawyer.sensing import Load, gripping
 from skillhier.types import Array
@@ -48,8 +49,8 @@ def frame(layout: scenery.Layout, data: Data, load: Load, ticks: Array, moved: A
 
 def finger_ticks(layout: scenery.Layout, data: Data) -> Array:
     """The finger angle in whole ticks, 0 (open) to 255 (closed): []."""
-    angle = data.state.qpos[layout.driver] / scenery.DRIVER_RANGE
-    return jnp.round(scenery.TICKS * jnp.clip(angle, 0.0, 1.0))
+    angle = data.state.qpos[layout.driver] / robot.DRIVER_RANGE
+    return jnp.round(robot.TICKS * jnp.clip(angle, 0.0, 1.0))
 
 
 def grasp_reading(layout: scenery.Layout, data: Data, speed: Array) -> Array:

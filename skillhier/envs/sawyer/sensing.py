@@ -12,9 +12,10 @@ import mujoco
 import numpy as np
 
 from skillhier.envs.sawyer import model as sawyer
+from skillhier.envs.sawyer import robot
 from skillhier.types import Array
 
-CLOSED = 252 / 255 * sawyer.DRIVER_RANGE  # rad; from here on the real fingertips touch each other
+CLOSED = 252 / 255 * robot.DRIVER_RANGE  # rad; from here on the real fingertips touch each other
 
 
 class Load(NamedTuple):
