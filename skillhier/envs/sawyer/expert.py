@@ -16,9 +16,10 @@ from skillhier.envs.sawyer import objects
 from skillhier.envs.sawyer.expert_geometry import FLOOR
 from skillhier.types import Array, Key, Policy, TimeStep
 
-REACH, DESCEND, CLOSE, LIFT, CARRY, LOWER, RELEASE, RETREAT, REST = range(9)
-STACK, ASIDE, DROP = range(3)  # what is done with the object in work
+REACH, DESCEND, CLOSE, LIFT, CARRY, LOWER, RELEASE, RETREAT, REST, BESIDE, SINK, ROLL = range(12)
+STACK, ASIDE, TURN = range(3)  # what is done with the object in work
 LOWEST = 0.0705  # m, the hand's workspace ends just below
+NEAR, FAR = (0.474, -0.126), (0.726, 0.126)  # m, and sideways
 LINEAR, GAIN = 0.07, 5.0  # m/s at an action of 1; 1/s from a distance to a velocity
 LEVEL = 0.975  # cosine of the tilt up to which a face carries a load
 POSES = ("rgb30_red.abs_pose", "rgb30_green.abs_pose", "rgb30_blue.abs_pose")
@@ -46,7 +47,9 @@ class Memory(NamedTuple):
     work: Array  # [] int32 the object in work
     aim: Array  # [] int32 what is done with it
     choice: Array  # [] int32 row of geometry.Options
-    spot: Array  # [2] m, where it goes if not on the bottom object
+    spot: Array  # [2] m, where it goes if not on the bottom object, or where a push begins
+    way: Array  # [2] direction of a push
+    length: Array  # [] m of a push
     grip: Array  # [3] m, its centre in the hand when it was grasped
     ticks: Array  # [] finger reading then
     height: Array  # [] m, pinch height one step ago
@@ -63,6 +66,7 @@ class Seen(NamedTuple):
     poses: Array  # [3, 7]
     pinch: Array  # [7]
     ticks: Array  # []
+    moved: Array  # [] ticks since the last frame
     wrist: Array  # [] rad, minus the last joint
     pair: Array  # [2] int32: top, bottom
 
@@ -80,7 +84,7 @@ def make(object_set: int) -> Policy:
         seen = _read(step.obs)
         keys = jax.random.split(key, step.first.shape[0])
         carry, action = jax.vmap(lambda *x: _decide(table, *x))(carry, seen, step.first, keys)
-        return carry, action, {"phase": carry.phase}
+        return carry, action, {"phase": carry.phase, "aim": carry.aim, "work": carry.work, "choice": carry.choice, "spot": carry.spot, "way": carry.way}
 
     return Policy(init, act)
 
@@ -89,7 +93,7 @@ def _read(obs: dict[str, Array]) -> Seen:
     newest = {k: v[:, 0] for k, v in obs.items()}
     return Seen(
         jnp.stack([newest[name] for name in POSES], 1), newest["sawyer.pinch.pose"],
-        newest["gripper.joints.angle"][:, 0], -newest["sawyer.joints.angle"][:, 6],
+        newest["gripper.joints.angle"][:, 0], newest["gripper.joints.velocity"][:, 0], -newest["sawyer.joints.angle"][:, 6],
         jnp.round(newest["task.pair"]).astype(jnp.int32),
     )  # fmt: skip
 
@@ -107,7 +111,7 @@ def _manner(key: Key) -> Manner:
 def _fresh(key: Key) -> Memory:
     zero, nought = jnp.zeros((), jnp.int32), jnp.zeros(())
     return Memory(
-        zero + REACH, zero, zero, zero, zero, jnp.array([0.6, 0.0]), jnp.zeros(3), nought, nought, zero,
+        zero + REACH, zero, zero, zero, zero, jnp.array([0.6, 0.0]), jnp.zeros(2), nought, jnp.zeros(3), nought, nought, zero,
         jnp.zeros((3, geometry.OPTIONS)), zero, _manner(key), jnp.zeros(4),
     )  # fmt: skip
 
@@ -128,11 +132,17 @@ def _decide(table: geometry.Tables, memory: Memory, seen: Seen, first: Array, ke
     over = jnp.linalg.norm(there.com[third, :2] - there.seat[bottom, :2]) < 0.06
     covered = over & (there.low[third] > FLOOR + 0.012)
     crooked = (there.level[bottom] < LEVEL) | ~there.seats[bottom]
-    fixes = (m.fixes < 3) & begin
+    fixes = (m.fixes < 4) & begin
+    lies = there.normals[bottom, :, 2].min() < -0.98
+    roll = geometry.push(table, there, bottom)
     aside, turn = fixes & covered, fixes & crooked & ~covered
+    rolls = turn & lies & (roll.cost < 1.0)
     work = jnp.where(begin, jnp.where(aside, third, jnp.where(turn, bottom, top)), m.work)
-    aim = jnp.where(begin, jnp.where(aside, ASIDE, jnp.where(turn, DROP, STACK)), m.aim)
-    spot = jnp.where(begin, _free_spot(there, work), m.spot)
+    aim = jnp.where(begin, jnp.where(rolls, TURN, jnp.where(aside | turn, ASIDE, STACK)), m.aim)
+    spot = jnp.where(begin, jnp.where(rolls, roll.start, _free_spot(there, work)), m.spot)
+    way = jnp.where(begin, roll.way, m.way)
+    length = jnp.where(begin, roll.length, m.length)
+    m = m._replace(phase=jnp.where(rolls, BESIDE, m.phase))
     manner = jax.tree.map(lambda a, b: jnp.where(begin, a, b), _manner(k_manner), m.manner)
 
     # --- how to hold it ------------------------------------------------------------------------------
@@ -143,7 +153,7 @@ def _decide(table: geometry.Tables, memory: Memory, seen: Seen, first: Array, ke
     choice = jnp.where(change, noisy.argmin(), m.choice)
     gap = ways.gap[choice]
     room = jnp.minimum(gap + manner.margin, geometry.WIDEST)
-    place = ways.point[choice][:2] + manner.shift
+    place = jnp.clip(ways.point[choice][:2] + manner.shift, jnp.array(NEAR), jnp.array(FAR))
     depth = geometry.drop(seen.ticks)
     closed_depth = geometry.drop(geometry.ticks_at(gap))
     grasp_height = jnp.maximum(
@@ -155,28 +165,31 @@ def _decide(table: geometry.Tables, memory: Memory, seen: Seen, first: Array, ke
     is_ = lambda *phases: jnp.isin(m.phase, jnp.array(phases))  # noqa: E731
     low, com = there.low[work], there.com[work]
     seat = jnp.where(aim == STACK, there.seat[bottom, :2], spot)
-    support = jnp.where(aim == STACK, there.high[bottom], FLOOR + jnp.where(aim == DROP, 0.05, 0.0))
+    support = jnp.where(aim == STACK, there.high[bottom], FLOOR)
     off = seat - com[:2]  # what is carried goes by its own place, not by the hand's
     above = low - support
-    ahead = jnp.where(is_(CARRY, LOWER), pinch[:2] + off, place)
+    ahead = jnp.where(is_(CARRY, LOWER), pinch[:2] + off, jnp.where(is_(BESIDE, SINK), spot, place))
     passing = _passing(there, pinch[:2], ahead, work)
     hover = jnp.maximum(there.high[work], passing) + depth + manner.hover
+    low_enough = jnp.maximum(roll.height + depth, LOWEST)
     carry_height = pinch[2] - low + jnp.maximum(support, jnp.maximum(passing, FLOOR + 0.02)) + manner.clear
-    level = jnp.where(is_(REACH), hover, jnp.where(is_(CARRY), carry_height, pinch[2]))
-    sideways = jnp.where(is_(CARRY, LOWER), off, jnp.where(is_(REACH, DESCEND), place - pinch[:2], 0.0))
+    level = jnp.where(is_(REACH, BESIDE), hover, jnp.where(is_(CARRY), carry_height, pinch[2]))
+    sideways = jnp.where(is_(CARRY, LOWER), off, jnp.where(is_(REACH, DESCEND, BESIDE, SINK), ahead - pinch[:2], 0.0))
     distance = jnp.linalg.norm(sideways)
+    pushed = (pinch[:2] - spot) @ way
+    sideways = jnp.where(is_(ROLL), spot + way * (pushed + 0.03) - pinch[:2], sideways)
 
     upward = jnp.select(
-        [is_(REACH, CARRY), is_(DESCEND), is_(LIFT), is_(LOWER), is_(RETREAT)],
+        [is_(REACH, CARRY, BESIDE), is_(DESCEND), is_(LIFT), is_(LOWER), is_(RETREAT), is_(SINK)],
         [
             level - pinch[2], grasp_height - pinch[2], 0.03,
             jnp.where(distance < 0.008, -jnp.clip(above + 0.002, 0.004, 0.014), 0.0),
-            0.03,
+            0.03, low_enough - pinch[2],
         ],
         0.0,
     )  # fmt: skip
     slow = jnp.clip(1.0 - (level - pinch[2] - 0.006) / 0.03, 0.0, 1.0)  # rise before moving sideways
-    sideways = sideways * jnp.where(is_(REACH, CARRY), slow, 1.0)
+    sideways = sideways * jnp.where(is_(REACH, CARRY, BESIDE), slow, 1.0)
     spin = jnp.where(is_(REACH, DESCEND), ways.turn[choice], 0.0)
 
     # --- what comes next -----------------------------------------------------------------------------
@@ -205,36 +218,40 @@ def _decide(table: geometry.Tables, memory: Memory, seen: Seen, first: Array, ke
             is_(LIFT) & ((low > FLOOR + 0.02) | risen),
             is_(CARRY) & arrived & patient,
             is_(CARRY) & (m.clock > 150),
-            is_(LOWER) & (landed | (aim == DROP)),
+            is_(LOWER) & landed,
             is_(LOWER) & ((distance > 0.03) | (m.clock > 60)),
             is_(RELEASE) & (free | (m.clock > 16)),
             is_(RETREAT) & (high_enough | (m.clock > 40)),
             is_(REST) & ~stacked & (m.clock > 4),
+            is_(BESIDE) & (distance < 0.006) & (pinch[2] < hover + 0.02),
+            is_(BESIDE) & (m.clock > 120),
+            is_(SINK) & ((pinch[2] < low_enough + 0.004) | (stalled > 6)),
+            is_(ROLL) & (~crooked | (pushed > length) | (m.clock > 50)),
         ],
-        [DESCEND, CLOSE, REACH, LIFT, REACH, CARRY, LOWER, RELEASE, RELEASE, CARRY, RETREAT, REST, REACH],
+        [DESCEND, CLOSE, REACH, LIFT, REACH, CARRY, LOWER, RELEASE, RELEASE, CARRY, RETREAT, REST, REACH, SINK, REST, ROLL, RETREAT],
         m.phase,
     )
     failed = (lost & ~is_(LOWER)) | (is_(LIFT) & missed) | (is_(DESCEND) & (following == REACH))
     blame = m.blame.at[work, choice].add(jnp.where(failed, 0.6, 0.0))
-    fixed = is_(RELEASE) & (following == RETREAT) & (aim != STACK)
+    fixed = is_(RELEASE, ROLL) & (following == RETREAT) & (aim != STACK)
 
     # --- the action ----------------------------------------------------------------------------------
     velocity = GAIN * jnp.concatenate([sideways, upward[None]])
     velocity = velocity * jnp.minimum(1.0, LINEAR / (jnp.linalg.norm(velocity) + 1e-9)) / LINEAR
     arm = manner.speed * jnp.concatenate([velocity, jnp.clip(4.0 * spin, -1.0, 1.0)[None]])
-    careful = is_(DESCEND, CLOSE, LOWER, RELEASE)
+    careful = is_(DESCEND, CLOSE, LOWER, RELEASE, SINK)
     wander = 0.8 * m.wander + 0.6 * jax.random.normal(k_wander, (4,))
     noise = 0.7 * wander + 0.7 * jax.random.normal(k_white, (4,))
     arm = arm + noise * manner.noise * jnp.where(careful, 0.4, 1.0)
-    wanted = jnp.where(is_(REACH, DESCEND), geometry.ticks_at(room), 0.0)
-    close = is_(CLOSE, LIFT, CARRY, LOWER) | (is_(REACH, DESCEND) & (seen.ticks < wanted))
+    wanted = jnp.where(is_(REACH, DESCEND), geometry.ticks_at(room) - 10.0, 0.0)
+    close = is_(CLOSE, LIFT, CARRY, LOWER, BESIDE, SINK, ROLL) | (is_(REACH, DESCEND) & (seen.ticks + 3 * seen.moved < wanted))
     action = jnp.clip(jnp.concatenate([arm, jnp.where(close, 1.0, -1.0)[None]]), -1.0, 1.0)
 
     moved = following != m.phase
     holding = is_(CLOSE) | (is_(LOWER, CARRY) & (following == RELEASE))
     memory = Memory(
         phase=following.astype(jnp.int32), clock=jnp.where(moved, 0, m.clock + 1), work=work, aim=aim, choice=choice,
-        spot=spot, grip=jnp.where(is_(CLOSE), grip, m.grip), ticks=jnp.where(holding, seen.ticks, m.ticks),
+        spot=spot, way=way, length=length, grip=jnp.where(is_(CLOSE), grip, m.grip), ticks=jnp.where(holding, seen.ticks, m.ticks),
         height=pinch[2], stalled=jnp.where(moved, 0, stalled), blame=blame, fixes=m.fixes + fixed,
         manner=manner, wander=wander,
     )  # fmt: skip

@@ -11,16 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from skillhier.envs.sawyer import model, objects
+from skillhier.envs.sawyer import objects, robot
+from skillhier.envs.sawyer.model import BASKET
 from skillhier.types import Array
 
-FLOOR = model.BASKET[2]
+FLOOR = BASKET[2]
 OPPOSITE = 0.75  # minus the cosine between two sides that may be held: wedges up to 41 degrees
 VERTICES, FACES, PAIRS, CORNERS = 20, 12, 6, 12  # the decagonal prism needs the most of each
 SLIDES = (0.0, 1.0, -1.0)  # places along a pair of sides where it may be held
 OPTIONS = PAIRS * len(SLIDES)
 WIDEST = 0.083  # fingers fully open, less a little play
-TIP_WIDTH, TIP_DEPTH = model.TIP[1][0], model.TIP[1][1]  # half sizes of a fingertip across and along its motion
+TIP_WIDTH, TIP_DEPTH = robot.TIP[1][0], robot.TIP[1][1]  # half sizes of a fingertip across and along its motion
 
 
 class Tables(NamedTuple):
@@ -148,23 +149,23 @@ def bodies(table: Tables, poses: Array) -> Bodies:
 
 def opening(ticks: Array) -> Array:
     """Gap between the fingertips at a finger reading, without load."""
-    angle = ticks * (model.DRIVER_RANGE / model.TICKS)
-    y, z = model.REACH
+    angle = ticks * (robot.DRIVER_RANGE / robot.TICKS)
+    y, z = robot.REACH
     hinge = 0.0306011 + y * jnp.cos(angle) - z * jnp.sin(angle)
-    return 2 * (hinge + model.TIP[0][0] - TIP_DEPTH)
+    return 2 * (hinge + robot.TIP[0][0] - TIP_DEPTH)
 
 
 def drop(ticks: Array) -> Array:
     """How far the fingertips reach below the pinch point."""
-    angle = ticks * (model.DRIVER_RANGE / model.TICKS)
-    y, z = model.REACH
-    return 0.054904 + z * jnp.cos(angle) + y * jnp.sin(angle) + model.TIP[0][1] + model.TIP[1][2] - 0.1489
+    angle = ticks * (robot.DRIVER_RANGE / robot.TICKS)
+    y, z = robot.REACH
+    return 0.054904 + z * jnp.cos(angle) + y * jnp.sin(angle) + robot.TIP[0][1] + robot.TIP[1][2] - 0.1489
 
 
-_TICKS = np.linspace(0, model.TICKS, 52)
+_TICKS = np.linspace(0, robot.TICKS, 52)
 _GAPS = np.asarray(
-    2 * (0.0306011 + model.REACH[0] * np.cos(_TICKS * model.DRIVER_RANGE / model.TICKS)
-    - model.REACH[1] * np.sin(_TICKS * model.DRIVER_RANGE / model.TICKS) + model.TIP[0][0] - TIP_DEPTH)
+    2 * (0.0306011 + robot.REACH[0] * np.cos(_TICKS * robot.DRIVER_RANGE / robot.TICKS)
+    - robot.REACH[1] * np.sin(_TICKS * robot.DRIVER_RANGE / robot.TICKS) + robot.TIP[0][0] - TIP_DEPTH)
 )  # fmt: skip
 
 
@@ -212,9 +213,57 @@ def options(table: Tables, bodies: Bodies, which: Array, hand: Array, wrist: Arr
         point, flat, side, room, bottom
     )
     cost = cost[:, None] + 0.4 * jnp.abs(slide) + jnp.where(reach[:, None] + (slide == 0) > 0, 0.0, 1e3)
-    cost = cost + 250 * jax.nn.relu(0.003 - near) + 60 * _outside(point)
+    cost = cost + 250 * jax.nn.relu(0.003 - near) + 30 * _outside(point)
     spreadout = lambda x: jnp.broadcast_to(x[:, None], (PAIRS, len(SLIDES))).reshape(-1)  # noqa: E731
     return Options(point.reshape(-1, 3), spreadout(turns), spreadout(gap), cost.reshape(-1))
+
+
+class Push(NamedTuple):
+    """How to roll an object onto a side from which another side faces up."""
+
+    way: Array  # [2] unit vector
+    start: Array  # [2] where the fingertips go down
+    length: Array  # [] from there to where the object tips by itself
+    height: Array  # [] of the fingertips' lower ends
+    cost: Array  # [] above 1: it cannot be done here
+
+
+def push(table: Tables, bodies: Bodies, which: Array) -> Push:
+    """The easiest roll of object `which` [] onto a side with a seat opposite."""
+    normals, vertices, com = bodies.normals[which], bodies.vertices[which], bodies.com[which]
+    seats, low, high = table.seats[which], bodies.low[which], bodies.high[which]
+    flat = normals[:, :2] / (jnp.linalg.norm(normals[:, :2], axis=-1, keepdims=True) + 1e-6)  # [F, 2]
+    reach = (vertices[:, :2] - com[:2]) @ flat.T  # [V, F]
+    grounded = vertices[:, 2] < low + 0.004
+    edge = jnp.where(grounded[:, None], reach, -1.0).max(0)  # from the centre of mass to the edge it rolls over
+    back = -reach.min(0)
+    rise = jnp.arctan2(edge, com[2] - low)
+    start = com[:2] - flat * (back + 0.026)[:, None]
+    end = com[:2] + flat * edge[:, None]
+    others = jnp.arange(3) != which
+    block = jnp.array([[i, j] for i in (-0.018, 0.018) for j in (-0.018, 0.018)])
+
+    def near(place):
+        """Gap between the closed fingertips at `place` [2] and the nearest other object."""
+        box = place + block  # [4, 2]
+        directions = jnp.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+        own = (bodies.vertices[..., :2] @ directions.T).min(1) - (box @ directions.T).max(0)  # [3, 4]
+        level = -bodies.normals[..., :2]  # sides that lean count by their horizontal part, at the object's foot
+        theirs = (bodies.vertices[..., :2][:, :, None] * level[:, None]).sum(-1).min(1) - (
+            box[None, :, None] * level[:, None]
+        ).sum(-1).max(1)
+        theirs = jnp.where(jnp.linalg.norm(level, axis=-1) > 0.9, theirs, -1.0)
+        return jnp.where(others, jnp.maximum(own.max(-1), theirs.max(-1)), 1.0).min()
+
+    crowd = jax.nn.relu(0.004 - jax.vmap(near)(start))
+    beyond = _outside(start) + 0.5 * jax.nn.relu(_outside(end) - 0.02)
+    onto = bodies.com[:, None, :2] - (com[:2] + flat * 0.07)[None]  # an object where this one would fall
+    onto = jnp.where(others[:, None], jax.nn.relu(0.07 - jnp.linalg.norm(onto, axis=-1)), 0.0).max(0)
+    cost = rise + 100 * crowd + 200 * beyond + 8 * onto
+    possible = seats & (normals[:, 2] < 0.3) & (normals[:, 2] > -0.9)
+    cost = jnp.where(possible, cost, 1e3)
+    best = cost.argmin()
+    return Push(flat[best], start[best], back[best] + edge[best] + 0.035, low + 0.66 * (high - low), cost[best] / 1.1)
 
 
 def _outside(point: Array) -> Array:
