@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skillhier.envs import physics, registry
-from skillhier.envs.sawyer import bank, objects, observations, rewards, tasks
+from skillhier.envs.sawyer import bank, controller, objects, observations, rewards, tasks
 from skillhier.envs.sawyer import model as scenery
 
 STARTS = 16  # a small bank: made in a second
@@ -95,14 +95,14 @@ def test_one_logged_step_feels_and_pays_as_logged(expert_logs):
 
 
 def stacked():
-    """States in which red stands on blue and the open hand is far above; repeated to share a program."""
+    """States in which red stands on blue, the open hand 10 cm above it in the first row, far above in the others."""
     task, _ = advance()
     layout = scenery.layout(task.physics.model)
-    rows = bank.load(SETS[4], STARTS)
-    arm = np.asarray(rows.arms[0])
+    arms = jnp.asarray(bank.load(SETS[4], STARTS).arms)
+    order = np.argsort(jax.vmap(lambda q: controller.forward(q).pinch[2])(arms))
+    low, high = np.asarray(arms)[order[0]], np.asarray(arms)[order[-1]]
     qpos = np.array(task.physics.model.qpos0, np.float32)
     floor = scenery.BASKET[2]
-    qpos[layout.arm] = arm
     flat = np.sqrt(0.5)  # b6 is 32 x 48 x 96 mm: turned about y its lowest side is 32 mm
     poses = np.zeros((3, 7))
     poses[:, :2] = (0.6, 0.0), (0.52, 0.09), (0.6, 0.0)
@@ -111,9 +111,10 @@ def stacked():
     poses[2, 3:] = flat, 0.0, flat, 0.0
     qpos[layout.objects] = poses
     repeat = lambda x: np.repeat(np.asarray(x, np.float32)[None], 400, 0)  # noqa: E731
-    act = np.zeros(task.physics.model.na)
-    act[layout.arm] = arm
-    return (repeat(qpos), repeat(np.zeros(task.physics.model.nv)), repeat(act), repeat([0, 0, 0, 0, -1]))
+    qpos, act = repeat(qpos), repeat(np.zeros(task.physics.model.na))
+    qpos[:, layout.arm] = act[:, layout.arm] = high
+    qpos[0, layout.arm] = act[0, layout.arm] = low
+    return qpos, repeat(np.zeros(task.physics.model.nv)), act, repeat([0, 0, 0, 0, -1])
 
 
 def test_a_stack_is_seen_by_contacts():
@@ -125,7 +126,8 @@ def test_a_stack_is_seen_by_contacts():
     np.testing.assert_array_equal(first["task.pair"], [0, 2])
     red = first["rgb30_red.abs_pose"]
     assert abs(red[2] - first["rgb30_blue.abs_pose"][2] - 0.041) < 1e-3
-    np.testing.assert_allclose((paid[0], first["task.staged"][0]), 0.8, atol=1e-5)
+    np.testing.assert_allclose(paid[:2], [1.0, 0.8], atol=1e-3)
+    np.testing.assert_allclose(shown["task.staged"][:2, 0], [1.0, 0.8], atol=1e-3)
 
 
 def test_off_the_middle_it_is_a_success_but_no_stack_and_beside_it_is_neither():
