@@ -101,17 +101,25 @@ def twist(q: Array, pose: Pose, action: Array) -> Array:
 def joint_velocity(q: Array, pose: Pose, wanted: Array) -> Array:
     """Joint velocities [7] that best give `wanted` [6] within the joints' bounds, nearing REFERENCE for free.
 
-    Level 1 is damped least squares; level 2 adds the part of the pull to REFERENCE that does not move the
-    hand. Joints that would break a bound are held there and the rest is solved once more.
+    Level 1 is damped least squares; joints that would break a bound are held there and the rest is solved
+    once more. Level 2 goes from there towards REFERENCE along the one direction that does not move the hand,
+    as far as the bounds let it: on a line that is the QP's own answer.
     """
     lower, upper = bounds(q)
-    pull = jnp.clip(NULL_GAIN * (jnp.array(REFERENCE) - q), lower, upper)
-    first = _two_levels(pose.jacobian, wanted, pull)
+    jacobian = pose.jacobian
+    square = _gram(jacobian)
+    first = _apply(jacobian.T, solve(square, DAMPING, wanted))
     held = (first < lower) | (first > upper)
     fixed = jnp.where(held, jnp.clip(first, lower, upper), 0.0)
-    free = pose.jacobian * ~held
-    second = fixed + jnp.where(held, 0.0, _two_levels(free, wanted - _apply(pose.jacobian, fixed), pull * ~held))
-    return jnp.clip(second, lower, upper)
+    free = jacobian * ~held
+    rest = _apply(free.T, solve(_gram(free), DAMPING, wanted - _apply(jacobian, fixed)))
+    reach = jnp.clip(fixed + rest, lower, upper)
+
+    spare = jnp.clip(NULL_GAIN * (jnp.array(REFERENCE) - q), lower, upper) - reach
+    spare = spare - _apply(jacobian.T, solve(square, NULL_DAMPING, _apply(jacobian, spare)))
+    room = jnp.where(spare > 0, upper - reach, lower - reach)
+    share = jnp.where(jnp.abs(spare) > 1e-7, room / jnp.where(spare == 0, 1.0, spare), 1.0).min()
+    return jnp.clip(reach + jnp.minimum(share, 1.0) * spare, lower, upper)
 
 
 def inverse(pinch: Array, yaw: Array, *, steps: int = 60) -> Array:
@@ -145,13 +153,6 @@ def bounds(q: Array) -> tuple[Array, Array]:
     below = q - (jnp.array(robot.LOWER) + LIMIT_MARGIN)
     above = (jnp.array(robot.UPPER) - LIMIT_MARGIN) - q
     return -jnp.clip(LIMIT_GAIN * below, 0.0, speed), jnp.clip(LIMIT_GAIN * above, 0.0, speed)
-
-
-def _two_levels(jacobian: Array, wanted: Array, pull: Array) -> Array:
-    square = _gram(jacobian)
-    reach = solve(square, DAMPING, wanted)
-    spare = solve(square, NULL_DAMPING, _apply(jacobian, pull))
-    return _apply(jacobian.T, reach - spare) + pull
 
 
 def solve(square: Array, damping: float, right: Array) -> Array:
