@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 EXTRAS ?= dev
+PRESET ?= quickstart
 RUN ?= runs/skills
 DATA ?=
 ARGS ?=
@@ -18,7 +19,8 @@ stamp := .venv/installed-$(subst $(comma),-,$(EXTRAS))
 .PHONY: skills test test-slow test-all benchmark lint install clean
 
 skills: $(stamp)
-	$(bin)/python -m experiments.skills --workdir="$(RUN)" $(if $(DATA),--data="$(DATA)") $(ARGS)
+	$(bin)/python -m experiments.skills --config=experiments/configs/skills.py:$(PRESET) --workdir="$(RUN)" \
+	  $(if $(DATA),--config.data="$(DATA)") $(ARGS)
 
 test: $(stamp)
 	$(bin)/python -m pytest -m "not slow" $(ARGS)
