@@ -22,7 +22,7 @@ from absl import flags
 from experiments import cli
 from skillhier.agents import offline
 from skillhier.envs import registry
-from skillhier.train import checkpoint, figures, folder, metrics, report, skill_figures, skill_measures, skill_rollouts
+from skillhier.train import checkpoint, drawing, folder, metrics, report, skill_figures, skill_measures, skill_rollouts
 from skillhier.types import Env
 
 flags.DEFINE_string("run", None, "the folder of a finished run of experiments.helms_offline")
@@ -44,7 +44,9 @@ def main(run: cli.Run) -> None:
     path = Path(asked.run)
     settings = folder.settings(path)
     if settings["data"]["path"] == "toy":
-        raise cli.Refused(f"{path} learned from made-up data, which no world shows; give a run on demonstrations of stacking")
+        raise cli.Refused(
+            f"{path} learned from made-up data, which no world shows; give a run on demonstrations of stacking"
+        )
     name = asked.env or world(settings["data"]["path"])
     cli.pick("world", name, registry.WORLDS)
     began = time.perf_counter()
@@ -53,13 +55,15 @@ def main(run: cli.Run) -> None:
     )
     study = rollouts(path, settings, env, asked.rollout_seed, asked.rows)
     seconds = time.perf_counter() - began
-    found = finish(path, study, {"env": name, "engine": asked.engine, "rollout_seed": asked.rollout_seed, "seconds": seconds})
+    found = finish(
+        path, study, {"env": name, "engine": asked.engine, "rollout_seed": asked.rollout_seed, "seconds": seconds}
+    )
     print(f"{name}, {found['episodes']} episodes of {found['seconds_each']:g} s for each skill, in {seconds:.0f} s\n")
     print(skill_measures.table(found))
     if found["spread"] is not None:
         print(
-            f"\nskills lie {100 * found['spread']:.1f} cm apart; one skill against itself, same starts: {100 * found['noise']:.2f} cm, "
-            f"other starts: {100 * found['noise_across_starts']:.2f} cm"
+            f"\nskills lie {100 * found['spread']:.1f} cm apart; one skill against itself, same starts: "
+            f"{100 * found['noise']:.2f} cm, other starts: {100 * found['noise_across_starts']:.2f} cm"
         )
     print(f"report: {path / 'report.html'}")
 
@@ -77,7 +81,7 @@ def rollouts(path: Path, settings: dict, env: Env, seed: int, rows: int | None =
 def finish(path: Path, study: skill_rollouts.Study, about: dict) -> dict:
     """Writes what was found into the run folder; gives back what skills.json holds."""
     found = skill_measures.write(study, path, about)
-    (path / "skills.svg").write_text(figures.alone(skill_figures.sheet(study, found)))
+    (path / "skills.svg").write_text(drawing.alone(skill_figures.sheet(study, found)))
     if found["spread"] is not None and (path / "summary.json").is_file():
         summary = json.loads((path / "summary.json").read_text())
         summary |= {"fixed_skill_spread": found["spread"], "fixed_skill_noise": found["noise"]}
@@ -94,7 +98,9 @@ def world(data: str) -> str:
         about = {}
     if about.get("world") in registry.WORLDS:
         return about["world"]
-    print(f"{data} does not say which world it comes from; acting in {FALLBACK}, --env chooses another", file=sys.stderr)
+    print(
+        f"{data} does not say which world it comes from; acting in {FALLBACK}, --env chooses another", file=sys.stderr
+    )
     return FALLBACK
 
 

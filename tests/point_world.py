@@ -12,7 +12,12 @@ MOVES = jnp.array([[1.0, 0, 0], [0, 0, -1.0]])  # m per unit of STEP, by skill
 
 def point_world(breaks_at: int | None = None, traced: list | None = None) -> Env:
     """A pinch that goes where it is told; world 1 breaks at that row. The red object follows a closed gripper."""
-    names = {"sawyer.pinch.pose": 7, "gripper.joints.angle": 1, "gripper.grasp": 1, **dict.fromkeys(skill_rollouts.OBJECTS.values(), 7)}
+    names = {
+        "sawyer.pinch.pose": 7,
+        "gripper.joints.angle": 1,
+        "gripper.grasp": 1,
+        **dict.fromkeys(skill_rollouts.OBJECTS.values(), 7),
+    }
 
     def show(state, first):
         pinch, red, closed, t = state
@@ -26,7 +31,9 @@ def point_world(breaks_at: int | None = None, traced: list | None = None) -> Env
             "rgb30_green.abs_pose": pose(blue - 0.05),
             "rgb30_blue.abs_pose": pose(blue),
         }
-        stacked = {name: jnp.stack([value, 9.0 + 0 * value], 1) for name, value in frame.items()}  # the older frame misleads
+        stacked = {
+            name: jnp.stack([value, 9.0 + 0 * value], 1) for name, value in frame.items()
+        }  # the older frame misleads
         last = (t == LIMIT) & ~first
         return TimeStep(stacked, jnp.zeros(WORLDS), jnp.ones(WORLDS), first, last)
 

@@ -69,7 +69,9 @@ def test_a_run_folder_gains_figures_and_pages(tmp_path, in_points, capsys):
     assert code == 0, err
     assert in_points == [{"name": "sawyer.stack_green_on_red.set2", "worlds": 3, "engine": "auto", "stack": 2}]
     found, summary = (json.loads((path / name).read_text()) for name in ("skills.json", "summary.json"))
-    assert [row["skill"] for row in found["skills"]] == [None, 0, 1, 2] and found["env"] == "sawyer.stack_green_on_red.set2"
+    assert [row["skill"] for row in found["skills"]] == [None, 0, 1, 2] and found[
+        "env"
+    ] == "sawyer.stack_green_on_red.set2"
     assert summary["train_steps"] == 7 and summary["fixed_skill_spread"] == found["spread"] > 0
     assert summary["fixed_skill_noise"] == found["noise"] > 0  # latents and actions are drawn
     study = skill_rollouts.load(path)

@@ -8,15 +8,24 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from skillhier.train import expectations, figures, report, skill_figures, skill_measures
+from skillhier.train import drawing, expectations, figures, report, skill_figures, skill_measures
 from skillhier.train.skill_rollouts import Study
 
 SUMMARY = {
-    "episodes": 200, "expert_success": 0.9, "train_steps": 100, "elbo_first": -80.0, "elbo_last": 3.0,
-    "heldout_action_mse": 0.1, "heldout_action_mse_k1": 0.15, "heldout_action_mse_npmp": 0.08,
-    "skill_usage": [0.5, 0.48, 0.02], "transition_diagonal": 0.9, "fixed_skill_spread": 0.1, "fixed_skill_noise": 0.01,
+    "episodes": 200,
+    "expert_success": 0.9,
+    "train_steps": 100,
+    "elbo_first": -80.0,
+    "elbo_last": 3.0,
+    "heldout_action_mse": 0.1,
+    "heldout_action_mse_k1": 0.15,
+    "heldout_action_mse_npmp": 0.08,
+    "skill_usage": [0.5, 0.48, 0.02],
+    "transition_diagonal": 0.9,
+    "fixed_skill_spread": 0.1,
+    "fixed_skill_noise": 0.01,
     "seconds": {"collect": 60.0, "train": 120.0, "report": 30.0},
-}  # fmt: skip
+}
 
 
 def study(skills: int = 3) -> Study:
@@ -25,26 +34,44 @@ def study(skills: int = 3) -> Study:
     valid = np.ones((lanes, episodes, rows), bool)
     valid[-1, 0, 10:] = False
     return Study(
-        skill=np.arange(-1, skills), pinch=0.5 + 0.01 * dice.normal(size=(lanes, episodes, rows, 3)).cumsum(2),
-        objects=0.5 + 0.05 * dice.normal(size=(lanes, episodes, rows, 3, 3)), closed=dice.uniform(size=(lanes, episodes, rows)),
-        grasping=dice.uniform(size=(lanes, episodes, rows)) > 0.5, action=dice.normal(size=(lanes, episodes, rows, 5)),
-        chosen=dice.integers(0, max(skills, 1), (lanes, episodes, rows)), valid=valid, broken=np.zeros(lanes, int), interval=np.float32(0.05),
-    )  # fmt: skip
+        skill=np.arange(-1, skills),
+        pinch=0.5 + 0.01 * dice.normal(size=(lanes, episodes, rows, 3)).cumsum(2),
+        objects=0.5 + 0.05 * dice.normal(size=(lanes, episodes, rows, 3, 3)),
+        closed=dice.uniform(size=(lanes, episodes, rows)),
+        grasping=dice.uniform(size=(lanes, episodes, rows)) > 0.5,
+        action=dice.normal(size=(lanes, episodes, rows, 5)),
+        chosen=dice.integers(0, max(skills, 1), (lanes, episodes, rows)),
+        valid=valid,
+        broken=np.zeros(lanes, int),
+        interval=np.float32(0.05),
+    )
 
 
 @pytest.fixture
 def folder(tmp_path):
     lines = []
     for step in range(10, 110, 10):
-        row = {"step": step, "elbo/bound": -100 / step, "learner/loss": 1.0, "time/unix": 1e9, "time/updates_per_second": 12.5}
+        row = {
+            "step": step,
+            "elbo/bound": -100 / step,
+            "learner/loss": 1.0,
+            "time/unix": 1e9,
+            "time/updates_per_second": 12.5,
+        }
         if step % 50 == 0:
-            row |= {"heldout/elbo/bound": -110 / step, "heldout/action_mse": None if step == 50 else 0.1, "heldout/transition_diagonal": 0.9}
+            row |= {
+                "heldout/elbo/bound": -110 / step,
+                "heldout/action_mse": None if step == 50 else 0.1,
+                "heldout/transition_diagonal": 0.9,
+            }
             row |= {f"heldout/skill_usage/{k}": share for k, share in enumerate(SUMMARY["skill_usage"])}
             row |= {f"heldout/transition/{j}/{k}": 0.9 if j == k else 0.05 for j in range(3) for k in range(3)}
         lines.append(json.dumps(row))
     (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 110, "elbo/bo']))
     config = {"entry": "helms_offline", "config": {"agent.name": "helms", "data.path": "<script>alert(1)</script>"}}
-    config["starts"] = [{"time": "2026-01-01", "versions": {"jax": "0.1"}, "device": {"kind": "cpu"}, "command": ["a & b"]}]
+    config["starts"] = [
+        {"time": "2026-01-01", "versions": {"jax": "0.1"}, "device": {"kind": "cpu"}, "command": ["a & b"]}
+    ]
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
     skill_measures.write(study(), tmp_path)
@@ -62,7 +89,9 @@ class Checker(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.fetches += [value for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "data", "action")]
+        self.fetches += [
+            value for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "data", "action")
+        ]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -88,7 +117,14 @@ def test_a_whole_run_makes_one_page(folder):
     page = report.write(folder).read_text()
     checker = checked(page)
     assert checker.tags.count("svg") > 12 and not (folder / "report.html.part").exists()
-    for title in ("What each skill does", "How skills are used", "Held-out action error", "Learning", "Settings", "Versions"):
+    for title in (
+        "What each skill does",
+        "How skills are used",
+        "Held-out action error",
+        "Learning",
+        "Settings",
+        "Versions",
+    ):
         assert title in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "a &amp; b" in page
     assert len(page) < 2_000_000
@@ -111,7 +147,9 @@ def test_an_empty_folder_makes_a_page(tmp_path):
 
 
 def test_a_system_without_skills(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "imitation/log_likelihood": 1.0}\n{"step": 2, "imitation/log_likelihood": 2.0}\n')
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "imitation/log_likelihood": 1.0}\n{"step": 2, "imitation/log_likelihood": 2.0}\n'
+    )
     (tmp_path / "summary.json").write_text('{"heldout_action_mse": 0.2, "train_steps": 2}')
     skill_measures.write(study(0), tmp_path)
     page = report.write(tmp_path).read_text()
@@ -140,9 +178,14 @@ def test_what_is_expected():
     assert found["skills used"] is False  # one has 2 %
     assert found["skills persist"] and found["held-out action error"] and found["skills differ"] and found["bound"]
     assert met(skill_usage=[0.4, 0.57, 0.03])["skills used"]
-    assert not met(transition_diagonal=0.69)["skills persist"] and met(False, transition_diagonal=0.69)["skills persist"]
+    assert (
+        not met(transition_diagonal=0.69)["skills persist"] and met(False, transition_diagonal=0.69)["skills persist"]
+    )
     assert not met(heldout_action_mse=0.15)["held-out action error"]
-    assert met(heldout_action_mse=0.14)["held-out action error"] and not met(False, heldout_action_mse=0.14)["held-out action error"]
+    assert (
+        met(heldout_action_mse=0.14)["held-out action error"]
+        and not met(False, heldout_action_mse=0.14)["held-out action error"]
+    )
     assert not met(fixed_skill_spread=0.029)["skills differ"] and not met(fixed_skill_noise=0.034)["skills differ"]
     assert met(fixed_skill_spread=None).get("skills differ", "left out") == "left out"
     assert expectations.headlines({}) == []
@@ -156,24 +199,26 @@ def test_real_logs_are_told_from_recordings(tmp_path):
     assert not report._logs(str(tmp_path / "ours")) and not report._logs(None)
 
 
-@pytest.mark.parametrize(("value", "shown"), [(0, "0"), (0.1234, "0.123"), (1200, "1,200"), (0.00001, "1e-05"), (-3.0, "-3"), (np.nan, "–")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0, "0"), (0.1234, "0.123"), (1200, "1,200"), (0.00001, "1e-05"), (-3.0, "-3"), (np.nan, "–")]
+)
 def test_numbers(value, shown):
-    assert figures.number(value) == shown
+    assert drawing.number(value) == shown
 
 
 @pytest.mark.parametrize("span", [(0, 1), (-80, 5), (0.1, 0.1003), (0, 1200), (1e-6, 3e-6), (2, 2)])
 def test_ticks_are_round_and_inside(span):
-    found = figures.ticks(*span)
+    found = drawing.ticks(*span)
     assert 1 <= len(found) <= 6 and all(span[0] - 1e-9 <= value <= span[1] + 1e-9 for value in found)
 
 
 def test_a_figure_stands_alone_in_a_file(tmp_path):
     found = skill_measures.write(study(), tmp_path)
-    file = figures.alone(skill_figures.sheet(study(), found))
+    file = drawing.alone(skill_figures.sheet(study(), found))
     tree = ElementTree.fromstring(file)
     assert tree.tag.endswith("svg") and file.count("skill 2") == 1 and "--s2" in file
 
 
 def test_a_curve_with_gaps_is_broken_there():
-    assert figures.path([0, 1, 2, 3], [0, 1, np.nan, 3]) == "M0.0 0.0L1.0 1.0M3.0 3.0"
+    assert drawing.path([0, 1, 2, 3], [0, 1, np.nan, 3]) == "M0.0 0.0L1.0 1.0M3.0 3.0"
     assert "no figures" in figures.curves({"a": ([1], [None], "red")}, "t", "x")

@@ -35,7 +35,9 @@ def test_every_skill_starts_where_the_others_do_and_goes_its_own_way():
     assert len(np.unique(study.pinch[0, :, 0, 0])) == WORLDS
     for lane, skill in ((1, 0), (2, 1)):
         went = study.pinch[lane] - study.pinch[lane, :, :1]
-        np.testing.assert_allclose(went, STEP * np.arange(LIMIT + 1)[None, :, None] * np.asarray(MOVES[skill]) + 0 * went, atol=1e-6)
+        np.testing.assert_allclose(
+            went, STEP * np.arange(LIMIT + 1)[None, :, None] * np.asarray(MOVES[skill]) + 0 * went, atol=1e-6
+        )
     assert study.valid.all() and not study.broken.any()
     np.testing.assert_array_equal(study.chosen[0, 0, :4], [0, 1, 0, 1])
     np.testing.assert_array_equal(study.chosen[2], 1)
@@ -94,11 +96,17 @@ def study_of(paths: np.ndarray, valid: np.ndarray | None = None) -> Study:
     """Paths [L, E, T, 3] of skills 0, 1, ... and nothing else."""
     lanes, episodes, rows, _ = paths.shape
     return Study(
-        skill=np.arange(lanes), pinch=paths, objects=np.full((lanes, episodes, rows, 3, 3), 5.0), closed=np.zeros((lanes, episodes, rows)),
-        grasping=np.zeros((lanes, episodes, rows), bool), action=np.zeros((lanes, episodes, rows, 2)),
-        chosen=np.zeros((lanes, episodes, rows), int), valid=np.ones((lanes, episodes, rows), bool) if valid is None else valid,
-        broken=np.zeros(lanes, int), interval=np.float32(0.05),
-    )  # fmt: skip
+        skill=np.arange(lanes),
+        pinch=paths,
+        objects=np.full((lanes, episodes, rows, 3, 3), 5.0),
+        closed=np.zeros((lanes, episodes, rows)),
+        grasping=np.zeros((lanes, episodes, rows), bool),
+        action=np.zeros((lanes, episodes, rows, 2)),
+        chosen=np.zeros((lanes, episodes, rows), int),
+        valid=np.ones((lanes, episodes, rows), bool) if valid is None else valid,
+        broken=np.zeros(lanes, int),
+        interval=np.float32(0.05),
+    )
 
 
 def test_spread_and_noise_by_hand():
@@ -135,7 +143,9 @@ def test_figures_of_a_lane():
     assert row["grasping"] == pytest.approx(LIMIT / (LIMIT + 1), abs=1e-3)
     assert row["moved"]["red"] == pytest.approx(STEP * LIMIT, abs=1e-4)
     assert row["displacement"] == pytest.approx([0, 0, -STEP * LIMIT], abs=1e-4)
-    assert row["distance_end"]["red"] == pytest.approx(0.03 * np.sqrt(3), abs=1e-4) and row["covered"]["red"] == pytest.approx(0, abs=1e-4)
+    assert row["distance_end"]["red"] == pytest.approx(0.03 * np.sqrt(3), abs=1e-4) and row["covered"][
+        "red"
+    ] == pytest.approx(0, abs=1e-4)
     assert row["lift_red"] == 0 and row["word"] == "grasp red, closed"
     assert row["action_mean"] == [0, 0, -1, 0.8] and row["action_std"] == [0, 0, 0, 0]
 
@@ -156,9 +166,13 @@ WORDS = [
 @pytest.mark.parametrize(("changes", "expected"), WORDS)
 def test_words(changes, expected):
     row = {
-        "lifts": {"red": 0.0, "blue": 0.0}, "covered": {"red": 0.0, "blue": 0.0}, "closest": {"red": 0.3, "blue": 0.2},
-        "displacement": [0.0, 0.0, 0.0], "grasping": 0.0, "closed": 0.9,
-    }  # fmt: skip
+        "lifts": {"red": 0.0, "blue": 0.0},
+        "covered": {"red": 0.0, "blue": 0.0},
+        "closest": {"red": 0.3, "blue": 0.2},
+        "displacement": [0.0, 0.0, 0.0],
+        "grasping": 0.0,
+        "closed": 0.9,
+    }
     assert skill_measures.word({**row, **changes}) == expected
 
 

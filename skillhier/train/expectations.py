@@ -20,7 +20,15 @@ def headlines(summary: dict[str, Any], made: bool = True) -> list[Headline]:
 
     `made`: the scripted expert made the data. Real logs, whose actions are noisier, are held to other figures.
     """
-    found = [_usage(summary), _diagonal(summary, made), _error(summary, made), _spread(summary), _bound(summary), _expert(summary), _clock(summary)]
+    found = [
+        _usage(summary),
+        _diagonal(summary, made),
+        _error(summary, made),
+        _spread(summary),
+        _bound(summary),
+        _expert(summary),
+        _clock(summary),
+    ]
     return [item for item in found if item is not None]
 
 
@@ -34,7 +42,9 @@ def _usage(summary: dict) -> Headline | None:
         return None
     used = sum(share >= LEAST_SHARE for share in shares)
     meaning = f"The least used takes {min(shares):.1%} of the held-out steps."
-    return Headline("skills used", f"{used} of {len(shares)}", f"each at least {LEAST_SHARE:.0%}", used == len(shares), meaning)
+    return Headline(
+        "skills used", f"{used} of {len(shares)}", f"each at least {LEAST_SHARE:.0%}", used == len(shares), meaning
+    )
 
 
 def _diagonal(summary: dict, made: bool) -> Headline | None:
@@ -56,7 +66,9 @@ def _error(summary: dict, made: bool) -> Headline | None:
         return Headline("held-out action error", f"{value:.4f}", "", None, meaning)
     expected = f"below one component's {single:.4f}" if made else f"at most 0.75 of one component's {single:.4f}"
     met = value < single if made else value <= 0.75 * single
-    return Headline("held-out action error", f"{value:.4f}", expected, met, f"{value / single:.2f} of one component's. {meaning}")
+    return Headline(
+        "held-out action error", f"{value:.4f}", expected, met, f"{value / single:.2f} of one component's. {meaning}"
+    )
 
 
 def _spread(summary: dict) -> Headline | None:
@@ -65,21 +77,35 @@ def _spread(summary: dict) -> Headline | None:
         return None
     expected = f"at least {100 * LEAST_SPREAD:g} cm and {LEAST_RATIO:g} times the noise of {100 * noise:.2f} cm"
     met = spread >= LEAST_SPREAD and spread >= LEAST_RATIO * noise
-    return Headline("skills differ", f"{100 * spread:.1f} cm", expected, met, "Distance between the mean pinch paths of two skills from the same starts.")
+    return Headline(
+        "skills differ",
+        f"{100 * spread:.1f} cm",
+        expected,
+        met,
+        "Distance between the mean pinch paths of two skills from the same starts.",
+    )
 
 
 def _bound(summary: dict) -> Headline | None:
     first, last = summary.get("elbo_first"), summary.get("elbo_last")
     if not _is_number(first) or not _is_number(last):
         return None
-    return Headline("bound", f"{last:.2f}", f"rises (from {first:.2f})", last > first, "Per step, in nats, at the end of training.")
+    return Headline(
+        "bound", f"{last:.2f}", f"rises (from {first:.2f})", last > first, "Per step, in nats, at the end of training."
+    )
 
 
 def _expert(summary: dict) -> Headline | None:
     value = summary.get("expert_success")
     if not _is_number(value):
         return None
-    return Headline("expert's success", f"{value:.0%}", "", None, "Episodes of the demonstrations that end with red stacked, failures kept.")
+    return Headline(
+        "expert's success",
+        f"{value:.0%}",
+        "",
+        None,
+        "Episodes of the demonstrations that end with red stacked, failures kept.",
+    )
 
 
 def _clock(summary: dict) -> Headline | None:

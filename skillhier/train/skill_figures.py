@@ -3,6 +3,7 @@
 import numpy as np
 
 from skillhier.train import figures
+from skillhier.train.drawing import colour, path, rect, stroke, svg, text
 from skillhier.train.skill_measures import mean_along, mean_paths
 from skillhier.train.skill_rollouts import OBJECTS, PRIOR, Study
 
@@ -16,7 +17,7 @@ def name(skill: int) -> str:
 
 
 def paint(skill: int) -> str:
-    return figures.colour(None if skill == PRIOR else int(skill))
+    return colour(None if skill == PRIOR else int(skill))
 
 
 def sheet(study: Study, found: dict, per_row: int = 6) -> str:
@@ -29,17 +30,20 @@ def sheet(study: Study, found: dict, per_row: int = 6) -> str:
         x, y = (i % per_row) * (WIDE + 12), (i // per_row) * (TOP + SIDE + 124)
         parts += [f'<g transform="translate({x} {y})">', *_panel(study, lane, found["skills"][lane], box), "</g>"]
     rows = -(-len(lanes) // per_row)
-    return figures.svg(per_row * (WIDE + 12) - 12, rows * (TOP + SIDE + 124), parts, "what each skill does when it is held fixed")
+    return svg(
+        per_row * (WIDE + 12) - 12, rows * (TOP + SIDE + 124), parts, "what each skill does when it is held fixed"
+    )
 
 
 def over_time(study: Study) -> list[str]:
     """Curves of the lanes' means over an episode: distances from the pinch, the object's height, the gripper."""
     distance = np.linalg.norm(study.objects - study.pinch[:, :, :, None], axis=-1)  # [L, E, T, O]
     objects = list(OBJECTS)
+    red = study.objects[..., objects.index("red"), :]
     shown = {
         "pinch to red, m": distance[..., objects.index("red")],
         "pinch to blue, m": distance[..., objects.index("blue")],
-        "height of red over its start, m": study.objects[..., objects.index("red"), 2] - study.objects[:, :, :1, objects.index("red"), 2],
+        "height of red over its start, m": red[..., 2] - red[:, :, :1, 2],
         "height of the pinch, m": study.pinch[..., 2],
         "gripper: 0 open, 1 closed": study.closed,
         "episodes that hold something": study.grasping.astype(float),
@@ -50,9 +54,10 @@ def over_time(study: Study) -> list[str]:
     for title, values in shown.items():
         means = mean_along(values[..., None], study.valid, 1)[..., 0]  # [L, T]
         series = {
-            name(skill).removeprefix("skill "): (seconds[keep], means[lane][keep], paint(skill)) for lane, skill in enumerate(study.skill)
+            name(skill).removeprefix("skill "): (seconds[keep], means[lane][keep], paint(skill))
+            for lane, skill in enumerate(study.skill)
         }
-        limits = dict(low=0.0, high=1.0) if "gripper" in title or "episodes" in title else {}
+        limits = {"low": 0.0, "high": 1.0} if "gripper" in title or "episodes" in title else {}
         found.append(figures.curves(series, title, "s", **limits))
     return found
 
@@ -70,24 +75,28 @@ def _panel(study: Study, lane: int, row: dict, box: np.ndarray) -> list[str]:
     """Header, view from above (the robot's base is below the picture), view from the side (it is to the left), bars."""
     skill = int(study.skill[lane])
     parts = [
-        f'<rect x="2" y="6" width="10" height="10" rx="3" style="fill:{paint(skill)}"/>',
-        figures.text(18, 15, name(skill), kind="name"), figures.text(2, 32, row["word"], kind="ink"),
-    ]  # fmt: skip
+        rect(2, 6, 10, 10, paint(skill), corner=3),
+        text(18, 15, name(skill), kind="name"),
+        text(2, 32, row["word"], kind="ink"),
+    ]
     parts += _view(study, lane, box, (1, 0), 42, TOP, flip=True, ground=False)
     parts += _view(study, lane, box, (0, 2), 42 + TOP + 8, SIDE, flip=False, ground=True)
     y = 42 + TOP + 8 + SIDE + 16
     for label, share in (("holds", row["grasping"]), ("closed", row["closed"])):
         parts += [
-            figures.text(2, y + 8, label), f'<rect x="46" y="{y}" width="112" height="8" rx="4" style="fill:var(--line)"/>',
-            f'<rect x="46" y="{y}" width="{112 * share:.1f}" height="8" rx="4" style="fill:{paint(skill)}"/>',
-            figures.text(WIDE, y + 8, f"{share:.0%}", "end", "ink"),
-        ]  # fmt: skip
+            text(2, y + 8, label),
+            rect(46, y, 112, 8, "var(--line)", corner=4),
+            rect(46, y, 112 * share, 8, paint(skill), corner=4),
+            text(WIDE, y + 8, f"{share:.0%}", "end", "ink"),
+        ]
         y += 17
-    parts.append(figures.text(2, y + 8, f"lifts red by {100 * row['lift_red']:.1f} cm"))
+    parts.append(text(2, y + 8, f"lifts red by {100 * row['lift_red']:.1f} cm"))
     return parts
 
 
-def _view(study: Study, lane: int, box: np.ndarray, axes: tuple[int, int], top: float, tall: float, flip: bool, ground: bool) -> list[str]:
+def _view(
+    study: Study, lane: int, box: np.ndarray, axes: tuple[int, int], top: float, tall: float, flip: bool, ground: bool
+) -> list[str]:
     """One view in its frame; `flip` mirrors the horizontal axis, so that the robot looks up the page."""
     across, up = axes
     scale = min(WIDE / np.ptp(box[across]), tall / np.ptp(box[up]))
@@ -107,32 +116,34 @@ def _view(study: Study, lane: int, box: np.ndarray, axes: tuple[int, int], top: 
     corners = np.array([(BASKET[0][i], BASKET[1][i], FLOOR) for i in (0, 1)])
     (xa, xb), (ya, yb) = place(corners)
     if ground:
-        parts.append(f'<path d="M{min(xa, xb):.1f} {ya:.1f}H{max(xa, xb):.1f}" style="stroke:var(--dim);stroke-width:2"/>')
+        parts.append(stroke(f"M{xa:.1f} {ya:.1f}H{xb:.1f}", paint="var(--dim)", style="stroke-width:2"))
     else:
-        parts.append(
-            f'<rect class="grid" style="stroke-width:1.5;stroke-dasharray:4 3" x="{min(xa, xb):.1f}" y="{min(ya, yb):.1f}"'
-            f' width="{abs(xb - xa):.1f}" height="{abs(yb - ya):.1f}"/>'
-        )
+        floor = f"M{xa:.1f} {ya:.1f}H{xb:.1f}V{yb:.1f}H{xa:.1f}Z"
+        parts.append(stroke(floor, "grid", style="stroke-width:1.5;stroke-dasharray:4 3"))
     half = 0.011 * scale  # a quarter of an object's size: where it is, not how far it reaches
     for index, tint in enumerate(OBJECTS):
         for x, y in zip(*place(study.objects[lane, : len(study.valid[lane]) // 2, 0, index]), strict=True):
-            parts.append(
-                f'<rect x="{x - half:.1f}" y="{y - half:.1f}" width="{2 * half:.1f}" height="{2 * half:.1f}" rx="1.5"'
-                f' style="fill:var(--{tint});opacity:.3"/>'
-            )
+            parts.append(rect(x - half, y - half, 2 * half, 2 * half, f"var(--{tint})", opacity=0.3))
     skill = int(study.skill[lane])
     for pinch, valid in zip(study.pinch[lane], study.valid[lane], strict=True):
         x, y = place(pinch[valid][::4])
-        parts.append(f'<path class="thin" style="stroke:{paint(skill)}" d="{figures.path(x, y)}"/>')
+        parts.append(stroke(path(x, y), "thin", paint=paint(skill)))
     mean = mean_paths(study)[lane]
     mean = mean[np.isfinite(mean).all(-1)]
     x, y = place(mean)
+    line = path(x[::2], y[::2])
     parts += [
-        f'<path class="bold" style="stroke:var(--card);stroke-width:5;opacity:.75" d="{figures.path(x[::2], y[::2])}"/>',
-        f'<path class="bold" style="stroke:{paint(skill)}" d="{figures.path(x[::2], y[::2])}"/>',
-        f'<circle cx="{x[0]:.1f}" cy="{y[0]:.1f}" r="3.5" style="fill:var(--card);stroke:{paint(skill)};stroke-width:2"/>',
-        f'<circle cx="{x[-1]:.1f}" cy="{y[-1]:.1f}" r="4.5" style="fill:{paint(skill)};stroke:var(--card);stroke-width:1.5"/>',
-        figures.text(8, 16, "from the side" if ground else "from above"),
+        stroke(
+            line, "bold", paint="var(--card)", style="stroke-width:5;opacity:.75"
+        ),  # sets it off from the faint ones
+        stroke(line, "bold", paint=paint(skill)),
+        _dot(x[0], y[0], 3.5, "var(--card)", paint(skill)),
+        _dot(x[-1], y[-1], 4.5, paint(skill), "var(--card)"),
+        text(8, 16, "from the side" if ground else "from above"),
         "</svg>",
     ]
     return parts
+
+
+def _dot(x: float, y: float, radius: float, fill: str, edge: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" style="fill:{fill};stroke:{edge};stroke-width:2"/>'

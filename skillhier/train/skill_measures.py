@@ -62,7 +62,7 @@ def noise(study: Study, across_starts: bool = False) -> float | None:
 
 
 def measure(study: Study) -> dict:
-    """What skills.json holds: `spread`, `noise` [m], and a row of figures for each lane. Figures are means over episodes."""
+    """What skills.json holds: `spread`, `noise` [m], and a row for each lane, of means over its episodes."""
     rows = [_row(study, lane) for lane in range(len(study.skill))]
     return {
         "episodes": int(study.pinch.shape[1]),
@@ -143,7 +143,7 @@ def _side(x: float, y: float) -> str:
 
 
 def write(study: Study, folder: Path | str, about: dict | None = None) -> dict:
-    """Writes skills.npz (what was seen) and skills.json (`about` and what it comes to) into a run folder; gives back the latter."""
+    """What skills.json holds, after writing it (with `about` in front) and skills.npz into a run folder."""
     found = {**(about or {}), **measure(study)}
     save(study, folder)
     (Path(folder) / "skills.json").write_text(json.dumps(found, indent=1) + "\n")

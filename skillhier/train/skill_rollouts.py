@@ -41,7 +41,7 @@ class Study(NamedTuple):
 
 
 def switched(act: ACT, skill: Array) -> Policy:
-    """The policy of `skill`, or the prior-driven one where skill is PRIOR: the skill is data, so one program serves all."""
+    """The policy of `skill`, or the prior-driven one where it is PRIOR. The skill is data: one program serves all."""
     fixed, free = act(jnp.maximum(skill, 0)), act(None)
 
     def init(worlds: int):
@@ -70,11 +70,21 @@ def unheld(act: ACT) -> Policy:
 
 
 def roll(
-    env: Env, act: ACT, params: Params, skills: int, key: Key, *, rows: int | None = None,
-    pinch: str = "sawyer.pinch.pose", gripper: str = "gripper.joints.angle", stroke: float = 255.0,
-    grasp: str = "gripper.grasp", inward: float = 2.0, shut: float = 0.97,
+    env: Env,
+    act: ACT,
+    params: Params,
+    skills: int,
+    key: Key,
+    *,
+    rows: int | None = None,
+    pinch: str = "sawyer.pinch.pose",
+    gripper: str = "gripper.joints.angle",
+    stroke: float = 255.0,
+    grasp: str = "gripper.grasp",
+    inward: float = 2.0,
+    shut: float = 0.97,
 ) -> Study:
-    """Each of `skills` skills held for an episode, REPEATS times in every world of `env`, and the prior in charge likewise.
+    """Each of `skills` skills held for an episode, REPEATS times in every world of `env`; the prior likewise.
 
     One compiled program: lanes are vmapped over one env and one reset key, so the native engine steps all
     worlds of all lanes in one call. skills = 0 (a system without skills) leaves the prior-driven lane alone.
@@ -82,10 +92,12 @@ def roll(
     entry of the observation holds the pinch pose, the gripper's closing (0 to `stroke`) and its grasp reading,
     which is `inward` where both fingers feel something: an object, or each other once they are closed beyond the
     share `shut` (in the released experts' logs it reads so in nine of ten rows with empty closed fingers).
-    """  # fmt: skip
+    """
     missing = [name for name in (pinch, gripper, grasp, *OBJECTS.values()) if name not in env.spec.obs]
     if missing:
-        raise ValueError(f"the env shows no {missing[0]!r}; skill rollouts need it, and it shows {', '.join(sorted(env.spec.obs))}")
+        raise ValueError(
+            f"the env shows no {missing[0]!r}; skill rollouts need it, and it shows {', '.join(sorted(env.spec.obs))}"
+        )
     length = (env.spec.limit if rows is None else rows) + 1
     lanes = jnp.arange(PRIOR, skills, dtype=jnp.int32)
     key_start, key_act = jax.random.split(key)
@@ -99,16 +111,20 @@ def roll(
             "objects": jnp.stack([frame[name][..., :3] for name in OBJECTS.values()], -2),
             "closed": frame[gripper][..., 0] / stroke,
             "grasping": (frame[grasp][..., 0] == inward) & (frame[gripper][..., 0] < shut * stroke),
-            "action": seen.action, "chosen": seen.extras["chosen"],
-            "first": seen.step.first, "last": seen.step.last,
-        }  # fmt: skip
+            "action": seen.action,
+            "chosen": seen.extras["chosen"],
+            "first": seen.step.first,
+            "last": seen.step.last,
+        }
 
     every = jax.vmap(jax.vmap(lane, (None, None, None, 0)), (None, None, 0, 0))  # [L, REPEATS, T, B, ...]
     keys = jax.random.split(key_act, (len(lanes), REPEATS))
     seen = jax.device_get(jax.jit(every)(params, key_start, lanes, keys))
     seen = {name: _episodes(values) for name, values in seen.items()}
     valid, broken = validity(seen.pop("first"), seen.pop("last"))
-    return Study(skill=np.asarray(lanes), valid=valid, broken=broken.sum(-1), interval=np.float32(env.spec.interval), **seen)
+    return Study(
+        skill=np.asarray(lanes), valid=valid, broken=broken.sum(-1), interval=np.float32(env.spec.interval), **seen
+    )
 
 
 def _episodes(values: np.ndarray) -> np.ndarray:
