@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skillhier.envs.sawyer import rewards
+from skillhier.envs.sawyer import objects, rewards
 from skillhier.envs.sawyer.rewards import Scene
 
 RED, GREEN, BLUE = range(3)
@@ -192,10 +192,10 @@ def test_dense_reward_equals_the_logged_one(expert_logs, number):
     with h5py.File(expert_logs / f"set{number}.h5") as file:
         for episode in file.values():
             seen = lambda name: episode["observations"][name][1:]  # noqa: E731, B023
-            objects = [seen(f"rgb30_{colour}.abs_pose")[:, :3] for colour in rewards.COLOURS]
+            positions = [seen(f"rgb30_{colour}.abs_pose")[:, :3] for colour in objects.COLOURS]
             flags = [no((400, 3, 3), bool), no((400, 3), bool), no((400, 3), bool)]
             pinch, ticks = seen("sawyer.pinch.pose")[:, :3], seen("gripper.joints.angle")
-            worlds.append(Scene(pinch, np.stack(objects, 1), ticks, seen("gripper.grasp"), *flags))
+            worlds.append(Scene(pinch, np.stack(positions, 1), ticks, seen("gripper.grasp"), *flags))
             paid.append(episode["rewards"][:])
     worlds = jax.tree.map(lambda *leaves: np.concatenate(leaves), *worlds)
     ours = jax.jit(jax.vmap(lambda world: rewards.dense(world, RED, BLUE, 0.0)))(worlds)

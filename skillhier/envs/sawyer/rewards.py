@@ -12,15 +12,15 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from skillhier.envs.rewards import near, ramp, sparsify, staged
+from skillhier.envs.sawyer.controller import CENTRE, SIZE
+from skillhier.envs.sawyer.model import BASKET
+from skillhier.envs.sawyer.robot import TICKS
 from skillhier.types import Array
 
-COLOURS = ("red", "green", "blue")
 PAIRS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))  # all (top, bottom)
 
-FLOOR = 0.0498  # height of the basket's floor
-CENTRE = (0.6, 0.0, 0.1698)  # of the workspace that the pinch may move in
-SIZE = (0.25, 0.25, 0.2)
-CLOSED = 255.0  # ticks
+FLOOR = BASKET[2]
+CLOSED = float(TICKS)
 NONE, INWARD, OUTWARD = 1.0, 2.0, 3.0  # readings of the grasp sensor
 STACKED = 0.04  # height of the top origin over the bottom one; the same for every pair of objects
 PLAY = 1e-3  # added to the 1 cm of `stack`: set 5 stacks at exactly 5 cm, where contact softness would decide
