@@ -91,7 +91,8 @@ def record(env: Env, task: str, config, recording: minari.Recorder, heard: list[
         told = {"dropped": count.broken}
         if count.episodes:
             told["success"] = count.successes / count.episodes
-        bar.write(min(int(count.episodes + count.under_way), episodes), told)
+        seen = int(count.episodes + count.under_way)
+        bar.write(min(seen, episodes - (count.episodes < episodes)), told)  # full when the last one is written
 
     try:
         return recorder.record(
