@@ -20,6 +20,7 @@ REACH, DESCEND, CLOSE, LIFT, CARRY, LOWER, RELEASE, RETREAT, REST, BESIDE, SINK,
 STACK, ASIDE, TURN = range(3)  # what is done with the object in work
 LOWEST = 0.0705  # m, the hand's workspace ends just below
 NEAR, FAR = (0.474, -0.126), (0.726, 0.126)  # m, and sideways
+SPEED = 12.75  # ticks that the finger command moves in a control step
 LINEAR, GAIN = 0.07, 5.0  # m/s at an action of 1; 1/s from a distance to a velocity
 LEVEL = 0.975  # cosine of the tilt up to which a face carries a load
 POSES = ("rgb30_red.abs_pose", "rgb30_green.abs_pose", "rgb30_blue.abs_pose")
@@ -53,7 +54,8 @@ class Memory(NamedTuple):
     grip: Array  # [3] m, its centre in the hand when it was grasped
     ticks: Array  # [] finger reading then
     height: Array  # [] m, pinch height one step ago
-    stalled: Array  # [] int32 steps without vertical motion
+    sinking: Array  # [] m a step, vertical motion averaged over some steps
+    wound: Array  # [] ticks that the finger command has been driven to
     blame: Array  # [3, OPTIONS] of grasps that failed
     fixes: Array  # [] int32 attempts at putting other things right
     manner: Manner
@@ -102,8 +104,8 @@ def _manner(key: Key) -> Manner:
     k = jax.random.split(key, 9)
     draw = lambda i, low, high, shape=(): jax.random.uniform(k[i], shape, minval=low, maxval=high)  # noqa: E731
     return Manner(
-        speed=draw(0, 0.8, 1.0), noise=draw(1, 0.02, 0.15), margin=draw(2, 0.014, 0.026), hover=draw(3, 0.008, 0.03),
-        height=draw(4, 0.0, 0.008), clear=draw(5, 0.008, 0.025), shift=draw(6, -0.003, 0.003, (2,)),
+        speed=draw(0, 0.88, 1.0), noise=draw(1, 0.02, 0.12), margin=draw(2, 0.014, 0.026), hover=draw(3, 0.006, 0.02),
+        height=draw(4, 0.0, 0.008), clear=draw(5, 0.008, 0.02), shift=draw(6, -0.003, 0.003, (2,)),
         rest=draw(7, 0.05, 0.1), pause=draw(8, 0.0, 3.0),
     )  # fmt: skip
 
@@ -111,7 +113,7 @@ def _manner(key: Key) -> Manner:
 def _fresh(key: Key) -> Memory:
     zero, nought = jnp.zeros((), jnp.int32), jnp.zeros(())
     return Memory(
-        zero + REACH, zero, zero, zero, zero, jnp.array([0.6, 0.0]), jnp.zeros(2), nought, jnp.zeros(3), nought, nought, zero,
+        zero + REACH, zero, zero, zero, zero, jnp.array([0.6, 0.0]), jnp.zeros(2), nought, jnp.zeros(3), nought, nought, nought, nought,
         jnp.zeros((3, geometry.OPTIONS)), zero, _manner(key), jnp.zeros(4),
     )  # fmt: skip
 
@@ -193,19 +195,20 @@ def _decide(table: geometry.Tables, memory: Memory, seen: Seen, first: Array, ke
     spin = jnp.where(is_(REACH, DESCEND), ways.turn[choice], 0.0)
 
     # --- what comes next -----------------------------------------------------------------------------
-    stalled = jnp.where(jnp.abs(pinch[2] - m.height) < 5e-4, m.stalled + 1, 0)
+    sinking = 0.75 * m.sinking + 0.25 * (pinch[2] - m.height)
+    stalled = (sinking > -0.0006) & (m.clock > 3)
     grip = hand.T @ (com - pinch)
     lost = is_(LIFT, CARRY, LOWER) & (jnp.linalg.norm(grip - m.grip) > 0.025)
     patient = m.clock >= manner.pause.astype(jnp.int32)
     steady = jnp.abs(seen.ticks - m.ticks) < 2.5
-    on_place = (distance < 0.005) & (jnp.abs(ways.turn[choice]) < 0.08)
+    on_place = (distance < 0.007) & (jnp.abs(ways.turn[choice]) < 0.12)
     at_grasp = (pinch[2] < grasp_height + 0.003) & (distance < 0.006)
-    blocked = (stalled > 5) & (m.clock > 8) & ~at_grasp
+    blocked = stalled & (m.clock > 6) & ~at_grasp
     near_grasp = pinch[2] < there.high[work] - 0.012 + depth
     risen = m.clock > 14
     missed = risen & (low < FLOOR + 0.008)
     arrived = (distance < 0.008) & (jnp.abs(level - pinch[2]) < 0.01)
-    landed = (above < 0.003) | ((stalled > 4) & (m.clock > 6) & (above < 0.02) & (distance < 0.008))
+    landed = (above < 0.003) | (stalled & (m.clock > 6) & (above < 0.02) & (distance < 0.008))
     free = seen.ticks < jnp.maximum(m.ticks - 30, 3.0)
     high_enough = pinch[2] > there.high.max() + depth + 0.01 + 0 * manner.rest
     following = jnp.select(
@@ -221,18 +224,19 @@ def _decide(table: geometry.Tables, memory: Memory, seen: Seen, first: Array, ke
             is_(LOWER) & landed,
             is_(LOWER) & ((distance > 0.03) | (m.clock > 60)),
             is_(RELEASE) & (free | (m.clock > 16)),
+            is_(RETREAT) & (aim != STACK) & (m.clock > 5),
             is_(RETREAT) & (high_enough | (m.clock > 40)),
             is_(REST) & ~stacked & (m.clock > 4),
             is_(BESIDE) & (distance < 0.006) & (pinch[2] < hover + 0.02),
             is_(BESIDE) & (m.clock > 120),
-            is_(SINK) & ((pinch[2] < low_enough + 0.004) | (stalled > 6)),
+            is_(SINK) & ((pinch[2] < low_enough + 0.004) | (stalled & (m.clock > 6))),
             is_(ROLL) & (~crooked | (pushed > length) | (m.clock > 50)),
         ],
-        [DESCEND, CLOSE, REACH, LIFT, REACH, CARRY, LOWER, RELEASE, RELEASE, CARRY, RETREAT, REST, REACH, SINK, REST, ROLL, RETREAT],
+        [DESCEND, CLOSE, REACH, LIFT, REACH, CARRY, LOWER, RELEASE, RELEASE, CARRY, RETREAT, REACH, REST, REACH, SINK, REST, ROLL, RETREAT],
         m.phase,
     )
     failed = (lost & ~is_(LOWER)) | (is_(LIFT) & missed) | (is_(DESCEND) & (following == REACH))
-    blame = m.blame.at[work, choice].add(jnp.where(failed, 0.6, 0.0))
+    blame = m.blame.at[work, choice].add(jnp.where(failed, 1.2, 0.0))
     fixed = is_(RELEASE, ROLL) & (following == RETREAT) & (aim != STACK)
 
     # --- the action ----------------------------------------------------------------------------------
@@ -244,15 +248,17 @@ def _decide(table: geometry.Tables, memory: Memory, seen: Seen, first: Array, ke
     noise = 0.7 * wander + 0.7 * jax.random.normal(k_white, (4,))
     arm = arm + noise * manner.noise * jnp.where(careful, 0.4, 1.0)
     wanted = jnp.where(is_(REACH, DESCEND), geometry.ticks_at(room) - 10.0, 0.0)
-    close = is_(CLOSE, LIFT, CARRY, LOWER, BESIDE, SINK, ROLL) | (is_(REACH, DESCEND) & (seen.ticks + 3 * seen.moved < wanted))
+    firm = is_(LIFT, CARRY, LOWER) & (m.wound < seen.ticks + 30.0)  # full force; further, and opening takes longer
+    close = firm | is_(CLOSE, BESIDE, SINK, ROLL) | (is_(REACH, DESCEND) & (seen.ticks + 3 * seen.moved < wanted))
     action = jnp.clip(jnp.concatenate([arm, jnp.where(close, 1.0, -1.0)[None]]), -1.0, 1.0)
 
+    wound = jnp.clip(m.wound + jnp.where(close, SPEED, -SPEED), 0.0, 255.0)
     moved = following != m.phase
     holding = is_(CLOSE) | (is_(LOWER, CARRY) & (following == RELEASE))
     memory = Memory(
         phase=following.astype(jnp.int32), clock=jnp.where(moved, 0, m.clock + 1), work=work, aim=aim, choice=choice,
         spot=spot, way=way, length=length, grip=jnp.where(is_(CLOSE), grip, m.grip), ticks=jnp.where(holding, seen.ticks, m.ticks),
-        height=pinch[2], stalled=jnp.where(moved, 0, stalled), blame=blame, fixes=m.fixes + fixed,
+        height=pinch[2], sinking=jnp.where(moved, -0.003, sinking), wound=wound, blame=blame, fixes=m.fixes + fixed,
         manner=manner, wander=wander,
     )  # fmt: skip
     return memory, action
