@@ -1,0 +1,121 @@
+"""The bank of starts: what its rows are, and how it is kept."""
+
+import os
+import stat
+
+import jax
+import mujoco
+import numpy as np
+import pytest
+
+from skillhier.envs.sawyer import bank, controller, model
+
+NAMES = ("s0", "g5", "b6")
+
+
+@pytest.fixture(scope="module")
+def made():
+    return bank.make(NAMES, 24, seed=3)
+
+
+def test_objects_lie_still_apart_and_in_the_basket(made):
+    assert made.objects.shape == (24, 3, 7) and made.objects.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(made.objects[:, :, 3:], axis=-1), 1, atol=1e-5)
+    assert np.abs(made.objects[:, :, :2] - model.BASKET[:2]).max() < bank.INSIDE
+    scene = model.build(NAMES)
+    layout, data = model.layout(scene), mujoco.MjData(scene)
+    for poses, arm in zip(made.objects, made.arms, strict=True):
+        data.qpos[:], data.qvel[:] = scene.qpos0, 0
+        data.qpos[layout.arm] = data.act[layout.arm] = arm
+        data.qpos[layout.objects] = poses
+        mujoco.mj_step(scene, data, 20)
+        assert np.abs(data.qpos[layout.objects[:, :3]] - poses[:, :3]).max() < 2e-3
+        assert not np.any(data.sensordata[layout.tip_any]) and not np.any(data.sensordata[layout.object_palm])
+        assert data.contact.dist.min(initial=0) > -2e-3
+    assert np.ptp(made.objects[:, 0, :2], axis=0).min() > 0.08  # varied places
+    assert len(np.unique(made.objects[:, 2, 2].round(2))) > 1  # the long box lies on different sides
+
+
+def test_arms_point_down_over_the_objects(made):
+    pose = jax.vmap(controller.forward)(made.arms)
+    assert np.all(pose.pinch > np.array(bank.PINCH_LOW) - 1e-3) and np.all(
+        pose.pinch < np.array(bank.PINCH_HIGH) + 1e-3
+    )
+    np.testing.assert_allclose(pose.pinch_axes[:, :, 2], np.tile((0, 0, -1), (24, 1)), atol=2e-3)
+    yaw = np.arctan2(pose.pinch_axes[:, 1, 0], pose.pinch_axes[:, 0, 0])
+    assert np.abs(yaw).max() < bank.YAW + 1e-3 and np.ptp(yaw) > 0.8
+
+
+def test_the_same_seed_gives_the_same_rows(made):
+    again = bank.make(NAMES, 24, seed=3)
+    np.testing.assert_array_equal(made.arms, again.arms)
+    np.testing.assert_array_equal(made.objects, again.objects)
+    assert not np.array_equal(bank.make(NAMES, 2, seed=4).arms, made.arms[:2])
+
+
+def test_a_bank_is_made_once(tmp_path, monkeypatch):
+    calls = []
+
+    def make(names, size, seed):
+        calls.append(seed)
+        return bank.Bank(np.full((size, 3, 7), seed, np.float32), np.zeros((size, 7), np.float32))
+
+    monkeypatch.setattr(bank, "make", make)
+    first = bank.load(NAMES, 5, seed=7, folder=tmp_path / "new")
+    second = bank.load(NAMES, 5, seed=7, folder=tmp_path / "new")
+    assert calls == [7]
+    np.testing.assert_array_equal(first.objects, second.objects)
+    bank.load(NAMES, 5, seed=8, folder=tmp_path / "new")
+    bank.load(NAMES, 6, seed=7, folder=tmp_path / "new")
+    bank.load(("s0", "g5", "s0"), 5, seed=7, folder=tmp_path / "new")
+    assert calls == [7, 8, 7, 7]
+    assert sorted(p.suffix for p in (tmp_path / "new").iterdir()) == [".npz"] * 4  # no drafts left behind
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other", "short", "nan"])
+def test_a_damaged_file_is_made_anew(tmp_path, monkeypatch, caplog, damage):
+    rows = bank.Bank(np.random.default_rng(0).random((9, 3, 7), np.float32), np.ones((9, 7), np.float32))
+    monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
+    bank.load(NAMES, 9, folder=tmp_path)
+    path = bank.file(NAMES, 9, 0, tmp_path)
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[:-100])
+    elif damage == "flipped":
+        path.write_bytes(content[:300] + bytes([content[300] ^ 1]) + content[301:])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "other":
+        path.write_bytes(b"not a bank")
+    elif damage == "short":
+        np.savez(path, objects=rows.objects[:3], arms=rows.arms[:3])
+    else:
+        np.savez(path, objects=rows.objects * np.nan, arms=rows.arms)
+    np.testing.assert_array_equal(bank.load(NAMES, 9, folder=tmp_path).objects, rows.objects)
+    assert "made anew" in caplog.text
+    assert path.read_bytes() == content
+
+
+def test_the_cache_is_the_users_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rows = bank.Bank(np.zeros((2, 3, 7), np.float32), np.zeros((2, 7), np.float32))
+    monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
+    bank.load(NAMES, 2)
+    folder = tmp_path / "cache" / "skillhier" / "banks"
+    assert bank.cache() == folder and len(list(folder.glob("s0-g5-b6-*.npz"))) == 1
+    assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
+    assert bank.cache().is_absolute() and bank.cache().parts[-3:] == (".cache", "skillhier", "banks")
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_file(tmp_path, monkeypatch, caplog):
+    rows = bank.Bank(np.zeros((2, 3, 7), np.float32), np.zeros((2, 7), np.float32))
+    monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
+    (tmp_path / "file").write_text("in the way")
+    assert bank.load(NAMES, 2, folder=tmp_path / "file" / "banks").arms.shape == (2, 7)
+    assert "could not be kept" in caplog.text
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(ValueError, match="a bank of 0 starts is too small"):
+        bank.load(NAMES, 0)
