@@ -1,4 +1,7 @@
-"""MJX worlds: the same physics in JAX (`impl` jax) or, on NVIDIA, in Warp kernels under JAX (`impl` warp)."""
+"""MJX worlds: the same physics in JAX (`impl` jax) or, on NVIDIA, in Warp kernels under JAX (`impl` warp).
+
+Physics inside a control step has JAX's precision (float64 with JAX_ENABLE_X64); states between are float32.
+"""
 
 from collections.abc import Callable
 
@@ -29,21 +32,20 @@ def functions(model: mujoco.MjModel, substeps: int, impl: str, worlds: int, cont
     late = np.repeat(model.sensor_needstage > _VELOCITY, model.sensor_dim)  # sensors of forces, accelerations
 
     def load(state: physics.State) -> tuple[mjx.Model, mjx.Data]:
-        data = blank.replace(
+        fields = dict(
             qpos=state.qpos, qvel=state.qvel, act=state.act, qacc_warmstart=state.warmstart, time=state.time,
-            mocap_pos=state.mocap_pos, mocap_quat=state.mocap_quat,
-            eq_active=state.eq_active.astype(blank.eq_active.dtype),
+            mocap_pos=state.mocap_pos, mocap_quat=state.mocap_quat, eq_active=state.eq_active,
         )  # fmt: skip
-        return nominal.replace(**state.params), data
+        own = {k: v.astype(getattr(nominal, k).dtype) for k, v in state.params.items()}
+        return nominal.replace(**own), blank.replace(**{k: v.astype(getattr(blank, k).dtype) for k, v in fields.items()})
 
     def refresh(state: physics.State, ctrl: jax.Array, forces: jax.Array, broken: jax.Array) -> physics.Data:
         """The record at `state`, with `forces` where sensors need accelerations (what is not asked for is pruned)."""
         m, d = load(state)
         d = mjx.forward(m, d) if impl == "warp" else _positions_and_velocities(m, d)
-        return physics.Data(
-            state=state, ctrl=ctrl, xpos=d.xpos, xmat=d.xmat, site_xpos=d.site_xpos, site_xmat=d.site_xmat,
-            sensordata=jnp.where(late, forces, d.sensordata), broken=broken,
-        )  # fmt: skip
+        seen = {k: getattr(d, k).astype(jnp.float32) for k in ("xpos", "xmat", "site_xpos", "site_xmat", "sensordata")}
+        seen["sensordata"] = jnp.where(late, forces, seen["sensordata"])
+        return physics.Data(state, ctrl, **seen, broken=broken)
 
     def reset(state: physics.State) -> physics.Data:
         zeros = jnp.zeros((model.nsensordata,), jnp.float32)
@@ -51,14 +53,16 @@ def functions(model: mujoco.MjModel, substeps: int, impl: str, worlds: int, cont
 
     def step(state: physics.State, ctrl: jax.Array, renew: jax.Array, start: physics.State) -> physics.Data:
         m, d = load(state)
-        d = jax.lax.fori_loop(0, substeps, lambda _, d: mjx.step(m, d), d.replace(ctrl=ctrl))
+        d = d.replace(ctrl=ctrl.astype(d.ctrl.dtype))
+        d = jax.lax.fori_loop(0, substeps, lambda _, d: mjx.step(m, d), d)
         absurd = physics.absurd(state.qpos, state.qvel, state.act, ctrl)
         absurd = absurd | physics.absurd(d.qpos, d.qvel, d.act, d.sensordata)
         broken = absurd & ~renew
         fresh = renew | broken
-        moved = state._replace(qpos=d.qpos, qvel=d.qvel, act=d.act, warmstart=d.qacc_warmstart, time=d.time)
+        moved = dict(qpos=d.qpos, qvel=d.qvel, act=d.act, warmstart=d.qacc_warmstart, time=d.time)
+        moved = state._replace(**{k: v.astype(jnp.float32) for k, v in moved.items()})
         state = jax.tree.map(lambda new, old: jnp.where(fresh, new, old), start, moved)
-        forces = jnp.where(fresh, 0, d.sensordata)
+        forces = jnp.where(fresh, 0, d.sensordata).astype(jnp.float32)
         return refresh(state, jnp.where(fresh, 0, ctrl), forces, broken)
 
     return reset, step
