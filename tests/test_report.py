@@ -74,7 +74,9 @@ def folder(tmp_path):
     ]
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
-    skill_measures.write(study(), tmp_path)
+    found = skill_measures.write(study(), tmp_path, {"env": "<script>"})
+    found["skills"][1]["word"] = "<script>"
+    (tmp_path / "skills.json").write_text(json.dumps(found))
     return tmp_path
 
 
@@ -186,7 +188,10 @@ def test_what_is_expected():
         met(heldout_action_mse=0.14)["held-out action error"]
         and not met(False, heldout_action_mse=0.14)["held-out action error"]
     )
-    assert not met(fixed_skill_spread=0.029)["skills differ"] and not met(fixed_skill_noise=0.034)["skills differ"]
+    assert (
+        not met(fixed_skill_spread=0.029, fixed_skill_noise=0.001)["skills differ"]
+        and not met(fixed_skill_noise=0.034)["skills differ"]
+    )
     assert met(fixed_skill_spread=None).get("skills differ", "left out") == "left out"
     assert expectations.headlines({}) == []
 

@@ -38,6 +38,8 @@ def test_every_skill_starts_where_the_others_do_and_goes_its_own_way():
         np.testing.assert_allclose(
             went, STEP * np.arange(LIMIT + 1)[None, :, None] * np.asarray(MOVES[skill]) + 0 * went, atol=1e-6
         )
+    turns = STEP * (MOVES[0] + MOVES[1])  # the prior takes the skills by turns
+    np.testing.assert_allclose(study.pinch[0, :, 2] - study.pinch[0, :, 0], np.tile(turns, (2 * WORLDS, 1)), atol=1e-6)
     assert study.valid.all() and not study.broken.any()
     np.testing.assert_array_equal(study.chosen[0, 0, :4], [0, 1, 0, 1])
     np.testing.assert_array_equal(study.chosen[2], 1)
