@@ -169,6 +169,7 @@ HELD = {"grasp": rewards.INWARD}
         (pyramid(), 4),  # red beside green
         (pyramid(pinch=(0.5, 0.1, 0.0748), **HELD), 5),  # grasps blue
         (pyramid(red=APART, pinch=(0.5, 0.1, 0.0748), **HELD), 0),  # grasps blue before red is placed
+        (pyramid(red=APART, blue=(0.6, 0.09, 0.16), pinch=(0.6, 0.09, 0.16), **HELD), 0),  # lifts it too soon
         (pyramid(blue=(0.6, 0.09, 0.16), pinch=(0.6, 0.09, 0.16), **HELD), 6),  # lifts blue
         (pyramid(blue=(0.6, 0.05, 0.1198), pinch=(0.6, 0.05, 0.1198), **HELD), 7),  # over the middle, well aside
         (pyramid(blue=(0.6, 0.01, 0.1198), pinch=(0.6, 0.01, 0.15)), 8),  # stands

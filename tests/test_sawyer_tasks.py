@@ -207,6 +207,9 @@ def test_all_pairs_of_every_set_run_in_one_program(number):
         later.obs["gripper.joints.velocity"][:3, :, 0, 0], ticks[:3, :, 0, 0] - ticks[:3, :, 1, 0]
     )
     assert (ticks[2] > 0).any() and (ticks == jnp.round(ticks)).all()
+    pinch = later.obs["sawyer.pinch.pose"][..., :3]
+    moved = jnp.linalg.norm(pinch[:, :, 0] - pinch[:, :, 1], axis=-1)
+    assert 1e-3 < moved[:3].max() < 5e-3  # 0.07 m/s for 0.05 s, and no jump where an episode opens
     frame = later.obs["rgb30_green.abs_pose"] - later.obs["sawyer.pinch.pose"]
     np.testing.assert_allclose(later.obs["rgb30_green.to_pinch"], frame, atol=1e-6)
 
