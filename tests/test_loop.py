@@ -82,7 +82,8 @@ def test_a_run_spends_its_budget_and_tells_callbacks_the_figures_of_those_before
     seen = []
     outcome = trained(callbacks=[lambda report: {"added": 7.0}, lambda report: seen.append(report)])
     assert [report.done for report in seen] == [5, 10, 15, 20]
-    assert [report.final for report in seen] == [False, False, False, True]
+    assert [report.spent for report in seen] == [False, False, False, True]
+    assert not any(report.stopped for report in seen)
     assert all(report.metrics["added"] == 7.0 for report in seen)
     assert outcome.done == 20 and outcome.stopped is None and int(outcome.state.learner.steps) == 20
 
@@ -102,9 +103,19 @@ def test_a_signal_lets_the_epoch_finish_and_the_callbacks_know(number):
             os.kill(os.getpid(), number)
 
     former = signal.getsignal(number)
-    outcome = trained(budget=100, callbacks=[interrupt, lambda report: seen.append((report.done, report.final))])
+    saved, assessed = [], []
+    outcome = trained(
+        budget=100,
+        callbacks=[
+            interrupt,
+            lambda report: seen.append((report.done, report.stopped)),
+            loop.every(10, lambda report: assessed.append(report.done)),
+            loop.every(10, lambda report: saved.append(report.done), stopped=True),
+        ],
+    )
     assert outcome.stopped == number and outcome.done == 15
     assert seen == [(5, False), (10, False), (15, True)]
+    assert saved == [10, 15] and assessed == [10]
     assert signal.getsignal(number) == former
 
 

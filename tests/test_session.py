@@ -18,11 +18,21 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import jax, jax.numpy as jnp, optax
-from skillhier.train import checkpoint, session
+from skillhier.train import checkpoint, metrics, session
 from skillhier.types import Learner, LearnerState, Source, TimeStep, Trajectory
 
 folder, budget, die, how = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 tx = optax.adam(0.01)
+
+if how != "in_save":
+    log = metrics.logged
+    def dying(writers):
+        def callback(report):
+            log(writers)(report)
+            if report.done == die:
+                os.kill(os.getpid(), getattr(signal, how))
+        return callback
+    metrics.logged = dying
 
 def init(key):
     params = {"w": jax.random.normal(key, (8, 8))}
@@ -44,8 +54,6 @@ def following(state, params, key):
 source = Source(lambda key: {"rows": jax.random.normal(key, (3, 4)), "data": jnp.zeros(5)}, following)
 
 def assess(state):
-    if int(state.steps) == die and how != "in_save":
-        os.kill(os.getpid(), getattr(signal, how))
     return {"heldout/norm": float(jnp.abs(state.params["w"]).mean())}
 
 if how == "in_save":
@@ -58,7 +66,7 @@ if how == "in_save":
 
 told = session.execute(
     folder, Learner(init, update), source, seed=3, budget=budget, updates=10, save_every=20, assess=assess,
-    assess_every=10, terms=["loss"], left_out=("source/data",), about={"config": "c"},
+    assess_every=20, terms=["loss"], left_out=("source/data",), about={"config": "c"},
 )
 print(told.done, told.stopped and told.stopped.name)
 """
@@ -87,17 +95,17 @@ def whole(script, tmp_path_factory):
 
 def test_an_uninterrupted_run_leaves_its_record(whole):
     assert [row["step"] for row in record(whole)] == [10, 20, 30, 40, 50, 60]
-    assert all(set(row) == {"step", "loss", "heldout/norm"} for row in record(whole))
+    assert [row["step"] for row in record(whole) if "heldout/norm" in row] == [20, 40, 60]
     assert checkpoint.steps(whole / "checkpoints") == [40, 60]
 
 
 @pytest.mark.parametrize(
-    ("die", "how"), [(30, "SIGKILL"), (40, "in_save"), (30, "SIGTERM")], ids=["killed", "killed in a save", "stopped"]
+    ("die", "how"), [(30, "SIGKILL"), (40, "in_save"), (20, "SIGTERM")], ids=["killed", "killed in a save", "stopped"]
 )
 def test_killed_and_continued_equals_uninterrupted(script, whole, tmp_path, die, how):
     told = spawn(script, tmp_path, 60, die, how)
     if how == "SIGTERM":
-        assert told.stdout == "40 SIGTERM\n" and "SIGTERM: stopping after this epoch" in told.stderr
+        assert told.stdout == "30 SIGTERM\n" and "SIGTERM: stopping after this epoch" in told.stderr
     else:
         assert told.returncode == -signal.SIGKILL
         assert checkpoint.steps(tmp_path / "checkpoints") == [20]

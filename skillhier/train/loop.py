@@ -30,7 +30,8 @@ class Report(NamedTuple):
     metrics: dict[str, float]  # averages over the epoch, then what earlier callbacks measured
     seconds: float  # s of wall clock that the epoch took
     updates: int  # updates in the epoch
-    final: bool  # nothing follows: the budget is spent, or a signal came
+    spent: bool  # the budget: nothing follows
+    stopped: bool  # a signal came: nothing follows now, and what was to come will when the run goes on
 
 
 class Outcome(NamedTuple):
@@ -74,12 +75,16 @@ def epoch(learner: Learner, source: Source, updates: int) -> Callable[[RunState]
     return run_epoch
 
 
-def every(updates: int, callback: Callback) -> Callback:
-    """`callback` each time that many updates have passed, and at the end of the run."""
+def every(updates: int, callback: Callback, *, stopped: bool = False) -> Callback:
+    """`callback` each time that many updates have passed, and at the end of the run.
+
+    stopped: also when a signal stops the run. For saving; whoever writes figures down then would write what the
+    same run without a break does not.
+    """
 
     def sometimes(report: Report) -> dict[str, float] | None:
         due = report.done // updates > (report.done - report.updates) // updates
-        return callback(report) if due or report.final else None
+        return callback(report) if due or report.spent or (stopped and report.stopped) else None
 
     return sometimes
 
@@ -94,7 +99,7 @@ def run(
 ) -> Outcome:
     """Epochs of `updates` updates until `budget` updates are done in all, or a signal to stop comes.
 
-    SIGTERM and Ctrl-C let the epoch finish; the callbacks then see `final`, so that what must be kept is kept.
+    SIGTERM and Ctrl-C let the epoch finish; the callbacks are then told, so that what must be kept is kept.
     A second Ctrl-C interrupts at once. `state` is consumed.
     """
     done = int(state.learner.steps)
@@ -103,8 +108,8 @@ def run(
     if done % updates:
         raise ValueError(f"the run stands at update {done}, no multiple of the epoch of {updates}; set train.epoch")
     with _listening() as asked:
-        final = done >= budget
-        while not final:
+        spent, stopped = done >= budget, False
+        while not spent and not stopped:
             began = time.perf_counter()
             state, measured = run_epoch(state)
             metrics = {name: float(value) for name, value in jax.device_get(measured).items()}
@@ -113,11 +118,11 @@ def run(
             _refuse_bad_numbers(metrics, done - updates, done)
             # asked once, before the callbacks: all of them hear the same, and a signal that comes
             # while they run lets one more epoch pass
-            final = done >= budget or bool(asked)
+            spent, stopped = done >= budget, bool(asked)
             for callback in callbacks:
-                told = callback(Report(done, state, metrics, seconds, updates, final))
+                told = callback(Report(done, state, metrics, seconds, updates, spent, stopped))
                 metrics = {**metrics, **(told or {})}
-        return Outcome(state, done, asked[0] if asked and done < budget else None)
+        return Outcome(state, done, asked[0] if stopped and not spent else None)
 
 
 def _refuse_bad_numbers(metrics: dict[str, float], before: int, after: int) -> None:

@@ -46,7 +46,7 @@ def execute(
         metrics.tensorboard(folder / "tensorboard", past=metrics.rows(record)),
         metrics.progress(budget, done=done, terms=terms, label=label),
     ]
-    keep = loop.every(save_every, lambda report: saved.save(report.done, report.state, left_out))
+    keep = loop.every(save_every, lambda report: saved.save(report.done, report.state, left_out), stopped=True)
     callbacks = [metrics.logged(writers), keep]
     if assess is not None:
         callbacks.insert(0, loop.every(assess_every, lambda report: assess(report.state.learner)))
