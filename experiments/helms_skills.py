@@ -61,9 +61,11 @@ def main(run: cli.Run) -> None:
     print(f"{name}, {found['episodes']} episodes of {found['seconds_each']:g} s for each skill, in {seconds:.0f} s\n")
     print(skill_measures.table(found))
     if found["spread"] is not None:
+        told = (found[name] for name in ("noise", "noise_across_starts"))
+        same, other = (float("nan") if value is None else 100 * value for value in told)  # one start: no other one
         print(
             f"\nskills lie {100 * found['spread']:.1f} cm apart; one skill against itself, same starts: "
-            f"{100 * found['noise']:.2f} cm, other starts: {100 * found['noise_across_starts']:.2f} cm"
+            f"{same:.2f} cm, other starts: {other:.2f} cm"
         )
     print(f"report: {path / 'report.html'}")
 
