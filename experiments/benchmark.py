@@ -1,0 +1,124 @@
+"""Speed and memory, every figure beside its reference measured in the same run.
+
+python -m experiments.benchmark --suite=physics,helms_offline --workdir=runs/benchmark
+python -m experiments.benchmark --quick             # does it run? Few worlds, small nets; its figures mean nothing
+
+physics        control steps a second of the Sawyer stacking world under random actions, through `rollout`: engine
+               native beside the bare C batch; where there is an accelerator, engine mjx beside MJX stepping the
+               bare model.
+helms_offline  updates a second at the paper's sizes, their arithmetic beside the machine's matrix products; seconds
+               from the command to its first update with an empty and a filled compilation cache; peak memory.
+
+Prints a table and writes benchmark.json to the run folder. Measure on a quiet machine: what is compared runs in turns,
+but a rate is only as steady as the machine. The file says how busy it was.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from experiments import cli
+from experiments.benchmarks import helms_offline, physics, timing
+from experiments.benchmarks.physics import Size
+from skillhier.train import metrics
+
+SUITES = ("physics", "helms_offline")
+WORLD = "sawyer.stack_red_on_blue.set4"
+
+flags.DEFINE_list("suite", list(SUITES), f"what to measure, of {', '.join(SUITES)}")
+flags.DEFINE_bool("quick", False, "few worlds and small nets: the figures mean nothing, but all of it runs")
+flags.register_validator(
+    "suite", lambda given: bool(given) and set(given) <= set(SUITES), f"choose one or more of {', '.join(SUITES)}"
+)
+
+
+def main(run: cli.Run) -> None:
+    asked, quick = flags.FLAGS.suite, flags.FLAGS.quick
+    folder = run.workdir or Path("runs") / f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", None)  # compiling is measured here, so nothing is to be found ready
+    found: dict[str, Any] = {"machine": timing.machine(), "quick": quick}
+    if "physics" in asked:
+        found["physics"] = physics_suite(quick)
+    if "helms_offline" in asked:
+        found["helms_offline"] = helms_offline_suite(quick)
+    found["machine"]["load_after"] = timing.load()
+    metrics.write_json(folder / "benchmark.json", found)
+    print("\n".join(table(found)))
+    print(f"all of it: {folder / 'benchmark.json'}")
+
+
+def physics_suite(quick: bool) -> dict[str, Any]:
+    repeats = 1 if quick else 8
+    sizes = [Size(2, 2), Size(3, 1)] if quick else [Size(64, 50), Size(1024, 3), Size(4096, 2)]
+    native = [measured(f"native, {size.worlds} worlds", physics.native, WORLD, size, repeats) for size in sizes]
+    if jax.default_backend() == "cpu":
+        return {"native": native, "mjx": {"skipped": "no accelerator: on a CPU the engine is native"}}
+    sizes = [Size(8, 2)] if quick else [Size(worlds, 10) for worlds in (1024, 4096, 16384)]
+    mjx = [measured(f"mjx, {size.worlds} worlds", physics.mjx, WORLD, size, repeats) for size in sizes]
+    return {"native": native, "mjx": mjx}
+
+
+def helms_offline_suite(quick: bool) -> dict[str, Any]:
+    changes = {"agent.hidden": "16,16", "train.batch": 4, "train.length": 6} if quick else {}
+    tasks = ("red_on_blue",) if quick else ("red_on_blue", "all_pairs")
+    settings = (changes, 2, 1, 1e8) if quick else (changes, 3, 8)
+    updates = [measured(f"updates, {task}", helms_offline.updates, task, *settings) for task in tasks]
+    preset = "debug" if quick else "paper"
+    starts = measured("starts", helms_offline.starts, preset, changes, 2 if quick else 10)
+    return {"updates": updates, "starts": starts}
+
+
+def measured(what: str, job: Any, *arguments: Any) -> dict[str, Any]:
+    print(f"measuring {what}", file=sys.stderr)
+    return job(*arguments)
+
+
+def table(found: dict[str, Any]) -> list[str]:
+    """The figures as lines to read."""
+    machine = found["machine"]
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores; {', '.join(machine['devices'])}; "
+        f"jax {machine['jax']}; load {machine['load_before']:.1f} before, {machine['load_after']:.1f} after",
+    ]
+    if found["quick"]:
+        lines.append("quick: these figures mean nothing")
+    lines.append(
+        f"{'':34}{'ours':>12}{'reference':>12}{'share':>7}{'lowest':>8}{'highest':>9}{'target':>8}{'memory':>9}"
+    )
+
+    def row(name: str, ours: str, reference: str, of: dict[str, Any], memory: float | None) -> None:
+        shares = f"{of['share']:7.3f}{of['share_low']:8.3f}{of['share_high']:9.3f}"
+        target = f"{of['target']:8.2f}" if of.get("target") else " " * 8
+        held = f"{memory / 2**30:5.1f} GiB" if memory else ""
+        lines.append(f"{name:34}{ours:>12}{reference:>12}{shares}{target}{held:>9}")
+
+    for engine in ("native", "mjx"):
+        rows = found.get("physics", {}).get(engine, [])
+        if isinstance(rows, dict):
+            lines.append(f"{engine:34}{rows['skipped']}")
+            continue
+        for of in rows:
+            ours, bare = (f"{of[name]:,.0f}/s" for name in ("control_steps_per_second", "bare_steps_per_second"))
+            memory = of.get("peak_memory") or of.get("device_memory")
+            row(f"{engine}, {of['worlds']} worlds, control steps", ours, bare, of, memory)
+            if "compile_seconds" in of:
+                lines.append(f"{'  compile':34}{of['compile_seconds']:10.1f} s{of['compile_seconds_bare']:10.1f} s")
+    suite = found.get("helms_offline", {})
+    for of in suite.get("updates", []):
+        best = f"{max(of['products'].values()) / 1e9:,.1f} GF/s"
+        row(f"HeLMS, K {of['skills']}, arithmetic", f"{of['operations_per_second'] / 1e9:,.1f} GF/s", best, of, None)
+        lines.append(f"{'  updates':34}{of['updates_per_second']:10.2f}/s")
+    for kind in ("cold", "warm") if suite else ():
+        of = suite["starts"][kind]
+        name = f"command to first update, {kind}"
+        lines.append(f"{name:34}{of['first_update']:10.1f} s{'':44}{of['peak_memory'] / 2**30:5.1f} GiB")
+    return lines
+
+
+if __name__ == "__main__":
+    cli.run(main, needs_config=False)

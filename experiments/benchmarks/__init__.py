@@ -1,0 +1,1 @@
+"""The suites of experiments/benchmark.py: figures beside their references, measured in turns."""

@@ -1,0 +1,110 @@
+"""The benchmark: what it counts is counted right, what it compares is the same work, and its file is whole."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import benchmark
+from experiments.benchmarks import arithmetic, helms_offline, physics, timing
+
+ROOT = Path(__file__).parents[1]
+SMALL = {"agent.hidden": "8,8", "train.batch": 2, "train.length": 6}
+SHARES = {"share", "share_low", "share_high"}
+
+
+def test_products_are_counted_by_hand():
+    x, w, many = jnp.ones((3, 4)), jnp.ones((4, 5)), jnp.ones((6, 4, 5))
+    count = arithmetic.product_operations
+    assert count(lambda x, w: x @ w + 1, x, w) == 2 * 3 * 4 * 5
+    assert count(lambda x, m: jnp.matmul(x, m), x, many) == 2 * 6 * 3 * 4 * 5
+    assert count(lambda x, w: jax.grad(lambda w: (x @ w).sum())(w), x, w) == 2 * (2 * 3 * 4 * 5)
+    square = jnp.ones((4, 4))
+    scanned = lambda x, w: jax.lax.scan(lambda x, _: (x @ w, None), x, None, length=7)[0]  # noqa: E731
+    assert count(jax.jit(scanned), x, square) == 7 * 2 * 3 * 4 * 4
+    chosen = lambda x, w: jax.lax.cond(x[0, 0] > 0, lambda: x @ w @ w, lambda: x @ w)  # noqa: E731
+    assert count(chosen, x, square) == 2 * (2 * 3 * 4 * 4)
+
+
+def test_a_job_of_products_does_what_it_says():
+    job, operations = arithmetic.product(8, 4, operations=1000)
+    assert operations == round(1000 / 256) * 256
+    np.testing.assert_allclose(job(), 1, rtol=1e-6)  # the weights keep ones at one
+
+
+def test_shares_are_taken_turn_by_turn():
+    got = timing.shares(ours=[2.0, 4.0, 1.0], theirs=[1.0, 3.0, 0.9])
+    assert got == {"share": 0.75, "share_low": 0.5, "share_high": 0.9}
+    assert timing.rate(10, [1.0, 2.0, 5.0]) == 5.0
+
+
+def test_the_bare_batch_ends_where_the_rollout_does():
+    """Else the two would not be the same work. The rollout's state is rounded to float32 after every row."""
+    from skillhier import rollout
+    from skillhier.envs import batch, registry
+
+    task = registry.WORLDS[benchmark.WORLD]()(engine="native")
+    env = physics.showing_ctrl(batch.make(task, 2, stack=physics.STACK))
+    policy = physics.random(env)
+    actor = jax.jit(lambda key: rollout.start(env, policy, key))(jax.random.key(0))
+    end, rows = jax.jit(lambda actor, key: rollout.rollout(env, policy, (), actor, key, 2))(actor, jax.random.key(1))
+    bare = physics.Bare(task.physics.model, 2, task.physics.substeps, record=False)
+    bare.open(actor.env.data.state)
+    before = bare.state["qpos"].copy()
+    bare.run(physics.controls(rows, end))
+    moved = np.abs(bare.state["qpos"] - before).max()
+    assert moved > 1e-3
+    np.testing.assert_allclose(bare.state["qpos"], end.env.data.state.qpos, atol=1e-3 * moved)
+
+
+def test_figures_of_the_physics():
+    [of] = [physics.native(benchmark.WORLD, physics.Size(2, 2), repeats=1)]
+    assert {"worlds", "control_steps_per_second", "bare_steps_per_second", "target", "peak_memory"} | SHARES <= set(of)
+    assert of["worlds"] == 2 and of["opened"] == 0 and of["share"] > 0
+    assert of["control_steps_per_second"] == pytest.approx(2 * 2 / of["seconds"]["rollout"][0])
+
+
+def test_figures_of_the_updates_and_the_table():
+    of = helms_offline.updates("red_on_blue", SMALL, 1, 1, 1e6)
+    assert {"updates_per_second", "operations_per_second", "products", "target"} | SHARES <= set(of)
+    assert 0 < of["product_operations"] < of["xla_operations"]  # which also counts what is no product
+    start = {"first_update": 2.0, "whole": 3.0, "peak_memory": 2**30}
+    found = {
+        "machine": {**timing.machine(), "load_after": 0.0},
+        "quick": True,
+        "physics": {"native": [], "mjx": {"skipped": "no accelerator"}},
+        "helms_offline": {"updates": [of], "starts": {"cold": start, "warm": start}},
+    }
+    lines = "\n".join(benchmark.table(found))
+    for said in ("quick", "no accelerator", "HeLMS, K 5", "command to first update, warm", "1.0 GiB"):
+        assert said in lines, lines
+
+
+@pytest.mark.slow
+def test_the_command_leaves_a_whole_file(tmp_path):
+    command = [sys.executable, "-m", "experiments.benchmark", "--quick", f"--workdir={tmp_path}"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [of["worlds"] for of in found["physics"]["native"]] == [2, 3]
+    starts = found["helms_offline"]["starts"]
+    assert 0 < starts["warm"]["first_update"] < starts["warm"]["whole"]
+    assert starts["warm"]["first_update"] < starts["cold"]["first_update"]  # the cache was of use
+    assert starts["cold"]["peak_memory"] > 1e8
+
+
+def test_an_unknown_suite_is_refused_in_one_line():
+    command = [sys.executable, "-m", "experiments.benchmark", "--suite=phisics", "--check"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "choose one or more of physics, helms_offline" in done.stderr
