@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from skillhier.agents.learner import Skills, adam, learner, stateless
+from skillhier.agents.learner import Skills, adam, cached, learner, stateless
 from skillhier.losses import elbo
 from skillhier.nets import encoder
 from skillhier.nets.skills import Components, GatedHigh, LatentActor, TransitionPrior
@@ -42,6 +42,7 @@ def make(
     prior_rate: float = 1e-2,
     clip: float = 40.0,
     frozen: Sequence[str] = (),
+    pieces=cached,
 ) -> Skills:
     """The learner of the bound, its measure, and its policies.
 
@@ -118,9 +119,8 @@ def make(
     loss = elbo.elbo(infer, decode, prior, beta_y=beta_y, beta_z=beta_z, scale=scale)
     rates = {"whitening": None, "high": learning_rate, "mid": learning_rate, "low": learning_rate, "prior": prior_rate}
     rates |= dict.fromkeys(frozen)
-    return Skills(
-        learner(init, stateless(loss), adam(rates, clip=clip)), elbo.assess(infer, decode, prior, loss), act
-    )
+    made = learner(init, stateless(loss), adam(rates, clip=clip), pieces=pieces)
+    return Skills(made, elbo.assess(infer, decode, prior, loss), act)
 
 
 def rows(batch, count: int) -> dict:

@@ -56,16 +56,50 @@ def adam(rates: dict[str, float | None], *, clip: float = 40.0) -> optax.Gradien
     )
 
 
+def cached(rows: int, batch: int, limit: int = 1000) -> int:
+    """Pieces small enough (`limit` rows) for a layer to stay in a CPU's cache; one piece on an accelerator."""
+    if jax.default_backend() != "cpu":
+        return 1
+    return next(count for count in range(1, batch + 1) if batch % count == 0 and rows * batch <= limit * count or count == batch)
+
+
+def piecewise(gradients: Callable, count: int) -> Callable:
+    """`gradients(params, slow, batch, key) -> (slow, means)` for a batch taken in `count` pieces, one after the other.
+
+    Slow state goes from piece to piece; what is returned is the mean over them.
+    """
+    if count == 1:
+        return gradients
+
+    def whole(params: Params, slow: Slow, batch: Trajectory, key: Key):
+        cut = jax.tree.map(lambda x: x.reshape(len(x), count, -1, *x.shape[2:]).swapaxes(0, 1), batch)
+        keys = jax.random.split(key, count)
+
+        def add(carry, piece):
+            slow, total = carry
+            slow, means = gradients(params, slow, *piece)
+            return (slow, jax.tree.map(jnp.add, total, means)), None
+
+        _, shapes = jax.eval_shape(gradients, params, slow, jax.tree.map(lambda x: x[0], cut), keys[0])
+        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        (slow, total), _ = jax.lax.scan(add, (slow, blank), (cut, keys))
+        return slow, jax.tree.map(lambda x: x / count, total)
+
+    return whole
+
+
 def learner(
     init_params: Callable[[Key], Params],
     loss: SlowLoss,
     tx: optax.GradientTransformation,
     init_slow: Callable[[Params], Slow] = lambda params: (),
     follow: Callable[[Slow, Params, Array], Slow] = lambda slow, params, steps: slow,
+    pieces: Callable[[int, int], int] = lambda rows, batch: 1,
 ) -> Learner:
     """A Learner that takes one step of `tx` down the gradient of `loss` for every batch.
 
-    `follow(slow, params, steps)` moves target copies after the step. Metrics gain `learner/loss` and
+    `follow(slow, params, steps)` moves target copies after the step. `pieces(rows, batch)` says in how many pieces
+    the sequences of a batch are taken: less memory, and with `cached` less time. Metrics gain `learner/loss` and
     `learner/gradient_norm` (before clipping, over all children).
     """
 
@@ -73,14 +107,17 @@ def learner(
         params = init_params(key)
         return LearnerState(params, init_slow(params), tx.init(params), jnp.zeros((), jnp.int32))
 
+    def gradients(params: Params, slow: Slow, batch: Trajectory, key: Key):
+        (value, (slow, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(params, slow, batch, key)
+        return slow, (gradient, metrics | {"learner/loss": value})
+
     def update(state: LearnerState, batch: Trajectory, key: Key):
-        (value, (slow, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(
-            state.params, state.slow, batch, key
-        )
+        count = pieces(*batch.step.first.shape)
+        slow, (gradient, metrics) = piecewise(gradients, count)(state.params, state.slow, batch, key)
         change, opt = tx.update(gradient, state.opt, state.params)
         params = optax.apply_updates(state.params, change)
         steps = state.steps + 1
-        metrics = metrics | {"learner/loss": value, "learner/gradient_norm": optax.global_norm(gradient)}
+        metrics = metrics | {"learner/gradient_norm": optax.global_norm(gradient)}
         return LearnerState(params, follow(slow, params, steps), opt, steps), metrics
 
     return Learner(init, update)

@@ -8,12 +8,20 @@ import jax.numpy as jnp
 
 from skillhier.types import Array
 
-lecun_normal = nn.initializers.lecun_normal
 
-
+@jax.custom_jvp
 def elu(x: Array) -> Array:
-    """Exponential linear unit."""
-    return jax.nn.elu(x)
+    """Exponential linear unit. Its slope is read off its value, so the backward pass keeps no other array.
+
+    exp(x) - 1 in place of expm1: on a CPU several times faster, wrong by at most 6e-8.
+    """
+    return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0.0)) - 1.0)
+
+
+@elu.defjvp
+def _(primals, tangents):
+    y = elu(*primals)
+    return y, tangents[0] * (jnp.minimum(y, 0.0) + 1.0)
 
 
 class MLP(nn.Module):
@@ -24,46 +32,25 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        # One axis of rows: with several, the backward products copy their operands into another order first.
+        rows = x.reshape(-1, x.shape[-1])
         for width in self.hidden:
-            x = elu(nn.Dense(width)(x))
-        return nn.Dense(self.size)(x)
+            rows = elu(nn.Dense(width)(rows))
+        return nn.Dense(self.size)(rows).reshape(*x.shape[:-1], self.size)
 
 
 class Joined(nn.Module):
-    """A dense layer on `x` and `z` side by side that multiplies the rows of `x` once for all `z` beside them.
+    """One dense layer on `x` beside each of several `z`: x [N, D] and z [K, N, Z] give K arrays [N, size].
 
-    x [..., D] and z [K, ..., Z] give [K, ..., size]; the same as Dense(concatenate([x, z])), K-fold cheaper in x.
+    The same as Dense(concatenate([x, z[k]])) for every k, but the rows of `x` are multiplied once, not K times.
     """
 
     size: int
 
     @nn.compact
-    def __call__(self, x: Array, z: Array) -> Array:
+    def __call__(self, x: Array, z: Array) -> list[Array]:
         seen = x.shape[-1]
-        kernel = self.param("kernel", lecun_normal(), (seen + z.shape[-1], self.size))
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (seen + z.shape[-1], self.size))
         bias = self.param("bias", nn.initializers.zeros, (self.size,))
-        return (x @ kernel[:seen] + bias) + z @ kernel[seen:]
-
-
-class Apart(nn.Module):
-    """K dense stacks of the same form that share nothing but their input: [..., D] -> [K, ..., size]."""
-
-    count: int
-    hidden: Sequence[int]
-    size: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        lead = x.shape[:-1]
-        x = x.reshape(-1, x.shape[-1])
-        first, *rest = *self.hidden, self.size
-        # The input is shared, so the first layers of all stacks are one wide product.
-        kernel = self.param("kernel_0", lecun_normal(), (x.shape[-1], self.count * first))
-        bias = self.param("bias_0", nn.initializers.zeros, (self.count, 1, first))
-        x = (x @ kernel).reshape(-1, self.count, first).swapaxes(0, 1) + bias  # [K, N, H]
-        for i, width in enumerate(rest, 1):
-            x = elu(x)
-            kernel = self.param(f"kernel_{i}", lecun_normal(batch_axis=0), (self.count, x.shape[-1], width))
-            bias = self.param(f"bias_{i}", nn.initializers.zeros, (self.count, 1, width))
-            x = jnp.matmul(x, kernel) + bias
-        return x.reshape(self.count, *lead, self.size)
+        shared = x @ kernel[:seen] + bias
+        return [shared + one @ kernel[seen:] for one in jnp.unstack(z)]

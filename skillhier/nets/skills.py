@@ -1,6 +1,9 @@
 """The levels of HeLMS and NPMP (fact: Table 5 of HeLMS): ELU stacks of 256-256, a latent of 8, an action sigma of 0.1.
 
 High: which skill follows which. Mid: what a skill's latent is here. Low: what to do about a latent.
+
+Skills are unrolled, not batched: a layer's rows of one skill stay in a CPU's cache until the next layer reads them,
+which is worth a third of the time of an update (BUILD_NOTES.md).
 """
 
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from skillhier.nets.mlp import MLP, Apart, Joined, elu
+from skillhier.nets.mlp import MLP, Joined, elu
 from skillhier.types import Array
 
 SCALE_LOW, SCALE_SPAN = 0.01, 0.99  # a component's sigma lies in [0.01, 1]
@@ -56,7 +59,8 @@ class Components(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        return spread(Apart(self.skills, self.hidden, 2 * self.latent)(x))
+        stacks = [MLP(self.hidden, 2 * self.latent, name=f"skill_{k}") for k in range(self.skills)]
+        return spread(jnp.stack([stack(x) for stack in stacks]))
 
 
 class LatentActor(nn.Module):
@@ -68,11 +72,14 @@ class LatentActor(nn.Module):
     @nn.compact
     def __call__(self, x: Array, z: Array) -> Array:
         first, *rest = self.hidden
-        return jnp.tanh(MLP(rest, self.action)(elu(Joined(first)(x, z))))
+        rest = MLP(rest, self.action)
+        rows = Joined(first)(x.reshape(-1, x.shape[-1]), z.reshape(len(z), -1, z.shape[-1]))
+        mean = jnp.tanh(jnp.stack([rest(elu(row)) for row in rows]))
+        return mean.reshape(*z.shape[:-1], self.action)
 
 
 class LatentEncoder(nn.Module):
-    """(mean, scale) of NPMP's q(z_t | x_t, z_{t-1}), [1, ..., Z] each. Called without z_{t-1} it has no such input."""
+    """(mean, scale) of NPMP's q(z_t | x_t, z_{t-1}), [1, ..., Z] each. A z_{t-1} of size 0 is no input."""
 
     latent: int = 8
     hidden: Sequence[int] = (256, 256)
@@ -83,4 +90,5 @@ class LatentEncoder(nn.Module):
         self.rest = MLP(rest, 2 * self.latent)
 
     def __call__(self, x: Array, previous: Array) -> tuple[Array, Array]:
-        return spread(self.rest(elu(self.first(x, previous))))
+        (row,) = self.first(x.reshape(-1, x.shape[-1]), previous.reshape(1, -1, previous.shape[-1]))
+        return spread(self.rest(elu(row)).reshape(*previous.shape[:-1], -1))
