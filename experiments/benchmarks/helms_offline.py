@@ -26,7 +26,7 @@ PRODUCTS = ((3200, 256), (16000, 256), (1024, 1024), (2048, 2048))
 
 
 def updates(task: str, changes: dict[str, Any], count: int, repeats: int, amount: float = 3e10) -> dict[str, Any]:
-    """Preset paper for `task`, on made-up data: `count` updates a run, in turns with products of `amount` operations."""
+    """Preset paper for `task`, on made-up data: `count` updates in turns with products of `amount` operations."""
     config, _ = cli.load_config(f"{CONFIG}:paper,task={task}", [(name, str(value)) for name, value in changes.items()])
     settings = config.agent.to_dict()
     data = toy.demonstrations({**PROPRIO, **OBJECTS}, steps=4 * config.train.length)
