@@ -91,6 +91,7 @@ class Job:
         before = self.done.get(name, {"command": command, "seconds": 0.0, "finished": False})
         if before["finished"] and before["command"] == command and leaves.exists():
             return
+        print(f"{name}: {entry}, in {leaves.parent}", file=sys.stderr, flush=True)
         began = time.monotonic()
         code = self._spawn([sys.executable, *command])
         spent = before["seconds"] * (before["command"] == command and not before["finished"]) + time.monotonic() - began
@@ -106,7 +107,12 @@ class Job:
     def _spawn(self, command: list[str]) -> int:
         """The command's exit code; it hears of the signals that come here, and ends in its own good time."""
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, start_new_session=True)
+        child = subprocess.Popen(
+            command,
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.DEVNULL,  # what it says at its end is said once more at ours; its progress is not there
+            start_new_session=True,  # Ctrl-C would reach it twice
+        )
 
         def pass_on(number: int, _frame: object) -> None:
             self.stopped.append(number)
