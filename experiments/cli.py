@@ -77,10 +77,13 @@ def run(main: Callable[[Run], None], *, needs_config: bool = True, argv: Sequenc
             print("the command and its config are valid")
             sys.exit(0)
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each save in many lines
+        signal.signal(signal.SIGTERM, _stop)  # until a loop listens for itself, and again after it
         open_cache()
         main(asked)
     except Stopped as stopped:
         sys.exit(_one_line(stopped, stopped.code))
+    except KeyboardInterrupt:
+        sys.exit(_one_line("interrupted; the same command goes on from the last checkpoint", 130))
     except (Refused, folder.Unfit) as error:
         sys.exit(_one_line(error, 2))
     except (faults.DataFault, checkpoint.Broken, FloatingPointError) as error:
@@ -288,6 +291,12 @@ def _unknown(what: str, given: str, known: Iterable[str]) -> str:
     return f"{what} {given} is not known; {guess}{listed}"
 
 
-def _one_line(error: Exception, code: int) -> int:
+def _stop(number: int, _frame: object) -> None:
+    raise Stopped(
+        signal.Signals(number), "stopped between two stages; the same command goes on from the last checkpoint"
+    )
+
+
+def _one_line(error: Exception | str, code: int) -> int:
     print(" ".join(str(error).split()), file=sys.stderr)
     return code

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from absl import flags
 
 from experiments import cli
+from skillhier.train import folder
 
 ROOT = Path(__file__).parent.parent
 
@@ -185,8 +187,6 @@ def test_a_cache_that_others_can_write_is_refused(tmp_path):
 
 
 def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
-    from skillhier.train import folder
-
     folder.enter(tmp_path / "run", "toy_entry", {})
     told = spawn(tmp_path, "--config=toy.py:debug", "--workdir=run", "--config.seed=0")
     assert told.returncode == 2 and "was begun with" in told.stderr
@@ -198,3 +198,34 @@ def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
 def test_help_needs_nothing(tmp_path):
     told = spawn(tmp_path, "--help")
     assert told.returncode == 0 and "Trains nothing at all." in told.stdout and "--workdir" in told.stdout
+
+
+def test_a_config_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    for content in ("", "{", "[]", "{}", '{"config": 3, "starts": []}'):
+        (tmp_path / "run" / "config.json").write_text(content)
+        with pytest.raises(folder.Unfit, match="config.json is no config of a run"):
+            folder.enter(tmp_path / "run", "toy", {})
+    with pytest.raises(folder.Unfit, match="no config of a run"):
+        folder.settings(tmp_path)
+
+
+def test_a_config_comes_back_as_it_went(tmp_path):
+    folder.enter(tmp_path / "run", "toy", {"seed": 0, "agent.sizes": (3, 4), "agent.inner.rate": 1e-4})
+    assert folder.settings(tmp_path / "run") == {"seed": 0, "agent": {"sizes": (3, 4), "inner": {"rate": 1e-4}}}
+
+
+def test_sigterm_before_the_loop_ends_the_command_with_0_and_a_line(tmp_path):
+    (tmp_path / "slow_entry.py").write_text(
+        ENTRY.replace("folder, about", "import time; time.sleep(30); folder, about")
+    )
+    (tmp_path / "toy.py").write_text(CONFIG)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "slow_entry.py", "--config=toy.py:debug"]
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "cache" / "skillhier" / "xla").exists() and child.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    child.terminate()
+    said = child.communicate(timeout=20)[1]
+    assert child.returncode == 0 and said.startswith("stopped between two stages") and said.count("\n") == 1

@@ -43,7 +43,7 @@ def enter(path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...
     file = path / "config.json"
     starts = []
     if file.is_file():
-        former = json.loads(file.read_text())
+        former = _read(path)
         for name in sorted({*settings, *former["config"]} - set(free)):
             then, now = former["config"].get(name, "absent"), settings.get(name, "absent")
             if then != now:
@@ -69,17 +69,22 @@ def enter(path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...
 
 def settings(path: Path) -> dict[str, Any]:
     """The config that the run in a folder was begun with, as nested dictionaries; lists become tuples. Raises Unfit."""
-    try:
-        flat = json.loads((Path(path) / "config.json").read_text())["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise Unfit(f"{path} holds no readable config.json; give the folder of a run") from None
     found: dict[str, Any] = {}
-    for name, value in flat.items():
+    for name, value in _read(Path(path))["config"].items():
         *groups, last = name.split(".")
         inner = found
         for group in groups:
             inner = inner.setdefault(group, {})
         inner[last] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((path / "config.json").read_text())
+        found["config"].items(), found["starts"].copy()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise Unfit(f"{path / 'config.json'} is no config of a run; give the folder of a run, or a new one") from None
     return found
 
 
