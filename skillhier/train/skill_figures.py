@@ -9,7 +9,7 @@ from skillhier.train.skill_rollouts import OBJECTS, PRIOR, Study
 
 BASKET = ((0.48, 0.72), (-0.12, 0.12))  # m, x and y of the flat floor, drawn for orientation
 FLOOR = 0.0498  # m, its height
-WIDE, TOP, SIDE = 200, 180, 190  # a lane's width, the heights of its two views
+WIDE, TOP, SIDE, GAP = 200, 180, 190, 12  # a lane's width, the heights of its two views, what is between
 
 
 def name(skill: int) -> str:
@@ -24,15 +24,13 @@ def sheet(study: Study, found: dict, per_row: int = 6) -> str:
     """All lanes side by side: fixed skills first, the prior-driven lane last."""
     lanes = [*np.flatnonzero(study.skill != PRIOR), *np.flatnonzero(study.skill == PRIOR)]
     per_row = min(per_row, -(-len(lanes) // -(-len(lanes) // per_row)))  # rows of equal length
-    box = _box(study)
+    box, tall = _box(study), TOP + SIDE + 124
     parts = []
     for i, lane in enumerate(lanes):
-        x, y = (i % per_row) * (WIDE + 12), (i // per_row) * (TOP + SIDE + 124)
+        x, y = GAP + (i % per_row) * (WIDE + GAP), GAP + (i // per_row) * tall
         parts += [f'<g transform="translate({x} {y})">', *_panel(study, lane, found["skills"][lane], box), "</g>"]
     rows = -(-len(lanes) // per_row)
-    return svg(
-        per_row * (WIDE + 12) - 12, rows * (TOP + SIDE + 124), parts, "what each skill does when it is held fixed"
-    )
+    return svg(GAP + per_row * (WIDE + GAP), rows * tall, parts, "what each skill does when it is held fixed")
 
 
 def over_time(study: Study) -> list[str]:
@@ -126,7 +124,7 @@ def _view(
             parts.append(rect(x - half, y - half, 2 * half, 2 * half, f"var(--{tint})", opacity=0.3))
     skill = int(study.skill[lane])
     for pinch, valid in zip(study.pinch[lane], study.valid[lane], strict=True):
-        x, y = place(pinch[valid][::4])
+        x, y = place(pinch[valid][::6])
         parts.append(stroke(path(x, y), "thin", paint=paint(skill)))
     mean = mean_paths(study)[lane]
     mean = mean[np.isfinite(mean).all(-1)]
