@@ -26,7 +26,7 @@ PAGE = (
     ".card span{display:block;color:var(--dim);font-size:12.5px;line-height:1.4}"
     ".card .label{color:var(--ink);font-weight:600}.card .met{color:var(--good)}.card .missed{color:var(--bad)}"
     ".row{display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start}.fig-card{padding:10px 8px;max-width:100%}"
-    ".wide{overflow-x:auto;padding:12px;margin-bottom:12px}.wide svg.fig{min-width:min(880px,100vw)}"
+    ".wide{overflow-x:auto;padding:12px;margin-bottom:12px}.wide svg.fig{min-width:880px}.wide td,.wide th{white-space:nowrap}"
     "table{border-collapse:collapse;font-size:13px}td,th{padding:4px 16px 4px 0;text-align:left;vertical-align:top;"
     "border-bottom:1px solid var(--line)}th{color:var(--dim);font-weight:500}.n{text-align:right;"
     "font-variant-numeric:tabular-nums}td{overflow-wrap:anywhere}details{padding:10px 14px;margin-top:10px}"
