@@ -38,9 +38,7 @@ def updates(task: str, changes: dict[str, Any], count: int, repeats: int, amount
     state = loop.start(system.learner, source, jax.random.key(0))
     run = loop.epoch(system.learner, source, count)
     batch = jax.eval_shape(source.next, state.source, (), jax.random.key(0))[1]
-    update = (system.learner.update, state.learner, batch, jax.random.key(0))
-    operations = arithmetic.product_operations(*update)
-    analysis = jax.jit(update[0]).lower(*update[1:]).cost_analysis() or {}
+    operations = arithmetic.product_operations(system.learner.update, state.learner, batch, jax.random.key(0))
     held = [state]
 
     def epoch():
@@ -60,7 +58,6 @@ def updates(task: str, changes: dict[str, Any], count: int, repeats: int, amount
         "length": config.train.length,
         "updates_per_second": timing.rate(count, taken),
         "product_operations": operations,
-        "xla_operations": analysis.get("flops"),
         "operations_per_second": timing.rate(count * operations, taken),
         "products": rates,
         **timing.shares(taken, ideal),
