@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from skillhier.envs.sawyer import expert_geometry as geometry
 from skillhier.envs.sawyer import objects
-from skillhier.envs.sawyer.expert_geometry import FLOOR
+from skillhier.envs.sawyer.expert_geometry import FLOOR, Bodies
 from skillhier.types import Array, Key, Policy, TimeStep
 
 REACH, DESCEND, CLOSE, LIFT, CARRY, LOWER, RELEASE, RETREAT, REST, BESIDE, SINK, ROLL = range(12)
@@ -22,7 +22,10 @@ LOWEST = 0.0705  # m, the hand's workspace ends just below
 NEAR, FAR = (0.474, -0.126), (0.726, 0.126)  # m, and sideways
 SPEED = 12.75  # ticks that the finger command moves in a control step
 LINEAR, GAIN = 0.07, 5.0  # m/s at an action of 1; 1/s from a distance to a velocity
-LEVEL = 0.975  # cosine of the tilt up to which a face carries a load
+FIXES = 4  # attempts at most in an episode at putting other things right
+PALM = 0.045  # m that the palm keeps above an object's highest point, measured from the pinch
+JAMMED = 1.6  # cost of the best grasp above which another object is moved out of the way first
+LEVEL = 0.99  # cosine of the tilt up to which a face carries a load
 POSES = ("rgb30_red.abs_pose", "rgb30_green.abs_pose", "rgb30_blue.abs_pose")
 
 
@@ -36,7 +39,6 @@ class Manner(NamedTuple):
     height: Array  # [] m, pinch above the object's centre when grasping
     clear: Array  # [] m between what is carried and what it passes over
     shift: Array  # [2] m off the planned place of the grasp
-    rest: Array  # [] m above the stack where the hand waits
     pause: Array  # [] control steps of waiting between two moves
 
 
@@ -86,7 +88,7 @@ def make(object_set: int) -> Policy:
         seen = _read(step.obs)
         keys = jax.random.split(key, step.first.shape[0])
         carry, action = jax.vmap(lambda *x: _decide(table, *x))(carry, seen, step.first, keys)
-        return carry, action, {"phase": carry.phase, "aim": carry.aim, "work": carry.work, "choice": carry.choice, "spot": carry.spot, "way": carry.way}
+        return carry, action, {"phase": carry.phase, "aim": carry.aim, "work": carry.work}
 
     return Policy(init, act)
 
@@ -94,177 +96,228 @@ def make(object_set: int) -> Policy:
 def _read(obs: dict[str, Array]) -> Seen:
     newest = {k: v[:, 0] for k, v in obs.items()}
     return Seen(
-        jnp.stack([newest[name] for name in POSES], 1), newest["sawyer.pinch.pose"],
-        newest["gripper.joints.angle"][:, 0], newest["gripper.joints.velocity"][:, 0], -newest["sawyer.joints.angle"][:, 6],
-        jnp.round(newest["task.pair"]).astype(jnp.int32),
-    )  # fmt: skip
+        poses=jnp.stack([newest[name] for name in POSES], 1),
+        pinch=newest["sawyer.pinch.pose"],
+        ticks=newest["gripper.joints.angle"][:, 0],
+        moved=newest["gripper.joints.velocity"][:, 0],
+        wrist=-newest["sawyer.joints.angle"][:, 6],
+        pair=jnp.round(newest["task.pair"]).astype(jnp.int32),
+    )
 
 
 def _manner(key: Key) -> Manner:
     k = jax.random.split(key, 9)
     draw = lambda i, low, high, shape=(): jax.random.uniform(k[i], shape, minval=low, maxval=high)  # noqa: E731
     return Manner(
-        speed=draw(0, 0.88, 1.0), noise=draw(1, 0.02, 0.12), margin=draw(2, 0.014, 0.026), hover=draw(3, 0.006, 0.02),
+        speed=draw(0, 0.88, 1.0), noise=draw(1, 0.02, 0.12), margin=draw(2, 0.012, 0.024), hover=draw(3, 0.006, 0.02),
         height=draw(4, 0.0, 0.008), clear=draw(5, 0.008, 0.02), shift=draw(6, -0.003, 0.003, (2,)),
-        rest=draw(7, 0.05, 0.1), pause=draw(8, 0.0, 3.0),
+        pause=draw(8, 0.0, 3.0),
     )  # fmt: skip
 
 
 def _fresh(key: Key) -> Memory:
     zero, nought = jnp.zeros((), jnp.int32), jnp.zeros(())
     return Memory(
-        zero + REACH, zero, zero, zero, zero, jnp.array([0.6, 0.0]), jnp.zeros(2), nought, jnp.zeros(3), nought, nought, nought, nought,
-        jnp.zeros((3, geometry.OPTIONS)), zero, _manner(key), jnp.zeros(4),
+        phase=zero + REACH, clock=zero, work=zero, aim=zero, choice=zero, spot=jnp.array([0.6, 0.0]), way=jnp.zeros(2),
+        length=nought, grip=jnp.zeros(3), ticks=nought, height=nought, sinking=nought, wound=nought,
+        blame=jnp.zeros((3, geometry.OPTIONS)), fixes=zero, manner=_manner(key), wander=jnp.zeros(4),
     )  # fmt: skip
+
+
+class View(NamedTuple):
+    """What follows from the sight and the plan: all that the transitions and the action are made of."""
+
+    hand: Array  # [3, 3] columns are the hand's axes
+    turn: Array  # [] rad to the chosen grasp
+    gap: Array  # [] m between the sides to be held
+    crooked: Array  # [] bool: the bottom object has no level side up
+    stacked: Array  # [] bool
+    low: Array  # [] m, lowest point of the object in work
+    above: Array  # [] m from there to what it shall stand on
+    grip: Array  # [3] m, its centre in the hand
+    sideways: Array  # [2] m to where the hand, or what it holds, should be
+    distance: Array  # [] m, the same
+    level: Array  # [] m, height from which the hand may move sideways
+    hover: Array  # [] m, height above everything near
+    grasp_height: Array  # [] m
+    near_grasp: Array  # [] bool: low enough to close with some hope
+    clear_of_all: Array  # [] bool: the fingertips are above all objects
+    push_height: Array  # [] m
+    pushed: Array  # [] m along the push
 
 
 def _decide(table: geometry.Tables, memory: Memory, seen: Seen, first: Array, key: Key) -> tuple[Memory, Array]:
-    """One world, one step."""
+    """One world, one step: plan where an attempt begins, look, act, and see what comes next."""
     k_fresh, k_manner, k_wander, k_white, k_choice = jax.random.split(key, 5)
-    m = jax.tree.map(lambda a, b: jnp.where(first, a, b), _fresh(k_fresh), memory)
+    memory = jax.tree.map(lambda a, b: jnp.where(first, a, b), _fresh(k_fresh), memory)
     there = geometry.bodies(table, seen.poses)
+    memory, view = _plan(table, memory, seen, there, _manner(k_manner), k_choice)
+    wander = 0.8 * memory.wander + 0.6 * jax.random.normal(k_wander, (4,))
+    noise = 0.7 * wander + 0.7 * jax.random.normal(k_white, (4,))
+    action = _action(memory, view, seen, noise)
+    memory = _after(memory, view, seen)
+    wound = jnp.clip(memory.wound + SPEED * action[4], 0.0, 255.0)
+    return memory._replace(wander=wander, wound=wound, height=seen.pinch[2]), action
+
+
+def _plan(
+    table: geometry.Tables, memory: Memory, seen: Seen, there: Bodies, manner: Manner, key: Key
+) -> tuple[Memory, View]:
+    """Where an attempt begins: which object, what for, in which manner. Always: the grasp, and the view of it all."""
     top, bottom = seen.pair[0], seen.pair[1]
     third = 3 - top - bottom
-    pinch, hand = seen.pinch[:3], geometry.rotation(seen.pinch[3:])
+    hand = geometry.rotation(seen.pinch[3:])
+    begin = (memory.phase == REACH) & (memory.clock == 0)
+    manner = jax.tree.map(lambda new, old: jnp.where(begin, new, old), manner, memory.manner)
+    ways = jax.vmap(lambda i: geometry.options(table, there, i, hand[:, 1], seen.wrist, manner.margin))(jnp.arange(3))
+    costs = ways.cost + memory.blame
 
-    # --- what is to be done --------------------------------------------------------------------------
-    between = seen.poses[top, :3] - seen.poses[bottom, :3]
-    stacked = (jnp.linalg.norm(between[:2]) < 0.045) & (between[2] > 0.022) & (there.low[top] > FLOOR + 0.012)
-    begin = (m.phase == REACH) & (m.clock == 0)
     over = jnp.linalg.norm(there.com[third, :2] - there.seat[bottom, :2]) < 0.06
     covered = over & (there.low[third] > FLOOR + 0.012)
+    ease = costs.min(-1)
+    apart = jnp.linalg.norm(there.com[:, :2] - there.com[top, :2], axis=-1)
+    other = jnp.where(apart[third] < apart[bottom], third, bottom)
+    jammed = (ease[top] > JAMMED) & (ease[other] + 0.5 < ease[top]) & (apart[other] < 0.1) & (memory.fixes < 2)
     crooked = (there.level[bottom] < LEVEL) | ~there.seats[bottom]
-    fixes = (m.fixes < 4) & begin
-    lies = there.normals[bottom, :, 2].min() < -0.98
+    fixes = begin & (memory.fixes < FIXES)
+    aside = fixes & (covered | jammed)
+    turn = fixes & crooked & ~aside
     roll = geometry.push(table, there, bottom)
-    aside, turn = fixes & covered, fixes & crooked & ~covered
-    rolls = turn & lies & (roll.cost < 1.0)
-    work = jnp.where(begin, jnp.where(aside, third, jnp.where(turn, bottom, top)), m.work)
-    aim = jnp.where(begin, jnp.where(rolls, TURN, jnp.where(aside | turn, ASIDE, STACK)), m.aim)
-    spot = jnp.where(begin, jnp.where(rolls, roll.start, _free_spot(there, work)), m.spot)
-    way = jnp.where(begin, roll.way, m.way)
-    length = jnp.where(begin, roll.length, m.length)
-    m = m._replace(phase=jnp.where(rolls, BESIDE, m.phase))
-    manner = jax.tree.map(lambda a, b: jnp.where(begin, a, b), _manner(k_manner), m.manner)
+    lies = there.normals[bottom, :, 2].min() < -0.992
+    rolls = turn & lies & (roll.cost < 1.0 + 0.3 * memory.fixes)  # else it is first carried to a better place
+    work = jnp.where(aside, jnp.where(covered, third, other), jnp.where(turn, bottom, top))
+    work = jnp.where(begin, work, memory.work)
+    aim = jnp.where(rolls, TURN, jnp.where(aside | turn, ASIDE, STACK))
+    spot = jnp.where(rolls, roll.start, _free_spot(there, work))
 
-    # --- how to hold it ------------------------------------------------------------------------------
-    ways = geometry.options(table, there, work, hand[:, 1], seen.wrist, manner.margin)
-    cost = ways.cost + m.blame[work]
-    noisy = cost + jnp.where(begin, 0.15, 0.0) * jax.random.normal(k_choice, cost.shape)
-    change = begin | ((m.phase == REACH) & (cost[m.choice] > cost.min() + 0.5))
-    choice = jnp.where(change, noisy.argmin(), m.choice)
-    gap = ways.gap[choice]
-    room = jnp.minimum(gap + manner.margin, geometry.WIDEST)
-    place = jnp.clip(ways.point[choice][:2] + manner.shift, jnp.array(NEAR), jnp.array(FAR))
-    depth = geometry.drop(seen.ticks)
-    closed_depth = geometry.drop(geometry.ticks_at(gap))
+    cost = costs[work]
+    phase = jnp.where(rolls, BESIDE, memory.phase)
+    change = begin | ((phase == REACH) & (cost[memory.choice] > cost.min() + 0.5))
+    noisy = cost + jnp.where(begin, 0.15, 0.0) * jax.random.normal(key, cost.shape)
+    memory = memory._replace(
+        phase=phase, work=work, aim=jnp.where(begin, aim, memory.aim), spot=jnp.where(begin, spot, memory.spot),
+        way=jnp.where(begin, roll.way, memory.way), length=jnp.where(begin, roll.length, memory.length),
+        choice=jnp.where(change, noisy.argmin(), memory.choice), manner=manner,
+    )  # fmt: skip
+    chosen = jax.tree.map(lambda rows: rows[work, memory.choice], ways)
+    return memory, _view(memory, seen, there, hand, chosen, crooked, roll.height)
+
+
+def _view(memory, seen, there: Bodies, hand, chosen: geometry.Options, crooked, push_height) -> View:
+    """`chosen` is one row of the options; `push_height` [] of the fingertips."""
+    top, bottom = seen.pair[0], seen.pair[1]
+    work, manner, pinch, now = memory.work, memory.manner, seen.pinch[:3], _now(memory)
+    between = seen.poses[top, :3] - seen.poses[bottom, :3]
+    stacked = (jnp.linalg.norm(between[:2]) < 0.049) & (between[2] > 0.0205) & (there.low[top] > FLOOR + 0.012)
+    low, high, com = there.low[work], there.high[work], there.com[work]
+    place = jnp.clip(chosen.point[:2] + manner.shift, jnp.array(NEAR), jnp.array(FAR))
+    depth, closed = geometry.drop(seen.ticks), geometry.drop(geometry.ticks_at(chosen.gap))
     grasp_height = jnp.maximum(
-        jnp.maximum(there.com[work, 2] + manner.height, FLOOR + closed_depth + 0.003),
-        jnp.maximum(LOWEST, there.high[work] - 0.045),
+        jnp.maximum(com[2] + manner.height, FLOOR + closed + 0.003), jnp.maximum(LOWEST, high - PALM)
     )
 
-    # --- where the hand should be --------------------------------------------------------------------
-    is_ = lambda *phases: jnp.isin(m.phase, jnp.array(phases))  # noqa: E731
-    low, com = there.low[work], there.com[work]
-    seat = jnp.where(aim == STACK, there.seat[bottom, :2], spot)
-    support = jnp.where(aim == STACK, there.high[bottom], FLOOR)
-    off = seat - com[:2]  # what is carried goes by its own place, not by the hand's
-    above = low - support
-    ahead = jnp.where(is_(CARRY, LOWER), pinch[:2] + off, jnp.where(is_(BESIDE, SINK), spot, place))
-    passing = _passing(there, pinch[:2], ahead, work)
-    hover = jnp.maximum(there.high[work], passing) + depth + manner.hover
-    low_enough = jnp.maximum(roll.height + depth, LOWEST)
-    carry_height = pinch[2] - low + jnp.maximum(support, jnp.maximum(passing, FLOOR + 0.02)) + manner.clear
-    level = jnp.where(is_(REACH, BESIDE), hover, jnp.where(is_(CARRY), carry_height, pinch[2]))
-    sideways = jnp.where(is_(CARRY, LOWER), off, jnp.where(is_(REACH, DESCEND, BESIDE, SINK), ahead - pinch[:2], 0.0))
-    distance = jnp.linalg.norm(sideways)
-    pushed = (pinch[:2] - spot) @ way
-    sideways = jnp.where(is_(ROLL), spot + way * (pushed + 0.03) - pinch[:2], sideways)
+    stacks = memory.aim == STACK
+    support = jnp.where(stacks, there.high[bottom], FLOOR)
+    off = jnp.where(stacks, there.seat[bottom, :2], memory.spot) - com[:2]  # it goes by its own place, not the hand's
+    goal = jnp.where(now(CARRY, LOWER), pinch[:2] + off, jnp.where(now(BESIDE, SINK), memory.spot, place))
+    passing = _passing(there, pinch[:2], goal, work)
+    hover = jnp.maximum(high, passing) + depth + manner.hover
+    carrying = pinch[2] - low + jnp.maximum(support, jnp.maximum(passing, FLOOR + 0.02)) + manner.clear
+    sideways = jnp.where(now(REACH, DESCEND, CARRY, LOWER, BESIDE, SINK), goal - pinch[:2], 0.0)
+    return View(
+        hand=hand, turn=chosen.turn, gap=chosen.gap, crooked=crooked, stacked=stacked, low=low, above=low - support,
+        grip=hand.T @ (com - pinch), sideways=sideways, distance=jnp.linalg.norm(sideways),
+        level=jnp.where(now(REACH, BESIDE), hover, jnp.where(now(CARRY), carrying, pinch[2])), hover=hover,
+        grasp_height=grasp_height, near_grasp=pinch[2] < high - 0.012 + depth,
+        clear_of_all=pinch[2] > there.high.max() + depth + 0.01,
+        push_height=jnp.maximum(push_height + depth, LOWEST), pushed=(pinch[:2] - memory.spot) @ memory.way,
+    )  # fmt: skip
 
+
+def _action(memory: Memory, view: View, seen: Seen, noise: Array) -> Array:
+    """What the hand does now: [5]."""
+    manner, pinch, now = memory.manner, seen.pinch[:3], _now(memory)
     upward = jnp.select(
-        [is_(REACH, CARRY, BESIDE), is_(DESCEND), is_(LIFT), is_(LOWER), is_(RETREAT), is_(SINK)],
+        [now(REACH, CARRY, BESIDE), now(DESCEND), now(LIFT, RETREAT), now(LOWER), now(SINK)],
         [
-            level - pinch[2], grasp_height - pinch[2], 0.03,
-            jnp.where(distance < 0.008, -jnp.clip(above + 0.002, 0.004, 0.014), 0.0),
-            0.03, low_enough - pinch[2],
+            view.level - pinch[2], view.grasp_height - pinch[2], 0.03,
+            jnp.where(view.distance < 0.008, -jnp.clip(view.above + 0.002, 0.004, 0.014), 0.0),
+            view.push_height - pinch[2],
         ],
         0.0,
     )  # fmt: skip
-    slow = jnp.clip(1.0 - (level - pinch[2] - 0.006) / 0.03, 0.0, 1.0)  # rise before moving sideways
-    sideways = sideways * jnp.where(is_(REACH, CARRY, BESIDE), slow, 1.0)
-    spin = jnp.where(is_(REACH, DESCEND), ways.turn[choice], 0.0)
-
-    # --- what comes next -----------------------------------------------------------------------------
-    sinking = 0.75 * m.sinking + 0.25 * (pinch[2] - m.height)
-    stalled = (sinking > -0.0006) & (m.clock > 3)
-    grip = hand.T @ (com - pinch)
-    lost = is_(LIFT, CARRY, LOWER) & (jnp.linalg.norm(grip - m.grip) > 0.025)
-    patient = m.clock >= manner.pause.astype(jnp.int32)
-    steady = jnp.abs(seen.ticks - m.ticks) < 2.5
-    on_place = (distance < 0.007) & (jnp.abs(ways.turn[choice]) < 0.12)
-    at_grasp = (pinch[2] < grasp_height + 0.003) & (distance < 0.006)
-    blocked = stalled & (m.clock > 6) & ~at_grasp
-    near_grasp = pinch[2] < there.high[work] - 0.012 + depth
-    risen = m.clock > 14
-    missed = risen & (low < FLOOR + 0.008)
-    arrived = (distance < 0.008) & (jnp.abs(level - pinch[2]) < 0.01)
-    landed = (above < 0.003) | (stalled & (m.clock > 6) & (above < 0.02) & (distance < 0.008))
-    free = seen.ticks < jnp.maximum(m.ticks - 30, 3.0)
-    high_enough = pinch[2] > there.high.max() + depth + 0.01 + 0 * manner.rest
-    following = jnp.select(
-        [
-            is_(REACH) & on_place & (pinch[2] < hover + 0.012) & patient,
-            is_(DESCEND) & (at_grasp | (blocked & near_grasp)),
-            is_(DESCEND) & ((blocked & ~near_grasp) | (m.clock > 60)),
-            is_(CLOSE) & (((m.clock > 5) & steady) | (m.clock > 24)),
-            lost | (is_(LIFT) & missed),
-            is_(LIFT) & ((low > FLOOR + 0.02) | risen),
-            is_(CARRY) & arrived & patient,
-            is_(CARRY) & (m.clock > 150),
-            is_(LOWER) & landed,
-            is_(LOWER) & ((distance > 0.03) | (m.clock > 60)),
-            is_(RELEASE) & (free | (m.clock > 16)),
-            is_(RETREAT) & (aim != STACK) & (m.clock > 5),
-            is_(RETREAT) & (high_enough | (m.clock > 40)),
-            is_(REST) & ~stacked & (m.clock > 4),
-            is_(BESIDE) & (distance < 0.006) & (pinch[2] < hover + 0.02),
-            is_(BESIDE) & (m.clock > 120),
-            is_(SINK) & ((pinch[2] < low_enough + 0.004) | (stalled & (m.clock > 6))),
-            is_(ROLL) & (~crooked | (pushed > length) | (m.clock > 50)),
-        ],
-        [DESCEND, CLOSE, REACH, LIFT, REACH, CARRY, LOWER, RELEASE, RELEASE, CARRY, RETREAT, REACH, REST, REACH, SINK, REST, ROLL, RETREAT],
-        m.phase,
-    )
-    failed = (lost & ~is_(LOWER)) | (is_(LIFT) & missed) | (is_(DESCEND) & (following == REACH))
-    blame = m.blame.at[work, choice].add(jnp.where(failed, 1.2, 0.0))
-    fixed = is_(RELEASE, ROLL) & (following == RETREAT) & (aim != STACK)
-
-    # --- the action ----------------------------------------------------------------------------------
+    ahead = memory.spot + memory.way * (view.pushed + 0.03) - pinch[:2]
+    slow = jnp.clip(1.0 - (view.level - pinch[2] - 0.006) / 0.03, 0.0, 1.0)  # rise before moving sideways
+    sideways = jnp.where(now(ROLL), ahead, view.sideways * jnp.where(now(REACH, CARRY, BESIDE), slow, 1.0))
     velocity = GAIN * jnp.concatenate([sideways, upward[None]])
     velocity = velocity * jnp.minimum(1.0, LINEAR / (jnp.linalg.norm(velocity) + 1e-9)) / LINEAR
-    arm = manner.speed * jnp.concatenate([velocity, jnp.clip(4.0 * spin, -1.0, 1.0)[None]])
-    careful = is_(DESCEND, CLOSE, LOWER, RELEASE, SINK)
-    wander = 0.8 * m.wander + 0.6 * jax.random.normal(k_wander, (4,))
-    noise = 0.7 * wander + 0.7 * jax.random.normal(k_white, (4,))
-    arm = arm + noise * manner.noise * jnp.where(careful, 0.4, 1.0)
-    wanted = jnp.where(is_(REACH, DESCEND), geometry.ticks_at(room) - 10.0, 0.0)
-    firm = is_(LIFT, CARRY, LOWER) & (m.wound < seen.ticks + 30.0)  # full force; further, and opening takes longer
-    close = firm | is_(CLOSE, BESIDE, SINK, ROLL) | (is_(REACH, DESCEND) & (seen.ticks + 3 * seen.moved < wanted))
-    action = jnp.clip(jnp.concatenate([arm, jnp.where(close, 1.0, -1.0)[None]]), -1.0, 1.0)
+    spin = jnp.where(now(REACH, DESCEND), jnp.clip(4.0 * view.turn, -1.0, 1.0), 0.0)
+    careful = now(DESCEND, CLOSE, LOWER, RELEASE, SINK)
+    arm = manner.speed * jnp.concatenate([velocity, spin[None]]) + noise * manner.noise * jnp.where(careful, 0.4, 1.0)
 
-    wound = jnp.clip(m.wound + jnp.where(close, SPEED, -SPEED), 0.0, 255.0)
-    moved = following != m.phase
-    holding = is_(CLOSE) | (is_(LOWER, CARRY) & (following == RELEASE))
-    memory = Memory(
-        phase=following.astype(jnp.int32), clock=jnp.where(moved, 0, m.clock + 1), work=work, aim=aim, choice=choice,
-        spot=spot, way=way, length=length, grip=jnp.where(is_(CLOSE), grip, m.grip), ticks=jnp.where(holding, seen.ticks, m.ticks),
-        height=pinch[2], sinking=jnp.where(moved, -0.003, sinking), wound=wound, blame=blame, fixes=m.fixes + fixed,
-        manner=manner, wander=wander,
+    wanted = geometry.ticks_at(jnp.minimum(view.gap + manner.margin, geometry.WIDEST)) - 10.0
+    over = pinch[2] > view.hover - 0.015  # lower, closing could take hold of what was just let go
+    preshape = (now(DESCEND) | (now(REACH) & over)) & (seen.ticks + 3 * seen.moved < wanted)
+    firm = now(LIFT, CARRY, LOWER) & (memory.wound < seen.ticks + 30.0)  # full force; further, and opening takes long
+    close = firm | preshape | now(CLOSE, SINK, ROLL) | (now(BESIDE) & over)
+    return jnp.clip(jnp.concatenate([arm, jnp.where(close, 1.0, -1.0)[None]]), -1.0, 1.0)
+
+
+def _after(memory: Memory, view: View, seen: Seen) -> Memory:
+    """The memory once the transitions are made; the first that applies wins."""
+    pinch, clock, now = seen.pinch[:3], memory.clock, _now(memory)
+    sinking = 0.75 * memory.sinking + 0.25 * (pinch[2] - memory.height)
+    stalled = (sinking > -0.0006) & (clock > 3)
+    stuck = stalled & (clock > 6)
+    patient = clock >= memory.manner.pause.astype(jnp.int32)
+    steady = jnp.abs(seen.ticks - memory.ticks) < 2.5
+    at_grasp = (pinch[2] < view.grasp_height + 0.003) & (view.distance < 0.006)
+    blocked = stuck & ~at_grasp
+    lost = now(LIFT, CARRY, LOWER) & (jnp.linalg.norm(view.grip - memory.grip) > 0.025)
+    missed = now(LIFT) & (clock > 14) & (view.low < FLOOR + 0.008)
+    on_place = (view.distance < 0.007) & (jnp.abs(view.turn) < 0.12) & (pinch[2] < view.hover + 0.012)
+    arrived = (view.distance < 0.008) & (jnp.abs(view.level - pinch[2]) < 0.01)
+    landed = (view.above < 0.003) | (stuck & (view.above < 0.02) & (view.distance < 0.008))
+    free = seen.ticks < jnp.maximum(memory.ticks - 30, 3.0)
+    rules = (
+        (now(REACH) & on_place & patient, DESCEND),
+        (now(DESCEND) & (at_grasp | (blocked & view.near_grasp)), CLOSE),
+        (now(DESCEND) & (blocked | (clock > 60)), REACH),
+        (now(CLOSE) & (((clock > 5) & steady) | (clock > 24)), LIFT),
+        (lost | missed, REACH),
+        (now(LIFT) & ((view.low > FLOOR + 0.02) | (clock > 14)), CARRY),
+        (now(CARRY) & arrived & patient, LOWER),
+        (now(CARRY) & (clock > 150), RELEASE),
+        (now(LOWER) & landed, RELEASE),
+        (now(LOWER) & ((view.distance > 0.03) | (clock > 60)), CARRY),
+        (now(RELEASE) & (free | (clock > 16)), RETREAT),
+        (now(RETREAT) & (memory.aim != STACK) & (clock > 5), REACH),
+        (now(RETREAT) & (view.clear_of_all | (clock > 40)), REST),
+        (now(REST) & ~view.stacked & (clock > 4), REACH),
+        (now(BESIDE) & (view.distance < 0.006) & (pinch[2] < view.hover + 0.02), SINK),
+        (now(BESIDE) & (clock > 120), REST),
+        (now(SINK) & ((pinch[2] < view.push_height + 0.004) | stuck), ROLL),
+        (now(ROLL) & (~view.crooked | (view.pushed > memory.length) | (clock > 50)), RETREAT),
+    )
+    conditions, phases = zip(*rules, strict=True)
+    phase = jnp.select(list(conditions), list(phases), memory.phase).astype(jnp.int32)
+    moved = phase != memory.phase
+    failed = (lost & ~now(LOWER)) | missed | (now(DESCEND) & (phase == REACH))
+    fixed = now(RELEASE, ROLL) & (phase == RETREAT) & (memory.aim != STACK)
+    holding = now(CLOSE) | (now(LOWER, CARRY) & (phase == RELEASE))
+    return memory._replace(
+        phase=phase, clock=jnp.where(moved, 0, clock + 1), grip=jnp.where(now(CLOSE), view.grip, memory.grip),
+        ticks=jnp.where(holding, seen.ticks, memory.ticks), sinking=jnp.where(moved, -0.003, sinking),
+        blame=memory.blame.at[memory.work, memory.choice].add(jnp.where(failed, 1.2, 0.0)), fixes=memory.fixes + fixed,
     )  # fmt: skip
-    return memory, action
 
 
-def _passing(there: geometry.Bodies, start: Array, end: Array, work: Array) -> Array:
+def _now(memory: Memory):
+    """A function that says whether the memory is in one of some phases."""
+    return lambda *phases: jnp.isin(memory.phase, jnp.array(phases))
+
+
+def _passing(there: Bodies, start: Array, end: Array, work: Array) -> Array:
     """Height of the tallest other object near the straight way between two places [2] of the hand."""
     way = end - start
     share = jnp.clip(((there.com[:, :2] - start) @ way) / (way @ way + 1e-9), 0.0, 1.0)
@@ -274,9 +327,9 @@ def _passing(there: geometry.Bodies, start: Array, end: Array, work: Array) -> A
     return jnp.where(inside & (jnp.arange(3) != work), there.high, 0.0).max()
 
 
-def _free_spot(there: geometry.Bodies, work: Array) -> Array:
+def _free_spot(there: Bodies, work: Array) -> Array:
     """A place [2] on the flat floor far from the other objects and not far from this one."""
-    x, y = jnp.meshgrid(jnp.linspace(0.51, 0.69, 5), jnp.linspace(-0.09, 0.09, 5))
+    x, y = jnp.meshgrid(jnp.linspace(0.54, 0.66, 5), jnp.linspace(-0.06, 0.06, 5))
     spots = jnp.stack([x.ravel(), y.ravel()], -1)
     away = jnp.linalg.norm(spots[:, None] - there.com[None, :, :2], axis=-1)  # [25, 3]
     others = jnp.where(jnp.arange(3) == work, 1.0, away).min(-1)

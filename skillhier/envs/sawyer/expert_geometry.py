@@ -69,7 +69,8 @@ def _table(solid: objects.Solid) -> tuple:
                     pairs.append((axis, up - down, centre, pad(list(flat + centre), CORNERS), wedge))
                 if wedge < 1e-3:
                     seats[i] = middle + axis * up
-    axis, width, centre, overlap, wedge = (pad([np.asarray(x) for x in column], PAIRS) for column in zip(*pairs, strict=True))
+    columns = zip(*pairs, strict=True)
+    axis, width, centre, overlap, wedge = (pad([np.asarray(x) for x in column], PAIRS) for column in columns)
     middle = [f.corners.mean(0) if s is None else s for f, s in zip(faces, seats, strict=True)]
     return (
         pad(list(solid.vertices), VERTICES), pad([f.normal for f in faces], FACES), pad(middle, FACES),
@@ -207,11 +208,11 @@ def options(table: Tables, bodies: Bodies, which: Array, hand: Array, wrist: Arr
     turns = jnp.take_along_axis(turns, best, 1)[:, 0]
     room = jnp.minimum(gap + margin, WIDEST)
     cost = 0.25 * effort.min(-1) + 6 * axis[:, 2] ** 2 + 100 * jax.nn.relu(jnp.abs(axis[:, 2]) - 0.45)
-    cost += 60 * jax.nn.relu(gap - 0.066) + 1000 * jax.nn.relu(gap - 0.081) + 4 * row.wedge + jnp.where(row.exists, 0.0, 1e3)
+    cost += 60 * jax.nn.relu(gap - 0.066) + 1000 * jax.nn.relu(gap - 0.081)
+    cost += 4 * row.wedge + jnp.where(row.exists, 0.0, 1e3)
     bottom = jnp.maximum(centre[:, 2] - 0.015, FLOOR + 0.005)
-    near = jax.vmap(jax.vmap(lambda p, f, s, r, z: _clearance(bodies, which, p, f, s, r, z), (0, None, None, None, None)))(
-        point, flat, side, room, bottom
-    )
+    near = lambda p, f, s, r, z: _clearance(bodies, which, p, f, s, r, z)  # noqa: E731
+    near = jax.vmap(jax.vmap(near, (0, None, None, None, None)))(point, flat, side, room, bottom)
     cost = cost[:, None] + 0.4 * jnp.abs(slide) + jnp.where(reach[:, None] + (slide == 0) > 0, 0.0, 1e3)
     cost = cost + 250 * jax.nn.relu(0.003 - near) + 30 * _outside(point)
     spreadout = lambda x: jnp.broadcast_to(x[:, None], (PAIRS, len(SLIDES))).reshape(-1)  # noqa: E731
@@ -256,10 +257,11 @@ def push(table: Tables, bodies: Bodies, which: Array) -> Push:
         return jnp.where(others, jnp.maximum(own.max(-1), theirs.max(-1)), 1.0).min()
 
     crowd = jax.nn.relu(0.004 - jax.vmap(near)(start))
-    beyond = _outside(start) + 0.5 * jax.nn.relu(_outside(end) - 0.02)
+    land = jnp.maximum(jnp.abs(end[:, 0] - 0.6), jnp.abs(end[:, 1]))  # it needs flat floor to fall on
+    beyond = _outside(start) + 0.2 * jax.nn.relu(land - 0.075)
     onto = bodies.com[:, None, :2] - (com[:2] + flat * 0.07)[None]  # an object where this one would fall
     onto = jnp.where(others[:, None], jax.nn.relu(0.07 - jnp.linalg.norm(onto, axis=-1)), 0.0).max(0)
-    cost = rise + 100 * crowd + 200 * beyond + 8 * onto
+    cost = rise + 100 * crowd + 200 * beyond + 4 * onto
     possible = seats & (normals[:, 2] < 0.3) & (normals[:, 2] > -0.9)
     cost = jnp.where(possible, cost, 1e3)
     best = cost.argmin()
@@ -271,8 +273,12 @@ def _outside(point: Array) -> Array:
     return jax.nn.relu(jnp.abs(point[..., 0] - 0.6) - 0.125) + jax.nn.relu(jnp.abs(point[..., 1]) - 0.125)
 
 
-def _clearance(bodies: Bodies, which: Array, point: Array, flat: Array, side: Array, room: Array, bottom: Array) -> Array:
-    """Smallest gap between the open fingertips at `point` and the other objects (separating axes; negative: they meet)."""
+def _clearance(bodies: Bodies, which: Array, point: Array, flat: Array, side: Array, room: Array, bottom: Array):
+    """Smallest gap between the open fingertips at `point` and the other objects, by separating axes: [] m.
+
+    `flat` and `side` [3] are the fingers' line and its normal, `room` [] their gap, `bottom` [] their lower
+    ends' height. Negative where they meet.
+    """
     signs = jnp.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (0, 1)], jnp.float32)
     sideways = signs[:, :1] * TIP_DEPTH * flat + signs[:, 1:2] * TIP_WIDTH * side
     corners = sideways + signs[:, 2:] * jnp.array([0, 0, 0.09])  # [8, 3] about the middle of a fingertip's lower end
