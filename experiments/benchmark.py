@@ -15,6 +15,7 @@ but a rate is only as steady as the machine. The file says how busy it was.
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,15 @@ def main(run: cli.Run) -> None:
 
 
 def physics_suite(quick: bool) -> dict[str, Any]:
-    repeats = 1 if quick else 8
+    repeats, settings = (1, {"starts": 8}) if quick else (8, {})
     sizes = [Size(2, 2), Size(3, 1)] if quick else [Size(64, 50), Size(1024, 3), Size(4096, 2)]
-    native = [measured(f"native, {size.worlds} worlds", physics.native, WORLD, size, repeats) for size in sizes]
+    native = [
+        measured(f"native, {size.worlds} worlds", physics.native, WORLD, size, repeats, **settings) for size in sizes
+    ]
     if jax.default_backend() == "cpu":
         return {"native": native, "mjx": {"skipped": "no accelerator: on a CPU the engine is native"}}
     sizes = [Size(8, 2)] if quick else [Size(worlds, 10) for worlds in (1024, 4096, 16384)]
-    mjx = [measured(f"mjx, {size.worlds} worlds", physics.mjx, WORLD, size, repeats) for size in sizes]
+    mjx = [measured(f"mjx, {size.worlds} worlds", physics.mjx, WORLD, size, repeats, **settings) for size in sizes]
     return {"native": native, "mjx": mjx}
 
 
@@ -73,9 +76,9 @@ def helms_offline_suite(quick: bool) -> dict[str, Any]:
     return {"updates": updates, "starts": starts}
 
 
-def measured(what: str, job: Any, *arguments: Any) -> dict[str, Any]:
+def measured(what: str, job: Callable[..., dict[str, Any]], *arguments: Any, **settings: Any) -> dict[str, Any]:
     print(f"measuring {what}", file=sys.stderr)
-    return job(*arguments)
+    return job(*arguments, **settings)
 
 
 def table(found: dict[str, Any]) -> list[str]:

@@ -57,7 +57,7 @@ def test_the_bare_batch_ends_where_the_rollout_does():
     from skillhier import rollout
     from skillhier.envs import batch, registry
 
-    task = registry.WORLDS[benchmark.WORLD]()(engine="native")
+    task = registry.WORLDS[benchmark.WORLD]()(engine="native", starts=8)
     env = physics.showing_ctrl(batch.make(task, 2, stack=physics.STACK))
     policy = physics.random(env)
     actor = jax.jit(lambda key: rollout.start(env, policy, key))(jax.random.key(0))
@@ -72,7 +72,7 @@ def test_the_bare_batch_ends_where_the_rollout_does():
 
 
 def test_figures_of_the_physics():
-    [of] = [physics.native(benchmark.WORLD, physics.Size(2, 2), repeats=1)]
+    [of] = [physics.native(benchmark.WORLD, physics.Size(2, 2), repeats=1, starts=8)]
     assert {"worlds", "control_steps_per_second", "bare_steps_per_second", "target", "peak_memory"} | SHARES <= set(of)
     assert of["worlds"] == 2 and of["opened"] == 0 and of["share"] > 0
     assert of["control_steps_per_second"] == pytest.approx(2 * 2 / of["seconds"]["rollout"][0])

@@ -80,12 +80,12 @@ class Bare:
             self.batch.step(None, self.substeps, self.stage)
 
 
-def native(name: str, size: Size, repeats: int) -> dict[str, Any]:
-    """Rollouts of world `name` beside the bare batch, from the same states under the same controls.
+def native(name: str, size: Size, repeats: int, **settings: Any) -> dict[str, Any]:
+    """Rollouts of world `name` (with `settings`) beside the bare batch, from the same states under the same controls.
 
     `share` is of the bare batch, `share_of_record` of one that also computes what a task reads.
     """
-    task = registry.WORLDS[name]()(engine="native")
+    task = registry.WORLDS[name]()(engine="native", **settings)
     env = showing_ctrl(batch.make(task, size.worlds, stack=STACK))
     policy = random(env)
     model, substeps = task.physics.model, task.physics.substeps
@@ -122,11 +122,11 @@ def native(name: str, size: Size, repeats: int) -> dict[str, Any]:
     }
 
 
-def mjx(name: str, size: Size, repeats: int) -> dict[str, Any]:
+def mjx(name: str, size: Size, repeats: int, **settings: Any) -> dict[str, Any]:
     """Rollouts of world `name` under engine mjx beside MJX stepping the bare model under the same controls."""
     from mujoco import mjx as engine  # where it is asked for: it speaks of missing extras when imported
 
-    task = registry.WORLDS[name]()(engine="mjx")
+    task = registry.WORLDS[name]()(engine="mjx", **settings)
     env = showing_ctrl(batch.make(task, size.worlds, stack=STACK))
     policy = random(env)
     model, substeps = task.physics.model, task.physics.substeps
