@@ -265,7 +265,7 @@ def push(table: Tables, bodies: Bodies, which: Array) -> Push:
     possible = seats & (normals[:, 2] < 0.3) & (normals[:, 2] > -0.9)
     cost = jnp.where(possible, cost, 1e3)
     best = cost.argmin()
-    return Push(flat[best], start[best], back[best] + edge[best] + 0.035, low + 0.66 * (high - low), cost[best] / 1.1)
+    return Push(flat[best], start[best], back[best] + edge[best] + 0.035, low + 0.84 * (high - low), cost[best] / 1.1)
 
 
 def _outside(point: Array) -> Array:
