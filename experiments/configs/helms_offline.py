@@ -32,6 +32,7 @@ LIMITS = {
     "agent.scale": (1e-4, 10.0),
     "agent.beta_y": (0.0, 1e3),
     "agent.beta_z": (0.0, 1e3),
+    "agent.balance": (0.0, 1e3),
     "agent.stay": (-20.0, 20.0),
     "agent.stay_prior": (-20.0, 20.0),
     "agent.learning_rate": (0.0, 1.0),
@@ -86,6 +87,7 @@ def agent(name: str, task: str) -> ConfigDict:
     if name in ("helms", "helms_discrete"):
         found.skills = TASKS[task]  # K
         found.beta_y = 1.0  # weight of the skills' KL to the transition prior
+        found.balance = 0.0  # weight of a term beside the bound that keeps every skill in use; the paper has none
         found.stay = 0.0  # logits by which the high level begins to favour the skill it has
         found.stay_prior = 0.0  # the same of the transition prior
     if name in ("helms", "helms_discrete", "npmp", "npmp_ar1"):
@@ -102,12 +104,20 @@ def debug(config: ConfigDict) -> None:
     config.train.update(batch=16, updates=100, epoch=10, assess_every=50, save_every=50)
 
 
+def all_in_use(config: ConfigDict) -> None:
+    """Short runs: without this, skills that start badly are not used again, and skills change too often to be seen."""
+    if "balance" in config.agent:
+        config.agent.update(balance=5.0, stay=3.0)
+
+
 def quickstart(config: ConfigDict) -> None:
+    all_in_use(config)
     config.agent.learning_rate = 1e-3
     config.train.update(batch=32, updates=1200, epoch=25, assess_every=200, save_every=200)
 
 
 def cpu(config: ConfigDict) -> None:
+    all_in_use(config)
     config.agent.learning_rate = 3e-4
     config.train.update(batch=64, updates=12_000, epoch=50, assess_every=1000, save_every=500)
 
