@@ -19,9 +19,9 @@ def counting_source() -> Source:
         never = jnp.zeros((3, 2), bool)
         step = TimeStep({}, state["count"] + noise, jnp.ones((3, 2)), never, never)
         batch = Trajectory(step, jnp.zeros((3, 2, 1)), {})
-        return {"count": state["count"] + 1.0}, batch, {"source/count": state["count"]}
+        return {"count": state["count"] + jnp.float32(1)}, batch, {"source/count": state["count"], "noise": noise[0, 0]}
 
-    return Source(lambda key: {"count": jnp.float32(0)}, following)
+    return Source(lambda key: {"count": jnp.asarray(0.0)}, following)  # weakly typed before its first step, not after
 
 
 def leaning_learner(traces: list[int], loss_at: float = 0.0) -> Learner:
@@ -53,6 +53,15 @@ def test_an_epoch_is_its_updates_one_after_another_and_its_metrics_their_mean():
     assert float(metrics["loss"]) == pytest.approx(sum(losses) / 4, rel=1e-5)
     assert float(metrics["source/count"]) == 1.5  # (0 + 1 + 2 + 3) / 4
     assert jax.random.key_data(state.key).tolist() == jax.random.key_data(by_hand.key).tolist()
+
+
+def test_every_update_has_a_key_of_its_own():
+    run_epoch = loop.epoch(leaning_learner([]), counting_source(), 1)
+    state, noises = loop.start(leaning_learner([]), counting_source(), jax.random.key(0)), []
+    for _ in range(3):
+        state, metrics = run_epoch(state)
+        noises.append(float(metrics["noise"]))
+    assert len(set(noises)) == 3
 
 
 def test_a_second_epoch_compiles_nothing():
