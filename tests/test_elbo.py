@@ -52,15 +52,14 @@ def enumerated(params, batch, beta_y, beta_z, scale=0.1):
     log_q, log_p = jax.nn.log_softmax(params["high"]), prior(params)
     likelihood = distrax.MultivariateNormalDiag(decode(params, batch, params["latent"]), jnp.full(A, scale))
     gain = likelihood.log_prob(batch.action[:T]) - beta_z * params["kl"]  # [K, T, B]
-    total = 0.0
-    for y in itertools.product(range(K), repeat=T + 1):
-        log_chance, value = -jnp.log(K), 0.0
-        for t in range(T):
-            step = log_q[t, :, y[t], y[t + 1]]  # [B]
-            log_chance = log_chance + step
-            value = value + gain[y[t + 1], t] - beta_y * (step - log_p[y[t], y[t + 1]])
-        total = total + jnp.exp(log_chance) * value
-    return total.mean() / T
+    y = jnp.array(list(itertools.product(range(K), repeat=T + 1)))  # [K^(T + 1), T + 1]
+    log_chance, value = -jnp.log(K), 0.0
+    for t in range(T):
+        before, now = y[:, t], y[:, t + 1]
+        step = log_q[t][:, before, now]  # [B, K^(T + 1)]
+        log_chance = log_chance + step
+        value = value + gain[now, t].T - beta_y * (step - log_p[before, now])
+    return (jnp.exp(log_chance) * value).sum(-1).mean() / T
 
 
 def test_the_bound_counts_every_sequence():
@@ -97,8 +96,8 @@ def test_one_component_is_the_continuous_bound():
 
     key = jax.random.key(5)
     loss = elbo.elbo(infer_one, decode, lambda params: jnp.zeros((1, 1)), beta_y=3.0, beta_z=0.2)
-    value, gradient = jax.value_and_grad(lambda p: loss(p, batch, key)[0])(params)
-    expected, slope = jax.value_and_grad(lambda p: -continuous(p, key))(params)
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: loss(p, batch, key)[0]))(params)
+    expected, slope = jax.jit(jax.value_and_grad(lambda p: -continuous(p, key)))(params)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4), gradient, slope)
 
@@ -110,6 +109,22 @@ def test_no_skill_term_where_posterior_and_prior_agree():
     weights = messages.forward(jnp.exp(posterior.transition))
     found = elbo.terms(weights, posterior, prior(params), jnp.zeros((K, T, B)))
     np.testing.assert_allclose(found.skill_kl, 0.0, atol=1e-6)
+
+
+def test_balance_is_beside_the_bound_and_zero_for_equal_use():
+    def loss(params, balance):
+        return elbo.elbo(infer, decode, prior, beta_y=1.0, beta_z=0.1, balance=balance)(
+            params, window(), jax.random.key(0)
+        )
+
+    params = parts()
+    (plain, metrics), (pushed, same) = loss(params, 0.0), loss(params, 2.0)
+    share = messages.forward(jax.nn.softmax(params["high"]))[1:].mean((0, 1))
+    np.testing.assert_allclose(pushed - plain, 2 * (share * jnp.log(share * K)).sum(), rtol=1e-3)
+    np.testing.assert_allclose(-plain, metrics["elbo/bound"], rtol=1e-6)
+    np.testing.assert_array_equal(metrics["elbo/bound"], same["elbo/bound"])
+    params["high"] = jnp.zeros_like(params["high"])
+    np.testing.assert_allclose(loss(params, 2.0)[0], loss(params, 0.0)[0], rtol=1e-6)
 
 
 def test_rows_after_the_end_teach_nothing():

@@ -1,4 +1,4 @@
-"""A loss, an optimiser and parameters with named children make a Learner. Freezing a child is a label, not a second tree."""
+"""A loss, an optimiser and parameters with named children make a Learner. Freezing a child is a label."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -60,7 +60,9 @@ def cached(rows: int, batch: int, limit: int = 1000) -> int:
     """Pieces small enough (`limit` rows) for a layer to stay in a CPU's cache; one piece on an accelerator."""
     if jax.default_backend() != "cpu":
         return 1
-    return next(count for count in range(1, batch + 1) if batch % count == 0 and rows * batch <= limit * count or count == batch)
+    return next(
+        count for count in range(1, batch + 1) if batch % count == 0 and rows * batch <= limit * count or count == batch
+    )
 
 
 def piecewise(gradients: Callable, count: int) -> Callable:
@@ -117,7 +119,7 @@ def learner(
         change, opt = tx.update(gradient, state.opt, state.params)
         params = optax.apply_updates(state.params, change)
         steps = state.steps + 1
-        metrics = metrics | {"learner/gradient_norm": optax.global_norm(gradient)}
+        metrics = metrics | {"learner/gradient_norm": optax.tree.norm(gradient)}
         return LearnerState(params, follow(slow, params, steps), opt, steps), metrics
 
     return Learner(init, update)

@@ -113,6 +113,4 @@ def make(
 
     loss = elbo.elbo(infer, decode, prior, beta_y=0.0, beta_z=beta_z, scale=scale)
     rates = {"whitening": None, "high": learning_rate, "low": learning_rate} | dict.fromkeys(frozen)
-    return Skills(
-        learner(init, stateless(loss), adam(rates, clip=clip)), elbo.assess(infer, decode, prior, loss), act
-    )
+    return Skills(learner(init, stateless(loss), adam(rates, clip=clip)), elbo.assess(infer, decode, prior, loss), act)

@@ -44,13 +44,24 @@ def terms(weights: Array, posterior: Posterior, prior: Array, log_likelihood: Ar
     chex.assert_shape([posterior.latent_kl, log_likelihood], (skills, length, batch))
     now = jnp.moveaxis(weights[1:], -1, 0)  # [K, T, B]
     skill_kl = divergence.categorical(posterior.transition, prior)  # [T, B, K], by previous skill
-    return Terms(
-        (now * log_likelihood).sum(0), (weights[:-1] * skill_kl).sum(-1), (now * posterior.latent_kl).sum(0)
-    )
+    return Terms((now * log_likelihood).sum(0), (weights[:-1] * skill_kl).sum(-1), (now * posterior.latent_kl).sum(0))
 
 
-def elbo(infer: Infer, decode: Decode, prior: Prior, *, beta_y: float, beta_z: float, scale: float = 0.1) -> Loss:
-    """Negative bound per row: mean over batch and time, one reparameterised latent for every row and skill."""
+def elbo(
+    infer: Infer,
+    decode: Decode,
+    prior: Prior,
+    *,
+    beta_y: float,
+    beta_z: float,
+    scale: float = 0.1,
+    balance: float = 0.0,
+) -> Loss:
+    """Negative bound per row: mean over batch and time, one reparameterised latent for every row and skill.
+
+    `balance` is no part of the bound: it adds balance * KL(mean weight of the batch || uniform) to the loss, without
+    which a skill that starts badly gets no rows, learns nothing and is never used.
+    """
 
     def loss(params: Params, batch: Trajectory, key: Key) -> tuple[Scalar, Metrics]:
         posterior = infer(params, batch, key)
@@ -61,7 +72,10 @@ def elbo(infer: Infer, decode: Decode, prior: Prior, *, beta_y: float, beta_z: f
         parts = terms(weights, posterior, prior(params), log_prob(mean, action, scale))
         parts = Terms(*(average(part, valid) for part in parts))
         bound = parts.log_likelihood - beta_y * parts.skill_kl - beta_z * parts.latent_kl
-        return -bound, {
+        share = jnp.log(weights[1:].mean((0, 1)))  # [K]
+        unbalance = divergence.categorical(share, -jnp.log(len(share)) * jnp.ones_like(share))
+        return balance * unbalance - bound, {
+            "elbo/unbalance": unbalance,
             "elbo/bound": bound,
             "elbo/log_likelihood": parts.log_likelihood,
             "elbo/skill_kl": parts.skill_kl,

@@ -90,5 +90,6 @@ class LatentEncoder(nn.Module):
         self.rest = MLP(rest, 2 * self.latent)
 
     def __call__(self, x: Array, previous: Array) -> tuple[Array, Array]:
-        (row,) = self.first(x.reshape(-1, x.shape[-1]), previous.reshape(1, -1, previous.shape[-1]))
+        x = x.reshape(-1, x.shape[-1])
+        (row,) = self.first(x, previous.reshape(1, len(x), previous.shape[-1]))
         return spread(self.rest(elu(row)).reshape(*previous.shape[:-1], -1))

@@ -35,7 +35,7 @@ def chain(log_transition: Callable[[Params], Array]) -> Policy:
 
 
 def drift(size: int, memory: float) -> Policy:
-    """z_t = memory z_{t-1} + sqrt(1 - memory^2) noise, [B, size]: N(0, I) at every row, and a fresh draw at the first."""
+    """z_t = memory z_{t-1} + sqrt(1 - memory^2) noise, [B, size]: N(0, I) at every row, drawn anew at the first."""
 
     def act(params, before, step, key):
         noise = jax.random.normal(key, before.shape)

@@ -1,0 +1,130 @@
+"""One step down a gradient: which parts move, in how many pieces, and that it compiles once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from skillhier.agents.learner import adam, cached, learner, stateless
+from skillhier.types import TimeStep, Trajectory
+
+
+def batch(length=4, size=6):
+    x = jax.random.normal(jax.random.key(0), (length, size, 3))
+    no = jnp.zeros((length, size), bool)
+    return Trajectory(TimeStep({"x": x}, x[..., 0], x[..., 0], no, no), x[..., :1] + 2 * x[..., 1:2], {})
+
+
+def init_params(key):
+    return {"hand": {"w": jax.random.normal(key, (3, 1))}, "eye": {"scale": jnp.ones(3)}, "rest": jnp.ones(2)}
+
+
+def loss(params, batch, key):
+    guess = (batch.step.obs["x"] * params["eye"]["scale"]) @ params["hand"]["w"] + params["rest"].sum()
+    value = jnp.square(guess - batch.action).mean()
+    return value, {"control/error": value}
+
+
+RATES = {"hand": 0.1, "eye": None, "rest": 0.01}
+
+
+def test_a_frozen_part_stays_bit_identical_and_the_others_move():
+    made = learner(init_params, stateless(loss), adam(RATES))
+    state = first = made.init(jax.random.key(0))
+    update = jax.jit(made.update)
+    for i in range(5):
+        state, metrics = update(state, batch(), jax.random.key(i))
+    np.testing.assert_array_equal(state.params["eye"]["scale"], first.params["eye"]["scale"])
+    assert (state.params["hand"]["w"] != first.params["hand"]["w"]).all()
+    assert (state.params["rest"] != first.params["rest"]).all()
+    assert state.steps == 5
+    assert metrics["control/error"] == metrics["learner/loss"]
+
+
+def test_every_part_has_its_own_rate():
+    made = learner(init_params, stateless(loss), adam(RATES))
+    before = made.init(jax.random.key(0))
+    after, _ = made.update(before, batch(), jax.random.key(0))
+    # Adam's first step is the rate, whatever the gradient.
+    np.testing.assert_allclose(jnp.abs(after.params["hand"]["w"] - before.params["hand"]["w"]), 0.1, rtol=1e-3)
+    np.testing.assert_allclose(jnp.abs(after.params["rest"] - before.params["rest"]), 0.01, rtol=1e-3)
+
+
+@pytest.mark.parametrize("rates", [{"hand": 0.1, "eye": None}, {**RATES, "foot": 0.1}])
+def test_a_part_without_a_rate_and_a_rate_without_a_part_are_refused(rates):
+    with pytest.raises(ValueError, match=r"\['(rest|foot)'\]"):
+        learner(init_params, stateless(loss), adam(rates)).init(jax.random.key(0))
+
+
+def test_the_norm_is_cut_over_the_parts_that_learn():
+    def change(clip, gradient):
+        tx = optax.chain(adam(RATES, clip=clip))
+        params = init_params(jax.random.key(0))
+        state = tx.init(params)
+        for scale in (1.0, 1e-3):  # Adam forgets the size of one gradient; of two it keeps their ratio
+            update, state = tx.update(jax.tree.map(lambda g, s=scale: g * s, gradient), state, params)
+        return update["hand"]["w"]
+
+    gradient = {"hand": {"w": jnp.ones((3, 1))}, "eye": {"scale": jnp.full(3, 1e6)}, "rest": jnp.ones(2)}
+    # The frozen part's huge gradient is no reason to cut the others.
+    np.testing.assert_array_equal(change(40.0, gradient), change(1e9, gradient))
+    assert (change(1e-3, gradient) != change(1e9, gradient)).all()
+
+
+def test_pieces_are_the_batch():
+    whole, cut = (learner(init_params, stateless(loss), adam(RATES), pieces=lambda *_, n=n: n) for n in (1, 3))
+    start = whole.init(jax.random.key(0))
+    one, metrics = whole.update(start, batch(), jax.random.key(0))
+    three, other = cut.update(start, batch(), jax.random.key(0))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), one.params, three.params)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), metrics, other)
+
+
+def test_slow_state_passes_through_loss_pieces_and_follow():
+    def counted(params, slow, batch, key):
+        value, metrics = loss(params, batch, key)
+        return value, ({**slow, "seen": slow["seen"] + batch.action.shape[1]}, metrics)
+
+    made = learner(
+        init_params,
+        counted,
+        adam(RATES),
+        init_slow=lambda params: {"seen": jnp.int32(0), "target": params["hand"]},
+        follow=lambda slow, params, steps: {
+            **slow,
+            "target": jax.tree.map(
+                lambda old, new: jnp.where(steps % 2 == 0, new, old), slow["target"], params["hand"]
+            ),
+        },
+        pieces=lambda rows, batch: 2,
+    )
+    start = made.init(jax.random.key(0))
+    one, _ = made.update(start, batch(), jax.random.key(0))
+    two, _ = made.update(one, batch(), jax.random.key(0))
+    assert two.slow["seen"] == 12
+    np.testing.assert_array_equal(one.slow["target"]["w"], start.params["hand"]["w"])
+    np.testing.assert_array_equal(two.slow["target"]["w"], two.params["hand"]["w"])
+
+
+def test_one_program_for_all_updates():
+    traces = []
+
+    def traced(params, batch, key):
+        traces.append(1)
+        return loss(params, batch, key)
+
+    made = learner(init_params, stateless(traced), adam(RATES))
+    state = jax.jit(made.init)(jax.random.key(0))
+    update = jax.jit(made.update, donate_argnums=0)
+    for i in range(3):
+        state, _ = update(state, batch(), jax.random.key(i))
+    assert len(traces) == 1
+
+
+def test_pieces_divide_the_batch_and_stay_small():
+    assert cached(25, 128) == (4 if jax.default_backend() == "cpu" else 1)
+    assert cached(25, 32) == 1
+    if jax.default_backend() == "cpu":
+        assert cached(25, 127) == 127  # a prime number of sequences has no other pieces
+        assert cached(2000, 3) == 3
