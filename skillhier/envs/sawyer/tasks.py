@@ -39,7 +39,7 @@ def world(names: tuple, timestep: float, engine: str, worlds: int) -> tuple[phys
         raise ValueError(
             f"timestep {timestep} s does not divide {controller.INTERVAL} s; set env.timestep to 0.002, 0.0025 or 0.005"
         )
-    model = scenery.build(names, timestep=timestep)
+    model = scenery.build(names, timestep=timestep, cone=scenery.CONES[engine])
     return physics.make(model, substeps=substeps, engine=engine, worlds=worlds), scenery.layout(model)
 
 
