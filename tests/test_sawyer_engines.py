@@ -116,7 +116,8 @@ def test_sensors_agree(both):
     agree = (native[..., contact] > 0) == (mjx[..., contact] > 0)
     assert agree[:, [0, 2]].mean() > 0.99 and agree.mean() > 0.98
     scale = np.abs(native[..., ~contact]).max((0, 1))
-    assert (scale > 0).all() and (np.abs(mjx[..., ~contact]).max((0, 1)) > 0).all()  # MJX leaves an unsupported one at 0
+    assert (scale > 0).all()
+    assert (np.abs(mjx[..., ~contact]).max((0, 1)) > 0).all()  # MJX leaves a sensor that it does not know at zero
     difference = np.abs(mjx - native)[..., ~contact] / scale
     assert difference[-1, [0, 2]].max() < 0.01
     assert np.abs((mjx - native)[:, 3][:, ~contact].mean(0) / scale).max() < 0.05

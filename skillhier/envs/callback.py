@@ -86,7 +86,7 @@ def _handler(function: Callable) -> object:
         try:
             function(_arrays(frame.arguments), _arrays(frame.results))
             return None
-        except BaseException:  # noqa: BLE001 - nothing may cross into C; XLA raises it again as its own error
+        except BaseException:  # nothing may cross into C; XLA raises it again as its own error
             message = traceback.format_exc().encode()
             arguments = _ErrorArguments(ctypes.sizeof(_ErrorArguments), None, message, _INTERNAL)
             return frame.api.contents.error_create(ctypes.byref(arguments))

@@ -37,7 +37,9 @@ def functions(model: mujoco.MjModel, substeps: int, impl: str, worlds: int, cont
             mocap_pos=state.mocap_pos, mocap_quat=state.mocap_quat, eq_active=state.eq_active,
         )  # fmt: skip
         own = {k: v.astype(getattr(nominal, k).dtype) for k, v in state.params.items()}
-        return nominal.replace(**own), blank.replace(**{k: v.astype(getattr(blank, k).dtype) for k, v in fields.items()})
+        return nominal.replace(**own), blank.replace(
+            **{k: v.astype(getattr(blank, k).dtype) for k, v in fields.items()}
+        )
 
     def refresh(state: physics.State, ctrl: jax.Array, forces: jax.Array, broken: jax.Array) -> physics.Data:
         """The record at `state`, with `forces` where sensors need accelerations (what is not asked for is pruned)."""

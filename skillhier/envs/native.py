@@ -85,7 +85,7 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
     def unpack(arrays, parameters):
         """Flat worlds [n, ...] of the arrays of one state, in the order of `pack`."""
         names = (*_STATE, *parameters)
-        return {k: a for k, a in zip(names, arrays, strict=True)}
+        return dict(zip(names, arrays, strict=True))
 
     def stepper(parameters: tuple[str, ...], shapes: dict[str, tuple], opens_all: bool):
         """The host side of one call; `opens_all` leaves out the step (a reset)."""

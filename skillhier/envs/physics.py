@@ -105,9 +105,7 @@ def resolve(engine: str) -> str:
     return engine
 
 
-def make(
-    model: mujoco.MjModel, *, substeps: int, engine: str = "auto", worlds: int = 1, contacts: int = 64
-) -> Physics:
+def make(model: mujoco.MjModel, *, substeps: int, engine: str = "auto", worlds: int = 1, contacts: int = 64) -> Physics:
     """Physics of `model` under `engine`, advancing `substeps` physics steps at a time.
 
     `reset(state) -> Data` computes the record at a state.
