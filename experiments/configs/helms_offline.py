@@ -118,8 +118,8 @@ def quickstart(config: ConfigDict) -> None:
 
 def cpu(config: ConfigDict) -> None:
     all_in_use(config)
-    config.agent.learning_rate = 3e-4
-    config.train.update(batch=64, updates=12_000, epoch=50, assess_every=1000, save_every=500)
+    config.agent.learning_rate = 5e-4
+    config.train.update(batch=32, updates=4000, epoch=50, assess_every=500, save_every=500)
 
 
 def rgb_stacking(config: ConfigDict) -> None:
