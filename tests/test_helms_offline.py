@@ -108,7 +108,6 @@ def test_help_lists_the_presets_and_their_times():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([f"--config={FILE}:debg"], "did you mean debug?"),
         ([], "--config is missing; for example --config=experiments/configs/helms_offline.py:debug"),
         ([f"--config={FILE}:debug", "--config.agent.betaz=1"], "did you mean config.agent.beta_z?"),
         ([f"--config={FILE}:quickstart", "--config.data.path=nowhere"], "nowhere: found nothing at this path"),
@@ -212,7 +211,7 @@ def test_other_data_under_the_same_run_is_refused(tmp_path):
                 episode["terminations"], episode["truncations"] = ends & False, ends
 
     asked = (
-        f"--config={FILE}:debug", f"--config.data.path={tmp_path}/data.h5", "--config.train.updates=10",
+        f"--config={FILE}:debug,agent=bc", f"--config.data.path={tmp_path}/data.h5", "--config.train.updates=10",
         "--config.train.assess_every=10", "--config.train.save_every=10", f"--workdir={tmp_path}/run",
     )  # fmt: skip
     write(0)
