@@ -292,9 +292,7 @@ def _unknown(what: str, given: str, known: Iterable[str]) -> str:
 
 
 def _stop(number: int, _frame: object) -> None:
-    raise Stopped(
-        signal.Signals(number), "stopped between two stages; the same command goes on from the last checkpoint"
-    )
+    raise Stopped(signal.Signals(number), "stopped; the same command goes on from what was saved")
 
 
 def _one_line(error: Exception | str, code: int) -> int:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from runs import same
+from leftovers import same
 
 from skillhier.train import checkpoint, loop
 from skillhier.types import LearnerState

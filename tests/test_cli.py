@@ -228,4 +228,4 @@ def test_sigterm_before_the_loop_ends_the_command_with_0_and_a_line(tmp_path):
     time.sleep(0.2)
     child.terminate()
     said = child.communicate(timeout=20)[1]
-    assert child.returncode == 0 and said.startswith("stopped between two stages") and said.count("\n") == 1
+    assert child.returncode == 0 and said.startswith("stopped; the same command") and said.count("\n") == 1

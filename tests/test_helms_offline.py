@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from runs import leaves, record
+from leftovers import leaves, record
 
 from experiments import cli
 from skillhier.agents.offline import SYSTEMS

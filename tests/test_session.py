@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import leaves, record
+from leftovers import leaves, record
 
 from skillhier.train import checkpoint
 
