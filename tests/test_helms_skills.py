@@ -94,7 +94,7 @@ def test_a_system_without_skills_is_shown_as_it_acts(tmp_path, in_points, capsys
     ("arguments", "line"),
     [
         ([], "--run is missing; give the folder of a run of experiments.helms_offline"),
-        (["--run=nowhere"], "nowhere holds no readable config.json; give the folder of a run"),
+        (["--run=nowhere"], "nowhere/config.json is no config of a run; give the folder of a run"),
         (["--run=RUN", "--episodes=5"], "--episodes=5 is odd, and each start is used twice; give an even number"),
         (["--run=RUN", "--env=sawyer.stack_red_on_blue.set6"], "did you mean sawyer.stack_red_on_blue.set"),
         (["--run=RUN", "--episode=6"], "did you mean --episodes?"),
