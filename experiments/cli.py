@@ -81,9 +81,9 @@ def run(main: Callable[[Run], None], *, needs_config: bool = True, argv: Sequenc
         open_cache()
         main(asked)
     except Stopped as stopped:
-        sys.exit(_one_line(stopped, stopped.code))
+        _leave(_one_line(stopped, stopped.code))
     except KeyboardInterrupt:
-        sys.exit(_one_line("interrupted; the same command goes on from the last checkpoint", 130))
+        _leave(_one_line("interrupted; the same command goes on from what was saved", 130))
     except (Refused, folder.Unfit) as error:
         sys.exit(_one_line(error, 2))
     except (faults.DataFault, checkpoint.Broken, FloatingPointError) as error:
@@ -292,7 +292,18 @@ def _unknown(what: str, given: str, known: Iterable[str]) -> str:
 
 
 def _stop(number: int, _frame: object) -> None:
-    raise Stopped(signal.Signals(number), "stopped; the same command goes on from what was saved")
+    _leave(_one_line("stopped; the same command goes on from what was saved", 0))
+
+
+def _leave(code: int) -> None:
+    """Ends the process at once, without tidying up and without raising anything.
+
+    A compiled program that calls back to Python would otherwise be waited for by an interpreter that answers no
+    more; and where its callback runs in this thread, it would take an exception for a fault of its own.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _one_line(error: Exception | str, code: int) -> int:

@@ -118,9 +118,17 @@ class Job:
             self.stopped.append(number)
             child.send_signal(number)
 
+        patience = 60.0  # s that a stage has to save and go once it has been told to
         former = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         try:
-            return child.wait()
+            while child.poll() is None:
+                try:
+                    child.wait(1.0)
+                except subprocess.TimeoutExpired:
+                    patience -= bool(self.stopped)
+                    if patience < 0:
+                        child.kill()
+            return child.returncode
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)

@@ -229,3 +229,40 @@ def test_sigterm_before_the_loop_ends_the_command_with_0_and_a_line(tmp_path):
     child.terminate()
     said = child.communicate(timeout=20)[1]
     assert child.returncode == 0 and said.startswith("stopped; the same command") and said.count("\n") == 1
+
+
+def test_a_signal_ends_the_command_while_a_program_waits_for_python(tmp_path):
+    """A compiled program that calls back to Python would wait for an interpreter that is gone."""
+    waits = """
+import time
+import jax
+from experiments import cli
+
+
+def main(run):
+    def slowly():
+        open("begun", "w").close()
+        time.sleep(0.2)
+        return jax.numpy.float32(1).__array__()
+
+    told = jax.ShapeDtypeStruct((), jax.numpy.float32)
+    step = lambda i, x: x + jax.pure_callback(slowly, told)
+    jax.jit(lambda: jax.lax.fori_loop(0, 1000, step, jax.numpy.float32(0)))().block_until_ready()
+
+
+if __name__ == "__main__":
+    cli.run(main, needs_config=False)
+"""
+    (tmp_path / "waits.py").write_text(waits)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    child = subprocess.Popen(
+        [sys.executable, "waits.py"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "begun").exists() and child.poll() is None:
+        time.sleep(0.01)
+    child.terminate()
+    try:
+        child.wait(20)
+    finally:
+        child.kill()
+    assert child.returncode == 0 and "stopped; the same command" in child.stderr.read()
