@@ -26,7 +26,7 @@ def point_world(breaks_at: int | None = None, traced: list | None = None) -> Env
         frame = {
             "sawyer.pinch.pose": pose(pinch),
             "gripper.joints.angle": 255 * closed[:, None],
-            "gripper.grasp": jnp.where(closed[:, None] > 0.1, 2.0, 1.0),
+            "gripper.grasp": jnp.where(closed[:, None] > 0.1, 2.0 + (t % 2)[:, None], 1.0),
             "rgb30_red.abs_pose": pose(red),
             "rgb30_green.abs_pose": pose(blue - 0.05),
             "rgb30_blue.abs_pose": pose(blue),

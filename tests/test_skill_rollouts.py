@@ -160,7 +160,8 @@ WORDS = [
     ({"covered": {"red": 0.1, "blue": 0.0}, "displacement": [0.2, 0, 0.1]}, "move outwards to red, closed"),
     ({"displacement": [0, 0, 0.2]}, "rise, closed"),
     ({"displacement": [0, 0.1, -0.2], "covered": {"red": 0.1, "blue": 0.09}}, "go down, closed"),
-    ({"displacement": [0, -0.2, 0], "closed": 0.1}, "move right, open"),
+    ({"displacement": [0, -0.2, 0], "closed": 0.05}, "move right, open"),
+    ({"displacement": [0, 0.2, 0], "closed": 0.2}, "move left, half open"),
     ({"displacement": [0.01, 0, 0]}, "hold still, closed"),
 ]
 

@@ -15,6 +15,7 @@ NEAR = 0.06  # m from the pinch to an object's centre: about to be held, for obj
 STILL = 0.03  # m of displacement below which a skill is said to hold still
 APART = 0.02  # m that more must be covered to one object than to the others, for a skill to be heading there
 OFTEN = 0.25  # share of the episodes, or of the time, from which on a behaviour gives a skill its name
+OPEN, HELD = 0.1, 0.4  # shares of the gripper's stroke; it stands at 0.48 around an object of 5 cm
 
 
 def mean_along(values: np.ndarray, valid: np.ndarray, axis: int) -> np.ndarray:
@@ -134,7 +135,7 @@ def word(row: dict) -> str:
         others = [value for name, value in row["covered"].items() if name != gained[0]]
         if gained[1] > max(others) + APART:
             doing += f" to {gained[0]}"
-    return f"{doing}, {'closed' if row['closed'] > 0.5 else 'open'}"
+    return f"{doing}, {'open' if row['closed'] < OPEN else 'half open' if row['closed'] < HELD else 'closed'}"
 
 
 def _side(x: float, y: float) -> str:

@@ -32,7 +32,7 @@ class Study(NamedTuple):
     pinch: np.ndarray  # [L, E, T, 3] m
     objects: np.ndarray  # [L, E, T, O, 3] m, in the order of `OBJECTS`
     closed: np.ndarray  # [L, E, T] 0 open .. 1 closed
-    grasping: np.ndarray  # [L, E, T] bool: the grasp sensor reads inward and the fingers are not quite shut
+    grasping: np.ndarray  # [L, E, T] bool: both fingers feel something and are not quite shut
     action: np.ndarray  # [L, E, T, A]; means nothing in an episode's last row
     chosen: np.ndarray  # [L, E, T] int: the skill in charge, PRIOR where the policy does not say
     valid: np.ndarray  # [L, E, T] bool: from the start to the true end, or to the row before the world broke
@@ -81,7 +81,7 @@ def roll(
     gripper: str = "gripper.joints.angle",
     stroke: float = 255.0,
     grasp: str = "gripper.grasp",
-    inward: float = 2.0,
+    nothing: float = 1.0,
     shut: float = 0.97,
 ) -> Study:
     """Each of `skills` skills held for an episode, REPEATS times in every world of `env`; the prior likewise.
@@ -89,9 +89,10 @@ def roll(
     One compiled program: lanes are vmapped over one env and one reset key, so the native engine steps all
     worlds of all lanes in one call. skills = 0 (a system without skills) leaves the prior-driven lane alone.
     `rows` is the episode's length in control steps (the env's limit by default). The names say where an
-    entry of the observation holds the pinch pose, the gripper's closing (0 to `stroke`) and its grasp reading,
-    which is `inward` where both fingers feel something: an object, or each other once they are closed beyond the
-    share `shut` (in the released experts' logs it reads so in nine of ten rows with empty closed fingers).
+    entry of the observation holds the pinch pose, the gripper's closing (0 to `stroke`) and its grasp reading. That
+    is `nothing` unless both fingers feel something: an object (while closing or opening: an expert that holds by
+    short pulses makes it read both by turns), or each other once they are closed beyond the share `shut` (in the
+    released experts' logs it reads so in nine of ten rows with empty closed fingers).
     """
     missing = [name for name in (pinch, gripper, grasp, *OBJECTS.values()) if name not in env.spec.obs]
     if missing:
@@ -110,7 +111,7 @@ def roll(
             "pinch": frame[pinch][..., :3],
             "objects": jnp.stack([frame[name][..., :3] for name in OBJECTS.values()], -2),
             "closed": frame[gripper][..., 0] / stroke,
-            "grasping": (frame[grasp][..., 0] == inward) & (frame[gripper][..., 0] < shut * stroke),
+            "grasping": (frame[grasp][..., 0] != nothing) & (frame[gripper][..., 0] < shut * stroke),
             "action": seen.action,
             "chosen": seen.extras["chosen"],
             "first": seen.step.first,
