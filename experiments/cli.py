@@ -14,6 +14,7 @@ A config file (experiments/configs/NAME.py) has `PRESETS` {name: what it is for 
 
 import difflib
 import importlib.util
+import json
 import logging
 import math
 import os
@@ -37,6 +38,7 @@ CONFIGS = Path(__file__).parent / "configs"
 flags.DEFINE_string("config", None, "FILE:PRESET[,key=value,...]; then --config.NAME=VALUE changes any setting")
 flags.DEFINE_string("workdir", None, "the run folder; the same command on the same folder continues the run")
 flags.DEFINE_bool("check", False, "validate flags and config, and exit")
+flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
 
 
 class Refused(ValueError):
@@ -71,6 +73,9 @@ def run(main: Callable[[Run], None], *, needs_config: bool = True, argv: Sequenc
     try:
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
             print(help_text(name, module.__doc__ or ""))
+            sys.exit(0)
+        if "--check_each" in argv[1:]:
+            check_each(name, needs_config)
             sys.exit(0)
         asked = parse_command(name, argv, needs_config)
         if flags.FLAGS.check:
@@ -118,6 +123,19 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
         return Run(name, None, workdir)
     config, module = load_config(flags.FLAGS.config, changes)
     return Run(name, config, workdir, tuple(getattr(module, "FREE", ())))
+
+
+def check_each(name: str, needs_config: bool = True) -> None:
+    """Holds every line of standard input to what this entry point takes: {"config": settings} or {"refused": why}."""
+    for line in sys.stdin:
+        for flag in flags.FLAGS:
+            flags.FLAGS[flag].unparse()
+        try:
+            asked = parse_command(name, [name, *json.loads(line)], needs_config)
+            told = {"config": flat(asked.config) if asked.config is not None else {}}
+        except Refused as error:
+            told = {"refused": " ".join(str(error).split())}
+        print(json.dumps(told))
 
 
 def load_config(address: str, changes: Iterable[tuple[str, str]] = ()) -> tuple[ConfigDict, ModuleType]:

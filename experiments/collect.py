@@ -52,7 +52,8 @@ def main(run: cli.Run) -> None:
                 recording.finish()
     seconds = time.perf_counter() - began
     summary = {**figures(recording.attributes), "new": new, "dropped": dropped, "seconds": seconds, "folder": str(path)}
-    metrics.write_json(path / "summary.json", summary)
+    if not heard:
+        metrics.write_json(path / "summary.json", summary)
     for task, told in summary["tasks"].items():
         print(f"{task:36} {told['episodes']:5d} episodes  success {100 * told['success']:5.1f} %")
     line = (

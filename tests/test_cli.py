@@ -140,12 +140,14 @@ def test_every_typo_of_every_setting_is_refused(config):
                         cli.load_config(f"{config}:debug", [(typo, "1")])
 
 
-def spawn(tmp_path, *arguments, **environment):
+def spawn(tmp_path, *arguments, lines="", **environment):
     (tmp_path / "toy_entry.py").write_text(ENTRY)
     (tmp_path / "toy.py").write_text(CONFIG)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache"), **environment}
     command = [sys.executable, "toy_entry.py", *arguments]
-    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, cwd=tmp_path, env=environment, input=lines, capture_output=True, text=True, timeout=60
+    )
 
 
 def test_the_real_command_refuses_in_one_line_with_code_2_and_writes_nothing(tmp_path):
@@ -159,6 +161,24 @@ def test_the_real_command_checks_and_writes_nothing(tmp_path):
     told = spawn(tmp_path, "--config=toy.py:debug", "--check", "--workdir=run")
     assert told.returncode == 0 and "valid" in told.stdout
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
+
+
+def test_the_real_command_checks_many_at_once(tmp_path):
+    asked = [["--config=toy.py:debug", "--config.train.batch=3"], ["--config=toy.py:debug", "--config.train.bach=3"]]
+    asked += [["--config=toy.py:paper"], ["--config=toy.py:debug", "--wrkdir=x"]]
+    told = spawn(tmp_path, "--check_each", lines="".join(f"{json.dumps(one)}\n" for one in asked))
+    first, second, third, fourth = map(json.loads, told.stdout.splitlines())
+    assert told.returncode == 0 and first["config"]["train.batch"] == 3
+    assert third["config"]["train.batch"] == 8, "one command leaves nothing to the next"
+    assert "did you mean config.train.batch?" in second["refused"] and "did you mean --workdir?" in fourth["refused"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["toy.py", "toy_entry.py"]
+
+
+def test_a_run_that_starts_again_has_no_summary_until_it_is_done(tmp_path):
+    folder.enter(tmp_path / "run", "toy", {"seed": 0})
+    (tmp_path / "run" / "summary.json").write_text("{}")
+    folder.enter(tmp_path / "run", "toy", {"seed": 0})
+    assert not (tmp_path / "run" / "summary.json").exists()
 
 
 def test_the_run_folder_says_what_it_depends_on_and_refuses_another_config(tmp_path):
