@@ -4,7 +4,7 @@ config.json     the config, and for each start of the run its command, versions,
 metrics.jsonl   a line an epoch
 tensorboard/    the same as events
 checkpoints/    see checkpoint.py
-summary.json    what came out, in numbers
+summary.json    what came out, in numbers; there while the run is done, gone while it goes on
 report.html     the same to look at
 """
 
@@ -62,6 +62,7 @@ def enter(path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...
     except OSError:
         raise Unfit(f"another process works in {path}; wait for it, or choose another --workdir") from None
     _LOCKS[path.resolve()] = lock
+    (path / "summary.json").unlink(missing_ok=True)
     metrics.write_json(file, {"entry": entry, "config": settings, "starts": [*starts, circumstances()]})
     fixed = {name: value for name, value in settings.items() if name not in free}
     return path, {"config": hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()}
