@@ -41,6 +41,7 @@ def test_an_impossible_outcome_counts_nothing():
     log_p = jnp.log(jnp.array([1.0, 0.0]))
     log_q = jnp.log(jnp.array([0.5, 0.5]))
     np.testing.assert_allclose(divergence.categorical(log_p, log_q), np.log(2), rtol=1e-6)
+    assert np.isfinite(jax.grad(divergence.categorical)(log_p, log_q)).all()
     assert np.isfinite(
         jax.grad(lambda x: divergence.categorical(jax.nn.log_softmax(x), log_q))(jnp.array([0.0, -200.0]))
     ).all()

@@ -13,6 +13,8 @@ from skillhier.losses.imitation import average, log_prob, squared_error
 from skillhier.ops import divergence, messages
 from skillhier.types import Array, Key, Loss, Metrics, Params, Scalar, Trajectory
 
+LEAST_SHARE = 1e-30  # of a skill that no row uses: at 0 the gradient of its logarithm is infinite
+
 
 class Posterior(NamedTuple):
     """What is believed of skills and latents on the first T rows of a window."""
@@ -72,7 +74,7 @@ def elbo(
         parts = terms(weights, posterior, prior(params), log_prob(mean, action, scale))
         parts = Terms(*(average(part, valid) for part in parts))
         bound = parts.log_likelihood - beta_y * parts.skill_kl - beta_z * parts.latent_kl
-        share = jnp.log(weights[1:].mean((0, 1)))  # [K]
+        share = jnp.log(jnp.maximum(weights[1:].mean((0, 1)), LEAST_SHARE))  # [K]
         unbalance = divergence.categorical(share, -jnp.log(len(share)) * jnp.ones_like(share))
         return balance * unbalance - bound, {
             "elbo/unbalance": unbalance,

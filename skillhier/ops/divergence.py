@@ -20,4 +20,5 @@ def standard(mean: Array, scale: Array) -> Array:
 def categorical(log_p: Array, log_q: Array) -> Array:
     """KL(p || q) from normalised log-probabilities, [...] from [..., K]. An outcome with p = 0 counts nothing."""
     p = jnp.exp(log_p)
-    return jnp.where(p > 0, p * (log_p - log_q), 0.0).sum(-1)
+    # chosen before it is multiplied: 0 times infinity would be no number, in the gradient at least
+    return (p * jnp.where(p > 0, log_p - log_q, 0.0)).sum(-1)
