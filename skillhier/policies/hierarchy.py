@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import custom_vmap
 
+from skillhier.rollout import anywhere
 from skillhier.types import Action, Array, Carry, Params, Policy, TimeStep
 
 
@@ -17,20 +17,6 @@ class Held(NamedTuple):
     worker: Carry
     choice: Action  # [B, ...] the choice in force
     age: Array  # [B] int32 rows it has been in force
-
-
-@custom_vmap
-def anywhere(flags: Array) -> Array:
-    """Whether any flag is set, []. Under `vmap` (seeds) any of all, and still one flag for all.
-
-    A `lax.cond` on it therefore stays a branch; on a batched predicate it would become a `select` that runs both.
-    """
-    return flags.any()
-
-
-@anywhere.def_vmap
-def _(axis_size, batched, flags):
-    return anywhere(flags), False
 
 
 def where(flags: Array, chosen, other):

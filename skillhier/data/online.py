@@ -1,0 +1,174 @@
+"""Batches from a replay that a policy fills while the learner learns from it, as a Source."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from skillhier.data.replay import Kept, Replay
+from skillhier.rollout import ActorState, anywhere, rollout, start
+from skillhier.types import Array, Env, Key, Metrics, Params, Policy, Source, TimeStep, Trajectory
+
+
+class Latest(NamedTuple):
+    """The latest finished episode of every world, [B] each."""
+
+    known: Array  # bool: one has finished
+    total: Array  # its return
+    steps: Array  # int32, control steps
+    success: Array  # bool; a broken one is none
+    broken: Array  # bool: cut short because the world broke
+
+
+class Tally(NamedTuple):
+    """What the worlds' own `first` and `last` have said so far."""
+
+    rows: Array  # [] int32 rows collected in every world
+    finished: Array  # [] int32 episodes that closed or broke, in all worlds
+    ended: Array  # [B] bool: the newest row closed an episode, or there is none yet
+    total: Array  # [B] return of the episode under way
+    steps: Array  # [B] int32 control steps of it
+    latest: Latest
+
+
+class Online(NamedTuple):
+    """The state of the source."""
+
+    actor: ActorState
+    replay: Kept
+    tally: Tally
+    turn: Array  # [] int32 batches since the last rows were collected; 0 when it is time again
+
+
+def online(
+    env: Env,
+    policy: Policy,
+    replay: Replay,
+    *,
+    collect: int,
+    batch: int,
+    length: int,
+    lookahead: int = 0,
+    crossing: bool = True,
+    updates: int = 1,
+    prefill: int = 0,
+    opener: Policy | None = None,
+    first_params: Callable[[Key], Params] = lambda key: (),
+    success: str | None = None,
+) -> Source:
+    """`collect` rows of `policy` in every world of `env`, then `updates` batches from the replay, and so on.
+
+    batch, length, lookahead, crossing: the windows, see data.replay.make
+    prefill: rows of every world collected before the first batch, rounded up to whole chunks of `collect`
+    opener: who collects them; the policy itself if None, which then goes on where it is. After an opener the worlds
+        open anew
+    first_params: key -> what either acts on meanwhile, for there is no learner yet: `()` for those that need none, or
+        `lambda key: learner.init(key).params`, which are like the learner's first ones but drawn for themselves
+    success: the entry of the observation that is 1 on the last row of an episode that succeeded
+
+    Metrics, of collected episodes: `episodes/return`, `episodes/length` (control steps), `episodes/success`,
+    `episodes/broken`: means over worlds of the latest episode each has finished (NaN before there is one), where an
+    episode that a broken world cut short counts as finished, without success; `episodes/finished` and
+    `worlds/steps`: episodes and control steps of all worlds that this update added, so that their means over an epoch
+    are episodes and steps per update.
+    """
+    window = {"batch": batch, "length": length, "lookahead": lookahead, "crossing": crossing}
+    span = replay.older + length + lookahead
+    for name, value in (("collect", collect), ("batch", batch), ("length", length), ("updates", updates)):
+        if value < 1:
+            raise ValueError(f"{name} {value} is not at least 1; set train.{name}")
+    if replay.rows < max(span, collect):
+        raise ValueError(
+            f"a replay of {replay.rows} rows holds no window of {span} rows and no chunk of {collect}; set replay.rows"
+        )
+    chunks = -(-prefill // collect)
+    if (chunks + 1) * collect < span:
+        raise ValueError(f"a prefill of {prefill} rows holds no window of {span} rows; set replay.prefill")
+
+    def gather(who: Policy, params: Params, actor: ActorState, tally: Tally, key: Key):
+        actor, chunk = rollout(env, who, params, actor, key, collect)
+        return actor, count(tally, chunk.step, success), replay.frames(chunk)
+
+    def init(key: Key) -> Online:
+        k_worlds, k_params, k_rows, k_again = jax.random.split(key, 4)
+        first = opener or policy
+        params = first_params(k_params)
+
+        def fill(state: tuple[ActorState, Tally, Kept], key: Key):
+            actor, tally, kept = state
+            actor, counted, chunk = gather(first, params, actor, tally, key)
+            return (actor, counted, replay.add(kept, chunk, tally.rows)), None
+
+        state = (start(env, first, k_worlds), blank(env.spec.worlds), replay.init())
+        (actor, tally, kept), _ = jax.lax.scan(fill, state, jax.random.split(k_rows, chunks))
+        if opener is not None:  # its episodes under way are left, and its figures are not the policy's
+            actor = start(env, policy, k_again)
+            tally = blank(env.spec.worlds)._replace(rows=tally.rows, finished=tally.finished)
+        return Online(actor, kept, tally, jnp.zeros((), jnp.int32))
+
+    def next_(state: Online, params: Params, key: Key) -> tuple[Online, Trajectory, Metrics]:
+        k_rows, k_batch = jax.random.split(key)
+
+        def collected(actor: ActorState, tally: Tally):
+            return gather(policy, params, actor, tally, k_rows)
+
+        def waited(actor: ActorState, tally: Tally):
+            _, _, chunk = jax.eval_shape(collected, actor, tally)
+            return actor, tally, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), chunk)
+
+        due: Array | bool = True
+        if updates == 1:
+            actor, tally, chunk = collected(state.actor, state.tally)
+        else:  # the ring stays outside of the branches: it would be copied there
+            # a run that goes on without its replay may find it too empty before it is time
+            due = anywhere((state.turn == 0) | (state.replay.filled < span))
+            actor, tally, chunk = jax.lax.cond(due, collected, waited, state.actor, state.tally)
+        kept = replay.add(state.replay, chunk, state.tally.rows, due)
+        told = figures(tally) | {
+            "episodes/finished": (tally.finished - state.tally.finished).astype(jnp.float32),
+            "worlds/steps": env.spec.worlds * (tally.rows - state.tally.rows).astype(jnp.float32),
+        }
+        if success is None:
+            del told["episodes/success"]
+        turn = (state.turn + 1) % updates
+        return Online(actor, kept, tally, turn), replay.sample(kept, k_batch, **window), told
+
+    return Source(init, next_)
+
+
+def blank(worlds: int) -> Tally:
+    """The tally before the first row."""
+    zero, nought, none = jnp.zeros(worlds, jnp.int32), jnp.zeros(worlds), jnp.zeros(worlds, bool)
+    start = jnp.zeros((), jnp.int32)
+    return Tally(start, start, ~none, nought, zero, Latest(none, nought, zero, none, none))
+
+
+def count(tally: Tally, steps: TimeStep, success: str | None = None) -> Tally:
+    """The tally after the rows `steps` [T, B, ...], which follow on the last ones it has seen."""
+
+    def row(tally: Tally, step: TimeStep) -> tuple[Tally, None]:
+        broke = step.first & ~tally.ended
+        total = jnp.where(step.first, 0.0, tally.total + step.reward)
+        taken = jnp.where(step.first, 0, tally.steps + 1)
+        won = step.last & (step.obs[success][:, 0, 0] > 0.5) if success else jnp.zeros_like(step.last)
+        now = Latest(
+            jnp.ones_like(broke), jnp.where(broke, tally.total, total), jnp.where(broke, tally.steps, taken), won, broke
+        )
+        finished = broke | step.last
+        latest = jax.tree.map(lambda new, old: jnp.where(finished, new, old), now, tally.latest)
+        many = tally.finished + finished.sum(dtype=jnp.int32)
+        return Tally(tally.rows + 1, many, step.last, total, taken, latest), None
+
+    return jax.lax.scan(row, tally, steps)[0]
+
+
+def figures(tally: Tally) -> Metrics:
+    """Means over the worlds that have finished an episode, of the latest each."""
+    known = tally.latest.known
+    named = {"return": "total", "length": "steps", "success": "success", "broken": "broken"}
+    values = {name: getattr(tally.latest, field) for name, field in named.items()}
+    return {
+        f"episodes/{name}": jnp.where(known.any(), jnp.sum(known * value) / jnp.maximum(known.sum(), 1), jnp.nan)
+        for name, value in values.items()
+    }

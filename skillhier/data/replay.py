@@ -1,0 +1,182 @@
+"""A replay on the device: a ring of time-major rows of every world. Pure functions on one tree of arrays.
+
+Of each observation entry one frame a row is kept; `sample` makes the stacks again from `first`, as the worlds made
+them: the frame that opened an episode stands for those before it. Rows mean what they mean everywhere (types.py).
+"""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from skillhier.types import Array, Key, Spec, TimeStep, Trajectory
+
+GIB = 2**30
+
+
+class Kept(NamedTuple):
+    """All that a replay remembers: N rows of B worlds."""
+
+    rows: Trajectory  # leaves [N, B, ...], one frame of each observation entry
+    head: Array  # [] int32 place in the ring that is written next
+    filled: Array  # [] int32 rows there are, at most N
+    number: Array  # [] int32 number of the row that would follow on the newest one
+
+
+class Replay(NamedTuple):
+    """What `make` gives. `init() -> Kept`; `frames`, `add` and `sample` are explained there."""
+
+    init: Callable[[], Kept]
+    frames: Callable[[Trajectory], Trajectory]
+    add: Callable[..., Kept]
+    sample: Callable[..., Trajectory]
+    rows: int  # N
+    older: int  # rows before a window that its deepest stack reaches back to
+
+
+def make(
+    rows: int, spec: Spec, *, extras: Mapping[str, jax.ShapeDtypeStruct] | None = None, memory: float | None = None
+) -> Replay:
+    """A replay of the newest `rows` rows of each of the worlds of `spec`, whose entries are stacks [S, ...].
+
+    extras: what else to keep of what the policy noted, name -> shape and type for one world
+    memory: bytes it may take; by default what the device has left, on a CPU what the machine has
+
+    `frames(chunk)`: what is kept of rows as `rollout` gives them, [T, B, ...]: the newest frames, the wanted extras.
+    `add(kept, chunk, number=None, due=True)`: writes the `frames` of a chunk, in time and memory that do not grow
+    with the ring. `number` is that of the chunk's first row; if it does not follow on the newest row kept, the rows
+    between are lost, and the chunk is stored as one that opens an episode, so that no transition leads across. With
+    `due` False nothing changes, at the cost of the chunk.
+    `sample(kept, key, *, batch, length, lookahead=0, crossing=True)`: windows of length + lookahead rows as a
+    Trajectory [length + lookahead, batch, ...], each beginning at a row and world drawn uniformly, with replacement,
+    from all that have what they need: none reaches over the head of the ring, and the oldest rows only serve as the
+    older frames of others. There must be `older` + length + lookahead rows. With `crossing` False a window stays
+    in the episode of its first row: rows after the episode's last one repeat it, with `last` set and no reward (as in
+    data.sources.offline), and the last row before a world broke counts as one.
+
+    Raises ValueError: a ring too small, or too large for the memory.
+    """
+    if rows < 1:
+        raise ValueError(f"a replay of {rows} rows holds nothing; set replay.rows")
+    worlds, extras = spec.worlds, dict(extras or {})
+    depth = {name: shape.shape[0] for name, shape in spec.obs.items()}
+    older = max(depth.values(), default=1) - 1
+    _refuse_too_large(rows, worlds, bytes_per_row(spec, extras), memory)
+
+    def init() -> Kept:
+        blank = jax.tree.map(lambda one: jnp.zeros((rows, worlds, *one.shape), one.dtype), _row(spec, extras))
+        zero = jnp.zeros((), jnp.int32)
+        return Kept(blank, zero, zero, zero)
+
+    def frames(chunk: Trajectory) -> Trajectory:
+        missing = sorted(extras.keys() - chunk.extras.keys())
+        if missing:
+            raise ValueError(f"the policy notes no '{missing[0]}'; it notes {', '.join(sorted(chunk.extras)) or '-'}")
+        obs = {name: chunk.step.obs[name][:, :, 0] for name in depth}
+        return chunk._replace(step=chunk.step._replace(obs=obs), extras={name: chunk.extras[name] for name in extras})
+
+    def add(kept: Kept, chunk: Trajectory, number: Array | None = None, due: Array | bool = True) -> Kept:
+        length = len(chunk.step.first)
+        if length > rows:
+            raise ValueError(f"a chunk of {length} rows does not fit into a replay of {rows}; set replay.rows")
+        number = kept.number if number is None else number
+        step = chunk.step
+        cut = (jnp.arange(length) == 0) & (number != kept.number)
+        first = step.first | cut[:, None]
+        chunk = chunk._replace(step=step._replace(first=first, reward=jnp.where(first, 0, step.reward)))
+        places = (kept.head + jnp.arange(length)) % rows
+
+        def write(ring: Array, new: Array) -> Array:
+            if (ring.shape[1:], ring.dtype) != (new.shape[1:], new.dtype):
+                raise ValueError(
+                    f"the replay keeps {ring.dtype}{ring.shape[1:]}, it was given {new.dtype}{new.shape[1:]}"
+                )
+            new = new if due is True else jnp.where(due, new, ring[places])
+            return ring.at[places].set(new, mode="promise_in_bounds", unique_indices=True)
+
+        moved = jnp.where(due, length, 0)
+        return Kept(
+            jax.tree.map(write, kept.rows, chunk),
+            (kept.head + moved) % rows,
+            jnp.minimum(kept.filled + moved, rows),
+            jnp.where(due, number + length, kept.number).astype(jnp.int32),
+        )
+
+    def sample(
+        kept: Kept, key: Key, *, batch: int, length: int, lookahead: int = 0, crossing: bool = True
+    ) -> Trajectory:
+        k_start, k_world = jax.random.split(key)
+        span = older + length + lookahead
+        world = jax.random.randint(k_world, (batch,), 0, worlds)
+        start = jax.random.randint(k_start, (batch,), 0, jnp.maximum(kept.filled - span + 1, 1))
+        begin = kept.head - kept.filled + start
+
+        def read(ring: Array, row: Array) -> Array:
+            """Rows [L, batch, ...] counted from a window's oldest frame."""
+            lift = (1, batch, *(1,) * (row.ndim - 2))
+            place = (begin.reshape(lift) + row) % rows
+            return ring.at[place, world.reshape(lift)].get(mode="promise_in_bounds")
+
+        every = jnp.broadcast_to(jnp.arange(span)[:, None], (span, batch))
+        first, last = (read(ring, every) for ring in (kept.rows.step.first, kept.rows.step.last))
+        opened = jax.lax.cummax(jnp.where(first, every, 0), axis=0)  # the row that opened a row's episode
+        row = every[older:]
+        if not crossing:
+            last = last.at[:-1].set(last[:-1] | first[1:])
+            stop = jnp.min(jnp.where(last[older:], row, span - 1), axis=0)  # [batch] where the episode ends
+            row = jnp.minimum(row, stop)
+        past = every[older:] > row
+        opened = jnp.take_along_axis(opened, row, axis=0)
+        ages = jnp.arange(older + 1)
+        stacks = jnp.maximum(row[..., None] - ages, opened[..., None])  # [L, batch, S] the rows of a row's frames
+        step = kept.rows.step
+        now = lambda ring: read(ring, row)  # noqa: E731
+        return Trajectory(
+            TimeStep(
+                obs={name: read(ring, stacks[..., : depth[name]]) for name, ring in step.obs.items()},
+                reward=jnp.where(past, 0, now(step.reward)),
+                discount=now(step.discount),
+                first=now(step.first) & ~past,
+                last=jnp.take_along_axis(last, row, axis=0),
+            ),
+            jax.tree.map(now, kept.rows.action),
+            jax.tree.map(now, kept.rows.extras),
+        )
+
+    return Replay(init, frames, add, sample, rows, older)
+
+
+def bytes_per_row(spec: Spec, extras: Mapping[str, jax.ShapeDtypeStruct] | None = None) -> int:
+    """What one row of one world takes in a replay."""
+    leaves = jax.tree.leaves(_row(spec, dict(extras or {})))
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _row(spec: Spec, extras: dict[str, jax.ShapeDtypeStruct]) -> Trajectory:
+    """Shapes and types of one row of one world."""
+    number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
+    obs = {name: jax.ShapeDtypeStruct(shape.shape[1:], shape.dtype) for name, shape in spec.obs.items()}
+    return Trajectory(
+        TimeStep(obs, number, number, flag, flag), jax.ShapeDtypeStruct(spec.action.shape, jnp.float32), extras
+    )
+
+
+def _refuse_too_large(rows: int, worlds: int, each: int, memory: float | None) -> None:
+    needed = rows * worlds * each
+    told = jax.local_devices()[0].memory_stats() or {}
+    if memory is not None:
+        there, what = memory, "it may take"
+    elif "bytes_limit" in told:
+        there, what = told["bytes_limit"] - told.get("bytes_in_use", 0), "the device has left"
+    elif hasattr(os, "sysconf"):
+        there, what = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "the machine has"
+    else:
+        return
+    if needed > there:
+        raise ValueError(
+            f"a replay of {rows} rows in {worlds} worlds takes {needed / GIB:.3g} GiB ({each} bytes a row and world), "
+            f"{what} {there / GIB:.3g} GiB; set replay.rows to at most {int(there // (worlds * each))}"
+        )
