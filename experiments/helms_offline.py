@@ -21,7 +21,7 @@ from experiments import cli
 from skillhier.agents import offline
 from skillhier.data import dataset, sources, toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
-from skillhier.train import metrics, report, session
+from skillhier.train import session
 from skillhier.types import LearnerState, Trajectory
 
 WIDTHS = {**PROPRIO, **OBJECTS}  # what entries must have, where we know them
@@ -33,21 +33,20 @@ def main(run: cli.Run) -> None:
     config = run.config
     found, told = demonstrations(config)
     train, held_out = dataset.split(found, config.data.held_out, config.data.seed)
-    settings = config.agent.to_dict()
-    make = offline.SYSTEMS[settings.pop("name")]
     obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in train.obs.items()}
     action = jax.ShapeDtypeStruct(train.action.shape[1:], train.action.dtype)
-    system = make(obs, action, statistics=dataset.statistics(train), **settings)
+    system = offline.make(obs, action, statistics=dataset.statistics(train), **config.agent)
     window = {"length": config.train.length, "lookahead": config.agent.lookahead, "stack": config.data.stack}
-    folder, about = cli.open_run(run)
+    path, about = cli.open_run(run)
     episodes = f"{len(train.length)} episodes, {len(held_out.length)} held out"
-    print(f"{folder}: {config.agent.name} on {episodes}", file=sys.stderr)
+    print(f"{path}: {config.agent.name} on {episodes}", file=sys.stderr)
 
     outcome = session.execute(
-        folder,
+        path,
         system.learner,
         sources.offline(train, batch=config.train.batch, **window),
         seed=config.seed,
+        seeds=config.seeds,
         budget=config.train.updates,
         updates=config.train.epoch,
         save_every=config.train.save_every,
@@ -55,17 +54,11 @@ def main(run: cli.Run) -> None:
         assess_every=config.train.assess_every,
         terms=("elbo/bound", "elbo/log_likelihood", "elbo/skill_kl", "imitation/log_likelihood", "heldout/action_mse"),
         label=config.agent.name,
-        left_out=("source",),  # the data itself
-        about={**about, "data": digest(train)},  # which is held to be the same by this
+        about={**about, "data": digest(train)},  # the data is not saved: it is held to be the same by this
     )
     if outcome.stopped:
-        raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {folder}")
-    summary = told | summarise(metrics.rows(folder / "metrics.jsonl"))
-    metrics.write_json(folder / "summary.json", summary)
-    page = report.write(folder)
-    for name, value in summary.items():
-        print(f"{name:22} {value}")
-    print(f"report: {page}")
+        raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
+    session.finish(path, config.seed, config.seeds, lambda rows: told | summarise(rows))
 
 
 def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float]]:

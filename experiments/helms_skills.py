@@ -72,9 +72,8 @@ def main(run: cli.Run) -> None:
 
 def rollouts(path: Path, settings: dict, env: Env, seed: int, rows: int | None = None) -> skill_rollouts.Study:
     """The skills of the run in folder `path` in `env`, as the model has them: latents and actions are drawn."""
-    agent = dict(settings["agent"])
-    make = cli.pick("agent", agent.pop("name"), offline.SYSTEMS)
-    system = make(env.spec.obs, jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32), **agent)
+    agent = settings["agent"]
+    system = offline.make(env.spec.obs, jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32), **agent)
     params = checkpoint.read(path, "learner/params")
     skills = agent.get("skills", 0)
     return skill_rollouts.roll(env, partial(system.act, sample=True), params, skills, jax.random.key(seed), rows=rows)

@@ -82,11 +82,20 @@ class Policy(NamedTuple):
     act: Callable[[Params, Carry, TimeStep, Key], tuple[Carry, Action, dict[str, Array]]]
 
 
+class Health(NamedTuple):
+    """How a learner has fared with bad numbers (NaN, Inf) in losses or gradients."""
+
+    skipped: Array  # [] int32 updates left out so far because of them
+    streak: Array  # [] int32 how many of them are the last ones in a row
+    stuck: Array  # [] bool: too many in a row; the learner stands still
+
+
 class LearnerState(NamedTuple):
     params: Params  # all that acting needs; which parts learn is said by optimiser labels
     slow: Slow
     opt: OptState
-    steps: Array  # [] int32 updates so far
+    steps: Array  # [] int32 updates so far, those left out included
+    health: Health
 
 
 class Learner(NamedTuple):
@@ -101,6 +110,7 @@ class Source(NamedTuple):
 
     init: Callable[[Key], SourceState]
     next: Callable[[SourceState, Params, Key], tuple[SourceState, Trajectory, Metrics]]
+    constant: bool = False  # the state is data that `next` gives back as it is: not saved, one copy for all seeds
 
 
 class Agent(NamedTuple):

@@ -10,6 +10,7 @@ import optax
 import pytest
 from leftovers import same
 
+from skillhier.agents.learner import healthy
 from skillhier.train import checkpoint, loop
 from skillhier.types import LearnerState
 
@@ -25,7 +26,7 @@ def state(seed: int) -> loop.RunState:
     high = jax.random.normal(key, (5,)).astype(jnp.bfloat16)
     params = {"low": {"kernel": jax.random.normal(key, (4, 3))}, "high": high}
     tx = optax.multi_transform({"move": optax.adam(1e-3), "stay": optax.set_to_zero()}, {"low": "move", "high": "stay"})
-    learner = LearnerState(params, Noted(jnp.int32(seed), jnp.zeros((2, 0))), tx.init(params), jnp.int32(7))
+    learner = LearnerState(params, Noted(jnp.int32(seed), jnp.zeros((2, 0))), tx.init(params), jnp.int32(7), healthy())
     data, keys = {"rows": jnp.full((6,), float(seed))}, jax.random.split(key, 3)
     source = {"data": data, "keys": keys, "first": jnp.array([True, False])}
     return loop.RunState(learner, source, key)

@@ -128,3 +128,47 @@ def test_pieces_divide_the_batch_and_stay_small():
     if jax.default_backend() == "cpu":
         assert cached(25, 127) == 127  # a prime number of sequences has no other pieces
         assert cached(2000, 3) == 3
+
+
+# --- bad numbers ---
+
+
+def poisoned(value: float = jnp.nan) -> Trajectory:
+    return batch()._replace(action=batch().action.at[1, 2, 0].set(value))
+
+
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf, 1e30])  # the last one: squared it is infinite
+def test_an_update_with_bad_numbers_is_left_out_and_counted(value):
+    made = learner(init_params, stateless(loss), adam(RATES))
+    update = jax.jit(made.update)
+    before, _ = update(made.init(jax.random.key(0)), batch(), jax.random.key(0))
+    after, metrics = update(before, poisoned(value), jax.random.key(1))
+    assert not np.isfinite(metrics["learner/loss"])
+    for part in ("params", "slow", "opt"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(after, part), getattr(before, part))
+    assert (after.steps, after.health.skipped, after.health.streak, after.health.stuck) == (2, 1, 1, False)
+    well, _ = update(after, batch(), jax.random.key(2))
+    assert (well.health.skipped, well.health.streak) == (1, 0)
+    assert (well.params["hand"]["w"] != after.params["hand"]["w"]).all()
+
+
+def test_slow_state_made_from_bad_numbers_is_left_out_too():
+    def running(params, slow, batch, key):
+        value, metrics = loss(params, batch, key)
+        return value, (0.9 * slow + 0.1 * batch.action.mean(), metrics)
+
+    made = learner(init_params, running, adam(RATES), init_slow=lambda params: jnp.float32(5.0))
+    after, _ = jax.jit(made.update)(made.init(jax.random.key(0)), poisoned(), jax.random.key(1))
+    assert after.slow == 5.0
+
+
+def test_after_so_many_in_a_row_the_learner_stands_still():
+    made = learner(init_params, stateless(loss), adam(RATES), patience=3)
+    update, state = jax.jit(made.update), made.init(jax.random.key(0))
+    for bad in (True, True, False, True, True, True):
+        assert not state.health.stuck
+        state, _ = update(state, poisoned() if bad else batch(), jax.random.key(0))
+    assert state.health.stuck and (state.health.skipped, state.health.streak) == (5, 3)
+    after, _ = update(state, batch(), jax.random.key(0))  # sound, but it came too late
+    assert after.health.stuck and after.health.skipped == 6
+    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)

@@ -1,12 +1,15 @@
 """The loop: what an epoch computes, what it compiles, when a run stops."""
 
+import math
 import os
 import signal
 
 import jax
 import jax.numpy as jnp
 import pytest
+from faulty import regression, spoiling
 
+from skillhier.agents.learner import healthy
 from skillhier.train import loop
 from skillhier.types import Learner, LearnerState, Source, TimeStep, Trajectory
 
@@ -24,19 +27,21 @@ def counting_source() -> Source:
     return Source(lambda key: {"count": jnp.asarray(0.0)}, following)  # weakly typed before its first step, not after
 
 
-def leaning_learner(traces: list[int], loss_at: float = 0.0) -> Learner:
+def leaning_learner(traces: list[int]) -> Learner:
     """Moves one number towards the rewards, with noise of its own; says each time it is traced."""
 
     def init(key):
         where = jax.random.normal(key)
-        return LearnerState({"where": where}, where, (), jnp.int32(0))  # one value, two leaves: the donation trap
+        return LearnerState(
+            {"where": where}, where, (), jnp.int32(0), healthy()
+        )  # one value, two leaves: the donation trap
 
     def update(state, batch, key):
         traces.append(1)
         where = state.params["where"] + 0.1 * (batch.step.reward.mean() - state.params["where"])
         where = where + 0.01 * jax.random.normal(key)
-        metrics = {"loss": jnp.where(state.steps == loss_at, jnp.nan, where)} if loss_at else {"loss": where}
-        return LearnerState({"where": where}, state.slow, (), state.steps + 1), metrics
+        metrics = {"loss": where}
+        return LearnerState({"where": where}, state.slow, (), state.steps + 1, state.health), metrics
 
     return Learner(init, update)
 
@@ -46,9 +51,9 @@ def test_an_epoch_is_its_updates_one_after_another_and_its_metrics_their_mean():
     state = loop.start(learner, source, jax.random.key(0))
     by_hand, losses = jax.tree.map(jnp.copy, state), []
     for _ in range(4):
-        by_hand, metrics = loop.epoch(learner, source, 1)(by_hand)
+        by_hand, metrics, _ = loop.epoch(learner, source, 1)(by_hand)
         losses.append(float(metrics["loss"]))
-    state, metrics = loop.epoch(learner, source, 4)(state)
+    state, metrics, _ = loop.epoch(learner, source, 4)(state)
     assert float(state.learner.params["where"]) == pytest.approx(float(by_hand.learner.params["where"]), rel=1e-6)
     assert float(metrics["loss"]) == pytest.approx(sum(losses) / 4, rel=1e-5)
     assert float(metrics["source/count"]) == 1.5  # (0 + 1 + 2 + 3) / 4
@@ -59,7 +64,7 @@ def test_every_update_has_a_key_of_its_own():
     run_epoch = loop.epoch(leaning_learner([]), counting_source(), 1)
     state, noises = loop.start(leaning_learner([]), counting_source(), jax.random.key(0)), []
     for _ in range(3):
-        state, metrics = run_epoch(state)
+        state, metrics, _ = run_epoch(state)
         noises.append(float(metrics["noise"]))
     assert len(set(noises)) == 3
 
@@ -68,9 +73,9 @@ def test_a_second_epoch_compiles_nothing():
     traces = []
     learner, source = leaning_learner(traces), counting_source()
     run_epoch = loop.epoch(learner, source, 5)
-    state, _ = run_epoch(loop.start(learner, source, jax.random.key(0)))
+    state, _, _ = run_epoch(loop.start(learner, source, jax.random.key(0)))
     assert len(traces) == 1
-    state, _ = run_epoch(state)
+    state, _, _ = run_epoch(state)
     assert len(traces) == 1 and run_epoch._cache_size() == 1
 
 
@@ -81,19 +86,19 @@ def test_an_epoch_takes_the_memory_of_the_state_it_is_given():
     assert state.learner.params["where"].is_deleted()
 
 
-def trained(budget=20, updates=5, callbacks=(), **learner):
-    learner, source = leaning_learner([], **learner), counting_source()
+def trained(budget=20, updates=5, callbacks=()):
+    learner, source = leaning_learner([]), counting_source()
     state = loop.start(learner, source, jax.random.key(0))
     return loop.run(state, loop.epoch(learner, source, updates), budget=budget, updates=updates, callbacks=callbacks)
 
 
 def test_a_run_spends_its_budget_and_tells_callbacks_the_figures_of_those_before_them():
     seen = []
-    outcome = trained(callbacks=[lambda report: {"added": 7.0}, lambda report: seen.append(report)])
+    outcome = trained(callbacks=[lambda report: [{"added": 7.0}], lambda report: seen.append(report)])
     assert [report.done for report in seen] == [5, 10, 15, 20]
     assert [report.spent for report in seen] == [False, False, False, True]
     assert not any(report.stopped for report in seen)
-    assert all(report.metrics["added"] == 7.0 for report in seen)
+    assert all(report.metrics[0]["added"] == 7.0 for report in seen)
     assert outcome.done == 20 and outcome.stopped is None and int(outcome.state.learner.steps) == 20
 
 
@@ -128,9 +133,44 @@ def test_a_signal_lets_the_epoch_finish_and_the_callbacks_know(number):
     assert signal.getsignal(number) == former
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_says_when():
-    with pytest.raises(FloatingPointError, match="loss became nan between updates 10 and 15"):
-        trained(loss_at=12)
+def faulty_run(*bad, budget=20, **settings):
+    learner, source = regression(), spoiling(*bad, **settings)
+    state = loop.start(learner, source, jax.random.key(0))
+    seen = []
+    callbacks = [lambda report: seen.append(report.metrics[0])]
+    outcome = loop.run(state, loop.epoch(learner, source, 5), budget=budget, updates=5, callbacks=callbacks)
+    return outcome, seen
+
+
+def test_bad_numbers_are_survived_counted_and_kept_out_of_the_averages():
+    outcome, seen = faulty_run(6, 7, 13)
+    assert [row["learner/skipped"] for row in seen] == [0, 2, 3, 3]
+    assert [row["source/count"] for row in seen] == [2, 7, 12, 17]
+    assert all(math.isfinite(value) for row in seen for value in row.values())
+    assert abs(float(outcome.state.learner.params["guess"]["mean"]) - 1) < 1
+
+
+def test_an_average_is_of_the_updates_that_were_taken():
+    learner, source = regression(), spoiling(1)
+    first, metrics, _ = loop.epoch(learner, source, 1)(loop.start(learner, source, jax.random.key(0)))
+    both, together, _ = loop.epoch(learner, source, 2)(loop.start(learner, source, jax.random.key(0)))
+    assert together["guess/error"] == metrics["guess/error"]
+
+
+def test_too_many_in_a_row_end_the_run_with_what_led_there():
+    with pytest.raises(
+        loop.Stuck, match="the last 6 updates before update 15 .* not finite and were left out, 7 in all"
+    ) as found:
+        faulty_run(2, 9, 10, 11, 12, 13)
+    batch = found.value.suspect.batch
+    assert bool(jnp.isnan(batch.step.reward[1, 2])) and int(jnp.isnan(batch.step.reward).sum()) == 1
+    again, _ = regression().update(found.value.learner._replace(health=healthy()), batch, found.value.suspect.key)
+    assert int(again.health.skipped) == 1
+
+
+def test_a_streak_within_one_epoch_ends_the_run_too():
+    with pytest.raises(loop.Stuck, match="the last 5 updates before update 5"):
+        faulty_run(0, 1, 2)
 
 
 def test_a_budget_that_epochs_cannot_fill_is_refused():

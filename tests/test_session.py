@@ -18,6 +18,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import jax, jax.numpy as jnp, optax
+from skillhier.agents.learner import healthy
 from skillhier.train import checkpoint, metrics, session
 from skillhier.types import Learner, LearnerState, Source, TimeStep, Trajectory
 
@@ -36,7 +37,7 @@ if how != "in_save":
 
 def init(key):
     params = {"w": jax.random.normal(key, (8, 8))}
-    return LearnerState(params, {}, tx.init(params), jnp.int32(0))
+    return LearnerState(params, {}, tx.init(params), jnp.int32(0), healthy())
 
 def update(state, batch, key):
     def loss(params):
@@ -44,7 +45,8 @@ def update(state, batch, key):
         return jnp.mean((jnp.tanh(x @ params["w"]) - 0.3) ** 2)
     value, gradient = jax.value_and_grad(loss)(state.params)
     change, opt = tx.update(gradient, state.opt)
-    return LearnerState(optax.apply_updates(state.params, change), {}, opt, state.steps + 1), {"loss": value}
+    params = optax.apply_updates(state.params, change)
+    return LearnerState(params, {}, opt, state.steps + 1, state.health), {"loss": value}
 
 def following(state, params, key):
     rows = state["rows"] + jax.random.normal(key, (3, 4))

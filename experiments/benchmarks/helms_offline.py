@@ -28,11 +28,10 @@ PRODUCTS = ((3200, 256), (16000, 256), (1024, 1024), (2048, 2048))
 def updates(task: str, changes: dict[str, Any], count: int, repeats: int, amount: float = 3e10) -> dict[str, Any]:
     """Preset paper for `task`, on made-up data: `count` updates in turns with products of `amount` operations."""
     config, _ = cli.load_config(f"{CONFIG}:paper,task={task}", [(name, str(value)) for name, value in changes.items()])
-    settings = config.agent.to_dict()
     data = toy.demonstrations({**PROPRIO, **OBJECTS}, steps=4 * config.train.length)
     obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in data.obs.items()}
     action = jax.ShapeDtypeStruct(data.action.shape[1:], data.action.dtype)
-    system = offline.SYSTEMS[settings.pop("name")](obs, action, statistics=dataset.statistics(data), **settings)
+    system = offline.make(obs, action, statistics=dataset.statistics(data), **config.agent)
     window = dict(length=config.train.length, lookahead=config.agent.lookahead, stack=config.data.stack)
     source = sources.offline(data, batch=config.train.batch, **window)
     state = loop.start(system.learner, source, jax.random.key(0))
@@ -42,7 +41,7 @@ def updates(task: str, changes: dict[str, Any], count: int, repeats: int, amount
     held = [state]
 
     def epoch():
-        held[0], metrics = run(held[0])
+        held[0], metrics, _ = run(held[0])
         return metrics
 
     references = {f"{rows}x{width}x{width}": arithmetic.product(rows, width, amount) for rows, width in PRODUCTS}

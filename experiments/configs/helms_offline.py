@@ -20,6 +20,7 @@ EXPERT_LOGS = os.environ.get("SKILLHIER_EXPERT_LOGS", "../shared/data/rgb_stacki
 
 LIMITS = {
     "seed": (0, 2**31 - 1),
+    "seeds": (1, 1024),
     "task": list(TASKS),
     "data.held_out": (0.001, 0.999),
     "data.seed": (0, 2**31 - 1),
@@ -38,6 +39,7 @@ LIMITS = {
     "agent.learning_rate": (0.0, 1.0),
     "agent.prior_rate": (0.0, 1.0),
     "agent.clip": (1e-6, 1e6),
+    "agent.patience": (1, 10**6),
     "train.updates": (1, 10**9),
     "train.epoch": (1, 10**6),
     "train.batch": (1, 2**16),
@@ -52,6 +54,7 @@ def get_config(arg: str = "") -> ConfigDict:
     chosen = cli.choose(arg, PRESETS, agent=list(SYSTEMS), task=list(TASKS))
     config = ConfigDict()
     config.seed = 0  # of the first parameters, the batches and the samples
+    config.seeds = 1  # runs in one program: seed, seed + 1, ...; each keeps its figures in RUN/seed_<n>
     config.task = chosen.task  # what the demonstrations show, and the worlds that the skills are shown in
     config.data = ConfigDict()
     config.data.path = f"datasets/{chosen.task}"  # a file, a folder of .h5 files, a Minari folder, or 'toy': made up
@@ -82,6 +85,7 @@ def agent(name: str, task: str) -> ConfigDict:
     found.scale = 0.1  # standard deviation of an action
     found.learning_rate = 1e-4
     found.clip = 40.0  # norm at which a gradient is cut
+    found.patience = 10  # updates in a row that may be left out for bad numbers before the run stops
     if name != "bc":
         found.latent = 8  # size of z
     if name in ("helms", "helms_discrete"):

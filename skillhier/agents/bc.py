@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from skillhier.agents import helms
-from skillhier.agents.learner import Skills, adam, learner, stateless
+from skillhier.agents.learner import PATIENCE, Skills, adam, learner, stateless
 from skillhier.losses.imitation import imitation
 from skillhier.nets import encoder
 from skillhier.nets.mlp import MLP
@@ -29,6 +29,7 @@ def make(
     statistics: dict | None = None,
     learning_rate: float = 1e-4,
     clip: float = 40.0,
+    patience: int = PATIENCE,
     frozen: Sequence[str] = (),
 ) -> Skills:
     """As agents.helms.make; the clone sees `mid` (`low` is taken for the sake of a common call, and not seen).
@@ -66,7 +67,8 @@ def make(
 
     loss = imitation(decode, scale=scale)
     rates = {"whitening": None, "actor": learning_rate} | dict.fromkeys(frozen)
-    return Skills(learner(init, stateless(loss), adam(rates, clip=clip)), assess, act)
+    made = learner(init, stateless(loss), adam(rates, clip=clip), patience=patience)
+    return Skills(made, assess, act)
 
 
 def hierarchical(obs: dict, action, *, low: Sequence[str], mid: Sequence[str], **settings) -> Skills:

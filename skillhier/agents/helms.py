@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from skillhier.agents.learner import Skills, adam, cached, learner, stateless
+from skillhier.agents.learner import PATIENCE, Skills, adam, cached, learner, stateless
 from skillhier.losses import elbo
 from skillhier.nets import encoder
 from skillhier.nets.skills import Components, GatedHigh, LatentActor, TransitionPrior
@@ -42,6 +42,7 @@ def make(
     learning_rate: float = 1e-4,
     prior_rate: float = 1e-2,
     clip: float = 40.0,
+    patience: int = PATIENCE,
     frozen: Sequence[str] = (),
     pieces=cached,
 ) -> Skills:
@@ -56,6 +57,7 @@ def make(
     stay        logits by which the high level (stay_prior: the transition prior) begins to favour the skill it has
     statistics  entry -> (mean [d], std [d]) of the data; kept in the parameters, never trained
     prior_rate  learning rate of the transition prior alone
+    patience    updates in a row that may be left out for bad numbers before the learner stands still
     frozen      names of parts that do not learn: of low, mid, high, prior
     """
     high_net = GatedHigh(skills, hidden, stay)
@@ -121,7 +123,7 @@ def make(
     loss = elbo.elbo(infer, decode, prior, beta_y=beta_y, beta_z=beta_z, scale=scale, balance=balance)
     rates = {"whitening": None, "high": learning_rate, "mid": learning_rate, "low": learning_rate, "prior": prior_rate}
     rates |= dict.fromkeys(frozen)
-    made = learner(init, stateless(loss), adam(rates, clip=clip), pieces=pieces)
+    made = learner(init, stateless(loss), adam(rates, clip=clip), pieces=pieces, patience=patience)
     return Skills(made, elbo.assess(infer, decode, prior, loss), act)
 
 

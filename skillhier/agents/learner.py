@@ -1,13 +1,15 @@
 """A loss, an optimiser and parameters with named children make a Learner. Freezing a child is a label."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from skillhier.types import Array, Key, Learner, LearnerState, Loss, Params, Policy, Slow, SlowLoss, Trajectory
+from skillhier.types import Array, Health, Key, Learner, LearnerState, Loss, Params, Policy, Slow, SlowLoss, Trajectory
+
+PATIENCE = 10  # updates in a row left out for bad numbers before a learner stands still
 
 
 class Skills(NamedTuple):
@@ -90,6 +92,20 @@ def piecewise(gradients: Callable, count: int) -> Callable:
     return whole
 
 
+def healthy() -> Health:
+    """The health of a learner that has met no bad numbers."""
+    return Health(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+
+
+def guarded(sound: Array, new, old, health: Health, patience: int) -> tuple[Any, Health]:
+    """`new` where the update was sound [] bool and the learner is not stuck, else `old`; and the health after it."""
+    taken = sound & ~health.stuck
+    streak = jnp.where(taken, 0, health.streak + 1)
+    skipped = health.skipped + (~taken).astype(jnp.int32)
+    kept = jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, old)
+    return kept, Health(skipped, streak, health.stuck | (streak >= patience))
+
+
 def learner(
     init_params: Callable[[Key], Params],
     loss: SlowLoss,
@@ -97,17 +113,21 @@ def learner(
     init_slow: Callable[[Params], Slow] = lambda params: (),
     follow: Callable[[Slow, Params, Array], Slow] = lambda slow, params, steps: slow,
     pieces: Callable[[int, int], int] = lambda rows, batch: 1,
+    patience: int = PATIENCE,
 ) -> Learner:
     """A Learner that takes one step of `tx` down the gradient of `loss` for every batch.
 
     `follow(slow, params, steps)` moves target copies after the step. `pieces(rows, batch)` says in how many pieces
     the sequences of a batch are taken: less memory, and with `cached` less time. Metrics gain `learner/loss` and
     `learner/gradient_norm` (before clipping, over all children).
+
+    Where the loss or the gradient is not finite the update is left out: all but the counters stays as it was. After
+    `patience` of them in a row the learner stands still, so that what led there can be looked at.
     """
 
     def init(key: Key) -> LearnerState:
         params = init_params(key)
-        return LearnerState(params, init_slow(params), tx.init(params), jnp.zeros((), jnp.int32))
+        return LearnerState(params, init_slow(params), tx.init(params), jnp.zeros((), jnp.int32), healthy())
 
     def gradients(params: Params, slow: Slow, batch: Trajectory, key: Key):
         (value, (slow, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(params, slow, batch, key)
@@ -120,6 +140,9 @@ def learner(
         params = optax.apply_updates(state.params, change)
         steps = state.steps + 1
         metrics = metrics | {"learner/gradient_norm": optax.tree.norm(gradient)}
-        return LearnerState(params, follow(slow, params, steps), opt, steps), metrics
+        moved = (params, follow(slow, params, steps), opt)
+        sound = jnp.isfinite(metrics["learner/loss"]) & jnp.isfinite(metrics["learner/gradient_norm"])
+        kept, health = guarded(sound, moved, (state.params, state.slow, state.opt), state.health, patience)
+        return LearnerState(*kept, steps, health), metrics
 
     return Learner(init, update)

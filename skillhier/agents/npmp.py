@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from skillhier.agents.helms import rows
-from skillhier.agents.learner import Skills, adam, learner, stateless
+from skillhier.agents.learner import PATIENCE, Skills, adam, learner, stateless
 from skillhier.losses import elbo
 from skillhier.nets import encoder
 from skillhier.nets.skills import LatentActor, LatentEncoder
@@ -37,6 +37,7 @@ def make(
     statistics: dict | None = None,
     learning_rate: float = 1e-4,
     clip: float = 40.0,
+    patience: int = PATIENCE,
     frozen: Sequence[str] = (),
 ) -> Skills:
     """As agents.helms.make; `mid` names what the encoder sees of rows t .. t + lookahead, `memory` is the prior's."""
@@ -113,4 +114,5 @@ def make(
 
     loss = elbo.elbo(infer, decode, prior, beta_y=0.0, beta_z=beta_z, scale=scale)
     rates = {"whitening": None, "high": learning_rate, "low": learning_rate} | dict.fromkeys(frozen)
-    return Skills(learner(init, stateless(loss), adam(rates, clip=clip)), elbo.assess(infer, decode, prior, loss), act)
+    made = learner(init, stateless(loss), adam(rates, clip=clip), patience=patience)
+    return Skills(made, elbo.assess(infer, decode, prior, loss), act)

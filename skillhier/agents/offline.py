@@ -6,6 +6,7 @@ All are made as agents.helms.make is, and give back Skills. Read next: agents/he
 from functools import partial
 
 from skillhier.agents import bc, helms, npmp
+from skillhier.agents.learner import Skills
 
 SYSTEMS = {
     "helms": helms.make,
@@ -15,3 +16,10 @@ SYSTEMS = {
     "bc": bc.make,
     "hierarchical_bc": bc.hierarchical,
 }
+
+
+def make(obs: dict, action, *, name: str, **settings) -> Skills:
+    """The system of that name; obs, action and settings as for agents.helms.make."""
+    if name not in SYSTEMS:
+        raise ValueError(f"agent '{name}' is not known; choose {', '.join(SYSTEMS)}")
+    return SYSTEMS[name](obs, action, **settings)

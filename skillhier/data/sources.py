@@ -62,7 +62,7 @@ def offline(dataset: Dataset, *, batch: int, length: int = 25, lookahead: int = 
         drawn = jax.random.randint(key, (batch,), 0, len(state.starts))
         return state, cut(state.values, state.starts[drawn]), {}
 
-    return Source(init, next_)
+    return Source(init, next_, constant=True)
 
 
 def windows(

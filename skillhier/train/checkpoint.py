@@ -55,7 +55,7 @@ class Checkpoints:
         """Saves `state` as that of update `step`; leaves below the names in `leave_out` are rebuilt on restoring."""
         if step in steps(self.folder):
             return
-        leaves = {name: leaf for name, leaf in _named(state).items() if not _below(name, leave_out)}
+        leaves = {name: leaf for name, leaf in named(state).items() if not _below(name, leave_out)}
         kept = {name: _plain(leaf) for name, leaf in leaves.items() if leaf.size}
         self.manager.save(step, args=ocp.args.PyTreeSave(kept))
         self.manager.wait_until_finished()
@@ -77,7 +77,7 @@ class Checkpoints:
         for name, value in self.about.items():
             if manifest["about"].get(name) != value:
                 raise Broken(f"{path} was written with another {name} than this run has; {REMEDY}")
-        wanted = _named(template)
+        wanted = named(template)
         _compare(path, manifest["leaves"], wanted, tuple(manifest["left_out"]))
         names = [name for name, leaf in wanted.items() if name in manifest["leaves"] and leaf.size]
         found = _fetch(path, {name: wanted[name] for name in names})
@@ -107,31 +107,40 @@ def steps(folder: Path) -> list[int]:
 def read(folder: Path, subtree: str, step: int | None = None) -> Any:
     """The named subtree ('learner/params/low') of a checkpoint, as nested dicts of arrays, or one array.
 
-    `folder`: a run folder or its checkpoints folder; `step`: the last one if None. Changes nothing. Raises Broken.
+    `folder`: a run folder, its checkpoints folder, or that of one seed in a run of several (RUN/seed_3), which gives
+    that seed's part; `step`: the last one if None. Changes nothing. Raises Broken.
     """
-    folder = Path(folder)
-    folder = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    folder, seed = _checkpoints(Path(folder))
     step = max(steps(folder), default=None) if step is None else step
     if step is None:
         raise Broken(f"{folder} holds no complete checkpoint")
     path = folder.absolute() / str(step)
-    leaves = verify(path)["leaves"]
+    manifest = verify(path)
+    leaves = manifest["leaves"]
     wanted = {name: leaf for name, leaf in leaves.items() if _below(name, (subtree,))}
     if not wanted:
         tops = sorted({"/".join(name.split("/")[:3]) for name in leaves})
         raise Broken(f"{path} holds nothing named {subtree!r}; it holds {', '.join(tops)}")
+    first, count = map(int, manifest["about"].get("seeds", "0 1").split())
+    if count > 1 and (seed is None or not 0 <= seed - first < count):
+        raise Broken(
+            f"{path} holds seeds {first} to {first + count - 1}; read one of them, {folder.parent / f'seed_{first}'}"
+        )
     templates = {name: _template(leaf) for name, leaf in wanted.items()}
     found = {**templates, **_fetch(path, {name: leaf for name, leaf in templates.items() if leaf.size})}
-    tree: dict[str, Any] = {}
-    for name, leaf in found.items():
-        parts = name[len(subtree) :].strip("/").split("/")
-        if parts == [""]:
-            return leaf
-        inner = tree
-        for part in parts[:-1]:
-            inner = inner.setdefault(part, {})
-        inner[parts[-1]] = leaf
-    return tree
+    if count > 1:
+        found = {name: leaf[seed - first] for name, leaf in found.items()}
+    return nested({name[len(subtree) :].strip("/"): leaf for name, leaf in found.items()})
+
+
+def _checkpoints(folder: Path) -> tuple[Path, int | None]:
+    """The checkpoints of a run folder, of one seed's folder in a run of several, or the folder itself."""
+    if (folder / "checkpoints").is_dir():
+        return folder / "checkpoints", None
+    word, _, number = folder.resolve().name.partition("_")
+    if word == "seed" and number.isdigit() and (folder.parent / "checkpoints").is_dir():
+        return folder.parent / "checkpoints", int(number)
+    return folder, None
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -179,10 +188,24 @@ def _digest(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps({**manifest, "digest": ""}, sort_keys=True).encode()).hexdigest()
 
 
-def _named(tree: Any) -> dict[str, Any]:
+def named(tree: Any) -> dict[str, Any]:
     """Leaves by the path of their names: fields, keys and places in a tuple."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def nested(leaves: dict[str, Any]) -> Any:
+    """Nested dictionaries from leaves by their paths; one leaf of the empty path is itself the tree."""
+    if list(leaves) == [""]:
+        return leaves[""]
+    tree: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        *above, last = name.split("/")
+        inner = tree
+        for part in above:
+            inner = inner.setdefault(part, {})
+        inner[last] = leaf
+    return tree
 
 
 def _below(name: str, tops: tuple[str, ...]) -> bool:

@@ -4,6 +4,7 @@ config.json     the config, and for each start of the run its command, versions,
 metrics.jsonl   a line an epoch
 tensorboard/    the same as events
 checkpoints/    see checkpoint.py
+seed_<n>/       with several seeds: what the run of that seed alone would keep, but for its checkpoints
 summary.json    what came out, in numbers; there while the run is done, gone while it goes on
 report.html     the same to look at
 """
@@ -43,7 +44,7 @@ def enter(path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...
     file = path / "config.json"
     starts = []
     if file.is_file():
-        former = _read(path)
+        former = described(path)
         for name in sorted({*settings, *former["config"]} - set(free)):
             then, now = former["config"].get(name, "absent"), settings.get(name, "absent")
             if then != now:
@@ -68,10 +69,32 @@ def enter(path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...
     return path, {"config": hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()}
 
 
+def places(path: Path, seed: int, seeds: int) -> list[Path]:
+    """Where each seed of a run keeps its figures: the run folder, or with several seeds RUN/seed_<n> for each.
+
+    Such a folder is that of a run of one seed, but that its checkpoint lies above it; it is made where there is none.
+    """
+    if seeds == 1:
+        return [path]
+    found = []
+    for number in range(seed, seed + seeds):
+        found.append(path / f"seed_{number}")
+        found[-1].mkdir(exist_ok=True)
+        about = described(path)
+        about["config"] |= {"seed": number, "seeds": 1}
+        metrics.write_json(found[-1] / "config.json", about)
+    return found
+
+
 def settings(path: Path) -> dict[str, Any]:
     """The config that the run in a folder was begun with, as nested dictionaries; lists become tuples. Raises Unfit."""
+    return nested(described(Path(path))["config"])
+
+
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Settings by dotted names as nested dictionaries; lists become tuples."""
     found: dict[str, Any] = {}
-    for name, value in _read(Path(path))["config"].items():
+    for name, value in flat.items():
         *groups, last = name.split(".")
         inner = found
         for group in groups:
@@ -80,7 +103,8 @@ def settings(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def described(path: Path) -> dict[str, Any]:
+    """What config.json of a run folder says: entry, config, starts. Raises Unfit."""
     try:
         found = json.loads((path / "config.json").read_text())
         found["config"].items(), found["starts"].copy()

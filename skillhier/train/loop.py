@@ -1,6 +1,5 @@
 """One loop for everything that learns: an epoch is one compiled program, a run is epochs with callbacks between."""
 
-import math
 import os
 import signal
 import time
@@ -10,15 +9,23 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from skillhier.types import Key, Learner, LearnerState, Metrics, Source, SourceState
+from skillhier.types import Key, Learner, LearnerState, Metrics, Source, SourceState, Trajectory
 
 
 class RunState(NamedTuple):
-    """All that a run carries; saving it is saving the run."""
+    """All that a run carries; saving it is saving the run. With several seeds its leaves have one axis more."""
 
     learner: LearnerState
     source: SourceState
+    key: Key
+
+
+class Suspect(NamedTuple):
+    """What the last update that was left out for bad numbers would have learned from."""
+
+    batch: Trajectory
     key: Key
 
 
@@ -27,7 +34,7 @@ class Report(NamedTuple):
 
     done: int  # updates so far
     state: RunState  # lent until the callback returns: the next epoch takes its memory
-    metrics: dict[str, float]  # averages over the epoch, then what earlier callbacks measured
+    metrics: list[dict[str, float]]  # of each seed: averages over the epoch, then what earlier callbacks measured
     seconds: float  # s of wall clock that the epoch took
     updates: int  # updates in the epoch
     spent: bool  # the budget: nothing follows
@@ -40,39 +47,71 @@ class Outcome(NamedTuple):
     stopped: signal.Signals | None  # the signal that ended the run before its budget did
 
 
-Callback = Callable[[Report], dict[str, float] | None]  # what it gives back joins the metrics
+class Stuck(FloatingPointError):
+    """Too many updates in a row had to be left out for bad numbers; holds what led there."""
+
+    def __init__(self, done: int, seed: int, learner: LearnerState, suspect: Suspect) -> None:
+        self.done, self.seed, self.learner, self.suspect = done, seed, learner, suspect
+        streak, skipped = int(learner.health.streak), int(learner.health.skipped)
+        super().__init__(
+            f"the last {streak} updates before update {done} had losses or gradients that are not finite "
+            f"and were left out, {skipped} in all"
+        )
+
+
+Told = list[dict[str, float]] | None  # of each seed
+Callback = Callable[[Report], Told]  # what it gives back joins the metrics
 
 
 def start(learner: Learner, source: Source, key: Key) -> RunState:
-    """The state of a run before its first update.
+    """The state of a run before its first update; from keys [S] that of S runs, one for each seed.
 
     Built inside jit: built eagerly, two leaves may share one buffer, which donation refuses. Weak types are
     dropped, for a state that changes its type between the first epoch and the second compiles twice.
     """
-    k_learner, k_source, k_run = jax.random.split(key, 3)
 
-    def built(init: Callable) -> Callable:
-        return jax.jit(lambda key: jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), init(key)))
+    def built(init: Callable, key: Key, constant: bool = False) -> Callable:
+        strict = lambda key: jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), init(key))  # noqa: E731
+        return jax.jit(jax.vmap(strict) if key.ndim and not constant else strict)(key[0] if constant else key)
 
+    split = partial(jax.random.split, num=3)
+    k_learner, k_source, k_run = jnp.moveaxis(jax.vmap(split)(key), 1, 0) if key.ndim else split(key)
     # two programs: a source that reads data calls back to the host, and such a program is compiled anew every time
-    return RunState(built(learner.init)(k_learner), built(source.init)(k_source), k_run)
+    constant = source.constant and key.ndim > 0
+    return RunState(built(learner.init, k_learner), built(source.init, k_source, constant), k_run)
 
 
-def epoch(learner: Learner, source: Source, updates: int) -> Callable[[RunState], tuple[RunState, Metrics]]:
-    """`updates` updates as one jitted scan that takes the state's memory; metrics are averaged on the device."""
+def epoch(
+    learner: Learner, source: Source, updates: int, seeds: bool = False
+) -> Callable[[RunState], tuple[RunState, Metrics, Suspect]]:
+    """`updates` updates as one jitted scan that takes the state's memory.
 
-    def update(state: RunState, _: None) -> tuple[RunState, Metrics]:
+    Gives back the state, the averages of the metrics over the epoch (made on the device; what is NaN counts as not
+    measured), and what the last update to be left out would have learned from (zeros if there was none).
+    seeds: states have a leading axis, and so has all that comes back.
+    """
+
+    def update(carry: tuple[RunState, Suspect], _: None) -> tuple[tuple[RunState, Suspect], Metrics]:
+        state, suspect = carry
         key, k_batch, k_update = jax.random.split(state.key, 3)
         source_state, batch, told = source.next(state.source, state.learner.params, k_batch)
-        learner_state, metrics = learner.update(state.learner, batch, k_update)
-        return RunState(learner_state, source_state, key), {**told, **metrics}
+        moved, metrics = learner.update(state.learner, batch, k_update)
+        left_out = moved.health.skipped > state.learner.health.skipped
+        metrics = jax.tree.map(lambda value: jnp.where(left_out, jnp.nan, value), metrics)
+        caught = left_out & ~state.learner.health.stuck
+        suspect = jax.tree.map(lambda new, old: jnp.where(caught, new, old), Suspect(batch, k_update), suspect)
+        return (RunState(moved, source_state, key), suspect), {**told, **metrics}
 
-    @partial(jax.jit, donate_argnums=0)
-    def run_epoch(state: RunState) -> tuple[RunState, Metrics]:
-        state, metrics = jax.lax.scan(update, state, None, length=updates)
-        return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+    def run_epoch(state: RunState) -> tuple[RunState, Metrics, Suspect]:
+        _, batch, _ = jax.eval_shape(source.next, state.source, state.learner.params, state.key)
+        nobody = Suspect(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch), state.key)
+        (state, suspect), metrics = jax.lax.scan(update, (state, nobody), None, length=updates)
+        return state, {name: jnp.nanmean(values) for name, values in metrics.items()}, suspect
 
-    return run_epoch
+    if seeds:
+        axes = RunState(0, None if source.constant else 0, 0)
+        run_epoch = jax.vmap(run_epoch, in_axes=(axes,), out_axes=(axes, 0, 0))
+    return jax.jit(run_epoch, donate_argnums=0)
 
 
 def every(updates: int, callback: Callback, *, stopped: bool = False) -> Callback:
@@ -82,7 +121,7 @@ def every(updates: int, callback: Callback, *, stopped: bool = False) -> Callbac
     same run without a break does not.
     """
 
-    def sometimes(report: Report) -> dict[str, float] | None:
+    def sometimes(report: Report) -> Told:
         due = report.done // updates > (report.done - report.updates) // updates
         return callback(report) if due or report.spent or (stopped and report.stopped) else None
 
@@ -91,7 +130,7 @@ def every(updates: int, callback: Callback, *, stopped: bool = False) -> Callbac
 
 def run(
     state: RunState,
-    run_epoch: Callable[[RunState], tuple[RunState, Metrics]],
+    run_epoch: Callable[[RunState], tuple[RunState, Metrics, Suspect]],
     *,
     budget: int,
     updates: int,
@@ -100,9 +139,10 @@ def run(
     """Epochs of `updates` updates until `budget` updates are done in all, or a signal to stop comes.
 
     SIGTERM and Ctrl-C let the epoch finish; the callbacks are then told, so that what must be kept is kept.
-    A second Ctrl-C interrupts at once. `state` is consumed.
+    A second Ctrl-C interrupts at once. `state` is consumed. Raises Stuck where a learner stands still; callbacks
+    are not told of that epoch, for what it did is not worth keeping.
     """
-    done = int(state.learner.steps)
+    done = updates_of(state)
     if budget % updates:
         raise ValueError(f"{budget} updates are no multiple of the epoch of {updates}; set train.epoch")
     if done % updates:
@@ -111,27 +151,40 @@ def run(
         spent, stopped = done >= budget, False
         while not spent and not stopped:
             began = time.perf_counter()
-            state, measured = run_epoch(state)
-            metrics = {name: float(value) for name, value in jax.device_get(measured).items()}
+            state, measured, suspect = run_epoch(state)
+            health = jax.device_get(state.learner.health)
+            metrics = per_seed(measured | {"learner/skipped": health.skipped})
             seconds = time.perf_counter() - began
             done += updates
-            _refuse_bad_numbers(metrics, done - updates, done)
+            for seed in np.flatnonzero(health.stuck):
+                learner, suspect = (
+                    of_seed(tree, seed) if health.stuck.ndim else tree for tree in (state.learner, suspect)
+                )
+                raise Stuck(done, int(seed), learner, suspect)
             # asked once, before the callbacks: all of them hear the same, and a signal that comes
             # while they run lets one more epoch pass
             spent, stopped = done >= budget, bool(asked)
             for callback in callbacks:
                 told = callback(Report(done, state, metrics, seconds, updates, spent, stopped))
-                metrics = {**metrics, **(told or {})}
+                metrics = [{**one, **more} for one, more in zip(metrics, told or [{}] * len(metrics), strict=True)]
         return Outcome(state, done, asked[0] if stopped and not spent else None)
 
 
-def _refuse_bad_numbers(metrics: dict[str, float], before: int, after: int) -> None:
-    bad = sorted(name for name, value in metrics.items() if name.split("/")[-1] == "loss" and not math.isfinite(value))
-    if bad:
-        raise FloatingPointError(
-            f"{', '.join(bad)} became {metrics[bad[0]]} between updates {before} and {after}; "
-            "the last checkpoint is from before; lower the learning rate or look for bad numbers in the data"
-        )
+def updates_of(state: RunState) -> int:
+    """Updates that a run has done."""
+    return int(np.ravel(state.learner.steps)[0])
+
+
+def of_seed(tree, seed: int):
+    """The part of one seed in a tree of several."""
+    return jax.tree.map(lambda leaf: leaf[seed], tree)
+
+
+def per_seed(measured: Metrics) -> list[dict[str, float]]:
+    """Metrics [] or [S], from the device, as one dictionary of numbers for each seed."""
+    arrays = {name: np.atleast_1d(value) for name, value in jax.device_get(measured).items()}
+    seeds = max(len(values) for values in arrays.values())
+    return [{name: float(values[seed]) for name, values in arrays.items()} for seed in range(seeds)]
 
 
 class _listening:

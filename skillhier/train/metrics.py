@@ -22,8 +22,8 @@ class Writer(NamedTuple):
     close: Callable[[], None]
 
 
-def logged(writers: Sequence[Writer]) -> Callable[[Report], None]:
-    """A callback of the loop that hands every writer the metrics with the clock's figures."""
+def logged(writers: Sequence[Sequence[Writer]]) -> Callable[[Report], None]:
+    """A callback of the loop that hands the writers of each seed its metrics with the clock's figures."""
 
     def log(report: Report) -> None:
         clock = {
@@ -31,8 +31,9 @@ def logged(writers: Sequence[Writer]) -> Callable[[Report], None]:
             "time/epoch_seconds": report.seconds,
             "time/updates_per_second": report.updates / report.seconds,
         }
-        for writer in writers:
-            writer.write(report.done, {**report.metrics, **clock})
+        for each, figures in zip(writers, report.metrics, strict=True):
+            for writer in each:
+                writer.write(report.done, {**figures, **clock})
 
     return log
 

@@ -4,15 +4,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
-from skillhier.train import checkpoint, loop, metrics
+from skillhier.train import blackbox, checkpoint, folder, loop, metrics, report
 from skillhier.types import Learner, LearnerState, Source
 
 Assess = Callable[[LearnerState], dict[str, float]]
 
 
 def execute(
-    folder: Path,
+    path: Path,
     learner: Learner,
     source: Source,
     *,
@@ -20,6 +21,7 @@ def execute(
     budget: int,
     updates: int,
     save_every: int,
+    seeds: int = 1,
     assess: Assess | None = None,
     assess_every: int = 1,
     terms: Sequence[str] = (),
@@ -27,33 +29,73 @@ def execute(
     left_out: tuple[str, ...] = (),
     about: dict[str, str] | None = None,
 ) -> loop.Outcome:
-    """Trains until `budget` updates are done in all, from the folder's last checkpoint on if it has one.
+    """Trains until `budget` updates are done in all, from the last checkpoint of the run folder on if it has one.
 
+    seeds: so many runs in one program, with seeds seed, seed + 1, ...; folder.places says where each keeps its figures
     updates: in an epoch; all that happens between epochs happens at a multiple of it
-    assess: figures of the learner at intervals, which join the metrics
-    terms: metrics shown on the terminal
-    left_out: names in the run state that the source rebuilds, and checkpoints do without ('source/data')
+    assess: figures of the learner of one seed at intervals, which join the metrics
+    terms: metrics shown on the terminal, of the first seed
+    left_out: names in the run state that the source rebuilds, and checkpoints do without ('source/replay')
     about: what a resumed run must share with the one that began it
+
+    Raises loop.Stuck where a learner stands still because of bad numbers, after writing what led there.
     """
-    state = loop.start(learner, source, jax.random.key(seed))
-    saved = checkpoint.Checkpoints(folder / "checkpoints", about=about)
+    if seeds > 1:
+        key, about = jax.vmap(jax.random.key)(seed + jnp.arange(seeds)), {**(about or {}), "seeds": f"{seed} {seeds}"}
+    else:
+        key = jax.random.key(seed)
+    if source.constant:
+        left_out = (*left_out, "source")
+    state = loop.start(learner, source, key)
+    saved = checkpoint.Checkpoints(path / "checkpoints", about=about)
     if saved.latest() is not None:
         state = saved.restore(state)
-    done = int(state.learner.steps)
-    record = folder / "metrics.jsonl"
-    writers = [
-        metrics.json_lines(record, after=done),
-        metrics.tensorboard(folder / "tensorboard", past=metrics.rows(record)),
-        metrics.progress(budget, done=done, terms=terms, label=label),
-    ]
+    done = loop.updates_of(state)
+    writers = []
+    for place in folder.places(path, seed, seeds):
+        place.mkdir(exist_ok=True)
+        record = place / "metrics.jsonl"
+        lines = metrics.json_lines(record, after=done)
+        writers.append([lines, metrics.tensorboard(place / "tensorboard", past=metrics.rows(record))])
+    writers[0].append(metrics.progress(budget, done=done, terms=terms, label=label))
     keep = loop.every(save_every, lambda report: saved.save(report.done, report.state, left_out), stopped=True)
     callbacks = [metrics.logged(writers), keep]
     if assess is not None:
-        callbacks.insert(0, loop.every(assess_every, lambda report: assess(report.state.learner)))
-    run_epoch = loop.epoch(learner, source, updates)
+
+        def look(report: loop.Report) -> loop.Told:
+            learner = report.state.learner
+            return [assess(loop.of_seed(learner, i)) for i in range(seeds)] if seeds > 1 else [assess(learner)]
+
+        callbacks.insert(0, loop.every(assess_every, look))
+    run_epoch = loop.epoch(learner, source, updates, seeds > 1)
     try:
         return loop.run(state, run_epoch, budget=budget, updates=updates, callbacks=callbacks)
+    except loop.Stuck as stuck:
+        file = blackbox.write(path, stuck)
+        stuck.args = (f"{stuck}; what led there: python -m experiments.replay_fault --file={file}",)
+        raise
     finally:
-        for writer in writers:
+        for writer in sum(writers, []):
             writer.close()
         saved.close()
+
+
+def finish(path: Path, seed: int, seeds: int, summarise: Callable[[list[dict]], dict]) -> dict:
+    """Writes summary.json and report.html of a run that is done, of every seed and of them all, and prints them.
+
+    summarise: what came out, in numbers, from the rows of metrics.jsonl. Of several seeds the run folder's summary
+    holds every figure as a list, one value a seed. Returns that summary.
+    """
+    places = folder.places(path, seed, seeds)
+    summaries = [summarise(metrics.rows(place / "metrics.jsonl")) for place in places]
+    for place, summary in zip(places, summaries, strict=True):
+        metrics.write_json(place / "summary.json", summary)
+        report.write(place)
+    summary = summaries[0]
+    if seeds > 1:
+        summary = {"seeds": list(range(seed, seed + seeds))} | jax.tree.map(lambda *each: list(each), *summaries)
+        metrics.write_json(path / "summary.json", summary)
+    for name, value in summary.items():
+        print(f"{name:22} {value}")
+    print(f"report: {', '.join(str(place / 'report.html') for place in places)}")
+    return summary
