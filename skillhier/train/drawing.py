@@ -108,3 +108,17 @@ def path(x: Sequence[float], y: Sequence[float]) -> str:
         else:
             pen = "M"
     return "".join(found)
+
+
+def band(x: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
+    """The data of the closed paths between two curves; a gap where one is not finite."""
+    found, run = [], []
+    for a, b, c in [*zip(x, low, high, strict=True), (math.nan, math.nan, math.nan)]:
+        if math.isfinite(a) and math.isfinite(b) and math.isfinite(c):
+            run.append((a, b, c))
+            continue
+        if len(run) > 1:
+            edge = [(a, c) for a, _, c in run] + [(a, b) for a, b, _ in reversed(run)]
+            found.append("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in edge) + "Z")
+        run = []
+    return "".join(found)

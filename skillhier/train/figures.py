@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from skillhier.train.drawing import number, path, rect, stroke, svg, text, ticks
+from skillhier.train.drawing import band, number, path, rect, stroke, svg, text, ticks
+
+LONGEST = 30  # letters of a name beside its row
 
 
 def curves(
@@ -18,16 +20,24 @@ def curves(
     low: float | None = None,
     high: float | None = None,
     settle: float = 0.0,
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    faint: Sequence[tuple[Sequence[float], Sequence[float], str]] = (),
+    legend: bool = True,
 ) -> str:
     """Curves over one axis: name -> (x, y, colour).
 
     The first `settle` share of a curve may leave the frame, so that the start does not flatten the rest.
+    bands: name -> (low, high), shaded around the curve of that name
+    faint: thin curves beneath, as (x, y, colour)
     """
     clean = {}
     for name, (x, y, paint) in series.items():
         x, y = np.asarray(x, float), np.asarray([np.nan if value is None else value for value in y], float)
         clean[name] = (x, y, paint)
-    late = [y[int(settle * len(y)) if len(y) >= 20 else 0 :] for _, y, _ in clean.values()]
+    faint = [(np.asarray(x, float), np.asarray(y, float), paint) for x, y, paint in faint]
+    bands = {name: np.asarray(ends, float) for name, ends in (bands or {}).items()}
+    drawn = [y for _, y, _ in (*clean.values(), *faint)] + [end for ends in bands.values() for end in ends]
+    late = [y[int(settle * len(y)) if len(y) >= 20 else 0 :] for y in drawn]
     late = np.concatenate([y[np.isfinite(y)] for y in late] or [np.zeros(0)])
     if not len(late):
         return svg(width, height, [text(12, 20, title, kind="name"), text(12, 40, "no figures")], title)
@@ -41,7 +51,7 @@ def curves(
     to_y = lambda v: y0 - (np.asarray(v) - bottom) / (top - bottom) * (y0 - y1)  # noqa: E731
     parts = [text(12, 18, title, kind="name")]
     at = 12.0
-    for name, (_, _, paint) in clean.items() if len(clean) > 1 else []:
+    for name, (_, _, paint) in clean.items() if legend and len(clean) > 1 else []:
         parts += [rect(at, 26, 12, 3, paint), text(at + 16, 31, name)]
         at += 24 + 6.2 * len(name)
     for value in ticks(bottom, top):
@@ -54,7 +64,12 @@ def curves(
     parts.append(
         f'<svg x="{x0}" y="{y1}" width="{x1 - x0}" height="{y0 - y1}" viewBox="{x0} {y1} {x1 - x0} {y0 - y1}">'
     )
+    for name, ends in bands.items():
+        x, _, paint = clean[name]
+        parts.append(f'<path d="{band(to_x(x), *to_y(ends))}" style="fill:{paint};opacity:.16"/>')
+    parts += [stroke(path(to_x(x), to_y(y)), "thin", paint=paint) for x, y, paint in faint]
     for name, (x, y, paint) in clean.items():
+        parts += [rect(to_x(x[0]) - 2.5, to_y(y[0]) - 2.5, 5, 5, paint)] if len(x) == 1 and np.isfinite(y[0]) else []
         last = y[np.isfinite(y)]
         told = f"{name}: {number(float(last[-1]))} at the end" if len(last) else name
         parts.append(stroke(path(to_x(x), to_y(y)), "curve", paint=paint, told=told))
@@ -140,3 +155,34 @@ def bars(values: Mapping[str, float], title: str, paints: Sequence[str], *, widt
         ]
         parts.append(rect(start, y, max(wide, 0.8), 18, paint, corner=3))
     return svg(width, 44 + 30 * len(values), parts, title)
+
+
+def intervals(
+    values: Mapping[str, tuple[float, float, float, Sequence[float], str]], title: str, *, width: float = 380
+) -> str:
+    """Named figures with their intervals as lying whiskers: name -> (value, low, high, single figures, colour)."""
+    known = [v for value, low, high, singles, _ in values.values() for v in (value, low, high, *singles)]
+    known = [v for v in known if math.isfinite(v)]
+    if not known:
+        return svg(width, 60, [text(12, 20, title, kind="name"), text(12, 40, "no figures")], title)
+    shown = {name: name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in values}
+    left, right = min(known), max(known)
+    room = 0.06 * (right - left) or max(abs(right), 1e-9) * 0.1
+    left, right = left - room, right + room
+    x0, x1, bottom = 18 + 6.3 * max(map(len, shown.values())), width - 16, 40 + 26 * len(values)
+    to_x = lambda v: x0 + (v - left) / (right - left) * (x1 - x0)  # noqa: E731
+    parts = [text(12, 18, title, kind="name")]
+    for value in ticks(left, right, 3):
+        parts.append(stroke(f"M{to_x(value):.1f} 32V{bottom}", "grid"))
+        parts.append(text(to_x(value), bottom + 15, number(value), "middle"))
+    for i, (name, (value, low, high, singles, paint)) in enumerate(values.items()):
+        y = 50 + 26 * i
+        parts.append(text(x0 - 8, y + 4, shown[name], "end", "ink"))
+        if math.isfinite(low) and math.isfinite(high):
+            wide = max(to_x(high) - to_x(low), 1.0)
+            told = f"{name}: {number(low)} to {number(high)}"
+            parts.append(rect(to_x(low), y - 5, wide, 10, paint, opacity=0.3, told=told))
+        parts += [rect(to_x(v) - 2, y - 2, 4, 4, paint) for v in singles if math.isfinite(v)]
+        if math.isfinite(value):
+            parts.append(rect(to_x(value) - 1.5, y - 9, 3, 18, paint, told=f"{name}: {number(value)}"))
+    return svg(width, bottom + 24, parts, title)
