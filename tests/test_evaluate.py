@@ -30,6 +30,17 @@ def test_an_episode_ends_where_it_says_and_what_follows_is_another():
     assert float(told["success"]) == pytest.approx(1 / 3)  # the broken world's 3 does not count
 
 
+def test_success_may_be_what_an_entry_shows_on_the_last_row():
+    rows = seen(
+        first=[[1, 0, 0], [1, 0, 1], [1, 0, 1]],  # closed in row 2, in row 1, broken after row 1
+        last=[[0, 0, 1], [0, 1, 0], [0, 0, 0]],
+        reward=[[0, 0, 0], [0, 0, 0], [0, 0, 0]],
+    )
+    won = jnp.array([[0, 1, 0], [0, 1, 0], [1, 1, 1]]).T.astype(float)  # the first one only for a while
+    rows = rows._replace(step=rows.step._replace(obs={"won": won[:, :, None, None]}))
+    assert float(evaluate.figures(rows, "won")["success"]) == pytest.approx(1 / 3)
+
+
 def test_episodes_run_the_policy_with_its_params_to_the_limit():
     spec = Spec({}, Bounds((1,), -1, 1), worlds=2, interval=0.05, limit=4)
 

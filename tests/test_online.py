@@ -41,15 +41,15 @@ def rows_of(batch):
 # --- when it collects ---
 
 
-@pytest.mark.parametrize("updates", [1, 2, 3])
-def test_so_many_rows_are_collected_before_so_many_batches(updates):
-    given = source(updates=updates, rows=300, prefill=10)
+@pytest.mark.parametrize("draws", [1, 2, 3])
+def test_so_many_rows_are_collected_before_so_many_batches(draws):
+    given = source(draws=draws, rows=300, prefill=10)
     state = jax.jit(given.init)(jax.random.key(1))
     assert int(state.tally.rows) == int(state.replay.filled) == 12  # whole chunks of 4
     _, found = batches(given, state, 7)
     collected = [int(state.tally.rows) for _, _, state in found]
-    assert collected == [12 + 4 * (1 + i // updates) for i in range(7)]
-    assert [float(told["worlds/steps"]) for _, told, _ in found] == [12.0 * (i % updates == 0) for i in range(7)]
+    assert collected == [12 + 4 * (1 + i // draws) for i in range(7)]
+    assert [float(told["worlds/steps"]) for _, told, _ in found] == [12.0 * (i % draws == 0) for i in range(7)]
     for batch, _, state in found:
         assert rows_of(batch).min() >= 2 and rows_of(batch).max() < int(state.tally.rows)
         assert int(state.replay.number) == int(state.tally.rows)
@@ -57,7 +57,7 @@ def test_so_many_rows_are_collected_before_so_many_batches(updates):
 
 def test_what_is_collected_is_what_the_policy_does_in_the_worlds():
     env = counters(LENGTHS)
-    given = source(env, updates=2, rows=300)
+    given = source(env, draws=2, rows=300)
     state, _ = batches(given, jax.jit(given.init)(jax.random.key(1)), 9)
     count = int(state.replay.filled)
     assert count == 12 + 5 * 4
@@ -132,7 +132,7 @@ def test_before_an_episode_has_finished_there_are_no_figures():
 
 
 def test_the_metrics_of_a_source_add_up():
-    given = source(counters(LENGTHS, breaks=((2, 21),)), success="told", prefill=0, rows=100, updates=2, collect=10)
+    given = source(counters(LENGTHS, breaks=((2, 21),)), success="told", prefill=0, rows=100, draws=2, collect=10)
     state, found = batches(given, jax.jit(given.init)(jax.random.key(1)), 6)
     assert int(state.tally.rows) == 30
     # world 0 closes every 2 rows, world 1 every 3, world 2 at row 9 (of 10), broken at row 21 of the one from 20 on
@@ -164,7 +164,7 @@ def learner():
     return Learner(init, update)
 
 
-SETTINGS = {"updates": 2, "prefill": 5}
+SETTINGS = {"draws": 2, "prefill": 5}
 
 
 @pytest.mark.parametrize("after", [1, 2])
@@ -204,7 +204,7 @@ def test_without_its_replay_it_goes_on_from_the_prefill_and_no_transition_leads_
 
 
 def test_without_its_replay_or_a_prefill_it_collects_before_it_is_time():
-    given = source(prefill=0, updates=3, length=2)
+    given = source(prefill=0, draws=3, length=2)
     state, _ = batches(given, jax.jit(given.init)(jax.random.key(0)), 2)
     assert int(state.turn) == 2
     blank = state._replace(replay=jax.jit(given.init)(jax.random.key(0)).replay)
@@ -214,7 +214,7 @@ def test_without_its_replay_or_a_prefill_it_collects_before_it_is_time():
 
 def test_an_epoch_is_one_program_and_a_second_epoch_compiles_nothing():
     traced = []
-    given = source(counters(LENGTHS, traced=traced), updates=2)
+    given = source(counters(LENGTHS, traced=traced), draws=2)
     state = loop.start(learner(), given, jax.random.key(0))
     run_epoch = loop.epoch(learner(), given, 4)
     traced.clear()
@@ -225,14 +225,14 @@ def test_an_epoch_is_one_program_and_a_second_epoch_compiles_nothing():
 
 
 def test_an_epoch_exports_for_accelerators():
-    given = source(updates=2)
+    given = source(draws=2)
     state = loop.start(learner(), given, jax.random.key(0))
     exported = jax.export.export(loop.epoch(learner(), given, 4), platforms=("cuda", "tpu"))(state)
     assert exported.platforms == ("cuda", "tpu")
 
 
 def test_seeds_side_by_side_are_the_seeds_alone():
-    given = source(updates=2)
+    given = source(draws=2)
     keys = jax.random.split(jax.random.key(7), 3)
     together = jax.jit(jax.vmap(given.init))(keys)
     step = jax.jit(jax.vmap(lambda state, key: given.next(state, (), key)))
@@ -249,8 +249,8 @@ def test_seeds_side_by_side_are_the_seeds_alone():
 def test_seeds_side_by_side_collect_only_when_it_is_time():
     """Collecting once in eight batches takes an eighth of the time, for several seeds too (architecture 3.17, 1)."""
 
-    def seconds(updates):
-        given = source(counters(LENGTHS, flops=160), updates=updates, batch=1, rows=64, collect=8)
+    def seconds(draws):
+        given = source(counters(LENGTHS, flops=160), draws=draws, batch=1, rows=64, collect=8)
         keys = jax.random.split(jax.random.key(0), 2)
 
         @jax.jit
@@ -279,7 +279,7 @@ def test_seeds_side_by_side_collect_only_when_it_is_time():
     ("settings", "said"),
     [
         ({"collect": 0}, "collect 0 is not at least 1; set train.collect"),
-        ({"updates": 0}, "updates 0 is not at least 1; set train.updates"),
+        ({"draws": 0}, "draws 0 is not at least 1; set train.draws"),
         ({"prefill": 0, "length": 9}, "a prefill of 0 rows holds no window of 11 rows; set replay.prefill"),
         ({"rows": 8, "length": 9}, "a replay of 8 rows holds no window of 11 rows and no chunk of 4; set replay.rows"),
     ],

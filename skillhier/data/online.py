@@ -51,13 +51,13 @@ def online(
     length: int,
     lookahead: int = 0,
     crossing: bool = True,
-    updates: int = 1,
+    draws: int = 1,
     prefill: int = 0,
     opener: Policy | None = None,
     first_params: Callable[[Key], Params] = lambda key: (),
     success: str | None = None,
 ) -> Source:
-    """`collect` rows of `policy` in every world of `env`, then `updates` batches from the replay, and so on.
+    """`collect` rows of `policy` in every world of `env`, then `draws` batches from the replay, and so on.
 
     batch, length, lookahead, crossing: the windows, see data.replay.make
     prefill: rows of every world collected before the first batch, rounded up to whole chunks of `collect`
@@ -75,7 +75,7 @@ def online(
     """
     window = {"batch": batch, "length": length, "lookahead": lookahead, "crossing": crossing}
     span = replay.older + length + lookahead
-    for name, value in (("collect", collect), ("batch", batch), ("length", length), ("updates", updates)):
+    for name, value in (("collect", collect), ("batch", batch), ("length", length), ("draws", draws)):
         if value < 1:
             raise ValueError(f"{name} {value} is not at least 1; set train.{name}")
     if replay.rows < max(span, collect):
@@ -118,7 +118,7 @@ def online(
             return actor, tally, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), chunk)
 
         due: Array | bool = True
-        if updates == 1:
+        if draws == 1:
             actor, tally, chunk = collected(state.actor, state.tally)
         else:  # the ring stays outside of the branches: it would be copied there
             # a run that goes on without its replay may find it too empty before it is time
@@ -131,7 +131,7 @@ def online(
         }
         if success is None:
             del told["episodes/success"]
-        turn = (state.turn + 1) % updates
+        turn = (state.turn + 1) % draws
         return Online(actor, kept, tally, turn), replay.sample(kept, k_batch, **window), told
 
     return Source(init, next_)
