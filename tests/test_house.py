@@ -32,7 +32,7 @@ TABLE = {
     "__init__": (set(), LEARNING | PHYSICS | SETTINGS),
 }
 # What a dependency is called on the package index, where that differs from what is imported.
-PACKAGES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "warp": "warp-lang"}
+PACKAGES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "warp": "warp-lang", "yaml": "pyyaml"}
 
 
 def sources(*folders: str) -> list[Path]:
@@ -129,6 +129,19 @@ def test_nothing_imports_in_a_circle():
         walk(module, [])
 
 
+def test_launch_only_runs_commands():
+    """It imports nothing of ours and nobody imports it: what it must know of an entry point, it asks by its flags."""
+    never = {"launch": {"skillhier", "experiments", "tests"}, "skillhier": {"launch"}, "experiments": {"launch"}}
+    broken = [
+        f"{module_of(file)} imports {name}"
+        for folder, others in never.items()
+        for file in sources(folder)
+        for name, _ in imports(file)
+        if name.split(".")[0] in others
+    ]
+    assert sources("launch") and not broken, broken
+
+
 def test_what_is_imported_is_installed_by_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -138,15 +151,19 @@ def test_what_is_imported_is_installed_by_the_project():
     needed = names(project["dependencies"])
     extras = {name: names(lines) for name, lines in project["optional-dependencies"].items()}
     missing = []
-    for file in sources("skillhier", "experiments", "tests"):
+    for file in sources("skillhier", "experiments", "launch", "tests"):
         here = {path.stem for path in file.parent.glob("*.py")}
         testing = file.is_relative_to(ROOT / "tests")
         for name, top in imports(file):
             package = name.split(".")[0]
-            if package in sys.stdlib_module_names | {"skillhier", "experiments"} | (here if testing else set()):
+            if package in sys.stdlib_module_names | {"skillhier", "experiments", "launch"} | (
+                here if testing else set()
+            ):
                 continue
-            allowed = needed | (extras["dev"] if testing else set())
-            allowed |= set() if top else extras["warp"] | extras["dev"]  # asked for only when it is used
+            allowed = needed | (extras["dev"] | extras["launch"] if testing else set())
+            allowed |= (
+                set() if top else extras["warp"] | extras["launch"] | extras["dev"]
+            )  # asked for only when it is used
             if PACKAGES.get(package, package).lower().replace("-", "_") not in allowed:
                 missing.append(f"{module_of(file)} imports {package}")
     assert not missing, missing
@@ -155,7 +172,7 @@ def test_what_is_imported_is_installed_by_the_project():
 def test_no_file_grows_beyond_reading():
     long = {
         str(file.relative_to(ROOT)): lines
-        for file in sources("skillhier", "experiments")
+        for file in sources("skillhier", "experiments", "launch")
         if file.stem != "tasks" and (lines := len(file.read_text().splitlines())) > 350
     }
     assert not long, f"longer than 350 lines, each perhaps two things: {long}"
@@ -163,7 +180,7 @@ def test_no_file_grows_beyond_reading():
 
 def test_no_module_is_a_drawer():
     drawers = {"utils", "util", "common", "base", "helpers", "misc"}
-    modules = map(module_of, sources("skillhier", "experiments", "tests"))
+    modules = map(module_of, sources("skillhier", "experiments", "launch", "tests"))
     found = [module for module in modules if drawers & set(module.split("."))]
     assert not found, found
 
@@ -172,7 +189,7 @@ def test_nothing_is_unpickled():
     """Whoever wrote a pickle can run code in whoever reads it."""
     unsafe = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
     found = []
-    for file in sources("skillhier", "experiments"):
+    for file in sources("skillhier", "experiments", "launch"):
         found += [f"{module_of(file)} imports {name}" for name, _ in imports(file) if name.split(".")[0] in unsafe]
         found += [
             f"{module_of(file)} line {node.value.lineno} says allow_pickle"
@@ -190,7 +207,7 @@ def test_no_path_of_one_machine():
     places = re.compile(r"(?<![\w.])/(work|root|home|Users|tmp/[\w.])")
     found = [
         f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
-        for file in [*sources("skillhier", "experiments", "tests"), *filter(Path.is_file, texts)]
+        for file in [*sources("skillhier", "experiments", "launch", "tests"), *filter(Path.is_file, texts)]
         for number, line in enumerate(file.read_text().splitlines(), 1)
         if places.search(line)
     ]

@@ -1,0 +1,162 @@
+"""Runs of a sweep as one Slurm job array, through submitit.
+
+A job that Slurm is about to take away (preemption, time limit) is told 120 s before: its run finishes the epoch, saves
+and is queued again. submitit keeps its files in FOLDER/jobs/slurm; each run's log lies in its own folder.
+"""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+from launch import runs
+from launch.grid import Refused
+from launch.local import LOG
+from launch.runs import ROOT, Run
+
+WARNING = 120  # s between the signal and the end of a job
+REQUEUES = 1000  # times that a run longer than the limit goes on in another job
+
+
+class Work:
+    """What a task of the array does. Runs on the cluster's machines, which read it from submitit's files."""
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self.command, self.folder = list(command), folder
+        self.child: subprocess.Popen | None = None
+
+    def __call__(self) -> None:
+        rank = int(os.environ.get("SLURM_PROCID", 0))
+        if rank:  # submitit's own handler acts in the first task only
+            signal.signal(signal.SIGUSR2, lambda *_: self._stop())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / (f"{rank}-{LOG}" if rank else LOG)).open("a") as log:
+            print(f"$ {shlex.join(self.command)}", file=log, flush=True)
+            # The signal for submitit goes to all processes of the job, and would end the run without saving.
+            deaf = lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # noqa: E731
+            self.child = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=deaf)
+        while self.child.poll() is None:
+            time.sleep(0.2)
+        if self.child.returncode:
+            raise RuntimeError(f"code {self.child.returncode}: {runs.last_line(self.folder / LOG)}")
+        if rank == 0 and not (self.folder / "summary.json").is_file():
+            raise RuntimeError("the run was stopped before it was done; the same sweep again goes on")
+
+    def checkpoint(self):
+        """What submitit asks for before it queues the job again: the run saves, and the same command continues it."""
+        from submitit.helpers import DelayedSubmission
+
+        self._stop()
+        return DelayedSubmission(Work(self.command, self.folder))
+
+    def _stop(self) -> None:
+        """Tells the run to save and waits for it. Asks the system, for it may interrupt `poll`, which holds a lock."""
+        if self.child is None or self.child.returncode is not None:
+            return
+        os.kill(self.child.pid, signal.SIGTERM)
+        end = time.monotonic() + WARNING - 10
+        while time.monotonic() < end:
+            if os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                return
+            time.sleep(0.1)
+
+    def __getstate__(self) -> dict:
+        return {"command": self.command, "folder": self.folder, "child": None}
+
+
+def show(pending: Sequence[Run], asked: SimpleNamespace) -> str:
+    """The script that sbatch would be given, and what each task of the array runs."""
+    executor = _executor(asked, dry=True)
+    if len(pending) > 1:
+        executor.parameters["map_count"] = len(pending)
+    script = executor._make_submission_file_text(executor._submitit_command_str, "")
+    return "\n".join([script.rstrip(), *(f"# {i}: {run.shown()}" for i, run in enumerate(pending))])
+
+
+def start(pending: Sequence[Run], asked: SimpleNamespace) -> str:
+    """Submits what is not queued yet; what to say of it."""
+    record = asked.folder / "jobs" / "slurm.json"
+    queued = _queued()
+    former = json.loads(record.read_text()) if record.is_file() else {}
+    waiting = {run.name for run in pending if former.get(run.name) in queued}
+    fresh = [run for run in pending if run.name not in waiting]
+    if not fresh:
+        return f"all {len(waiting)} are queued or running; squeue --me shows them"
+    executor = _executor(asked)
+    work = [Work(run.command(sys.executable, str(run.folder.absolute())), run.folder.absolute()) for run in fresh]
+    with executor.batch():
+        jobs = [executor.submit(one) for one in work]
+    record.parent.mkdir(parents=True, exist_ok=True)
+    ids = former | {run.name: job.job_id for run, job in zip(fresh, jobs, strict=True)}
+    record.write_text(json.dumps(ids, indent=2) + "\n")
+    also = f", {len(waiting)} queued before" if waiting else ""
+    return f"submitted {len(fresh)} as job {jobs[0].job_id.split('_')[0]}{also}; the same command submits what is left"
+
+
+def minutes(text: str) -> int:
+    """Reads a time limit: minutes, or [D-]HH:MM:SS. Raises Refused."""
+    if re.fullmatch(r"[1-9]\d*", text):
+        return int(text)
+    parts = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", text)
+    days, hours, mins, seconds = (int(part or 0) for part in parts.groups()) if parts else (0, 0, 0, 0)
+    total = (days * 24 + hours) * 60 + mins + (seconds > 0)
+    if not total:
+        raise Refused(f"--time={text} is no time limit; give minutes or [D-]HH:MM:SS, such as 90 or 24:00:00")
+    return total
+
+
+def _executor(asked: SimpleNamespace, *, dry: bool = False):
+    try:
+        from submitit.slurm.slurm import SlurmExecutor
+    except ImportError:
+        raise Refused("--to=slurm needs submitit; install the extra: pip install 'skillhier[launch]'") from None
+
+    class Dry(SlurmExecutor):
+        """Writes the script anywhere, also where there is no Slurm."""
+
+        @classmethod
+        def affinity(cls) -> int:
+            return 2
+
+    try:
+        folder = asked.folder.absolute() / "jobs" / "slurm"
+        executor = (Dry if dry else SlurmExecutor)(folder, max_num_timeout=REQUEUES)
+    except RuntimeError:
+        raise Refused("there is no srun here; run this on a machine of the cluster, or choose another --to") from None
+    given = {
+        "job_name": asked.folder.name,
+        "time": minutes(asked.time),
+        "nodes": asked.hosts,
+        "ntasks_per_node": 1,
+        "cpus_per_task": asked.cpus,
+        "gpus_per_node": asked.gpus or None,
+        "mem": f"{asked.memory}GB" if asked.memory else None,
+        "partition": asked.partition,
+        "account": asked.account,
+        "array_parallelism": asked.parallel,
+    }
+    executor.update_parameters(
+        **{name: value for name, value in given.items() if value is not None},
+        signal_delay_s=WARNING,
+        additional_parameters={"requeue": True},
+        setup=[f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"],
+    )
+    return executor
+
+
+def _queued() -> set[str]:
+    """Ids of this user's jobs that wait or run, one for each task of an array."""
+    try:
+        told = subprocess.run(
+            ["squeue", "--me", "--array", "--noheader", "--format=%i"], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    return set(told.stdout.split())
