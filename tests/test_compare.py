@@ -252,6 +252,7 @@ def test_nothing_finished_is_refused(tmp_path, capsys):
     [
         ({"train__updates": 50, "until": 50}, "config.train.updates is 100 in {a} and 50 in {b}"),
         ({"train__batch": 32}, "config.train.batch is 16 in {a} and 32 in {b}"),
+        ({"replay__prefill": 5}, "config.replay.prefill is absent in {a} and 5 in {b}"),
         ({"train__length": 5}, "config.train.length is 25 in {a} and 5 in {b}"),
         ({"data__held_out": 0.2}, "config.data.held_out is absent in {a} and 0.2 in {b}"),
         ({"data": "d2"}, "data digest is d1 in {a} and d2 in {b}"),
@@ -339,10 +340,10 @@ def test_a_metric_that_only_some_have(tmp_path, capsys):
 def test_figures_of_acting_come_first(tmp_path, capsys):
     where = run(tmp_path / "a")
     log = where / "metrics.jsonl"
-    log.write_text(log.read_text().replace("heldout/action_mse", "evaluation/stack/return"))
+    log.write_text(log.read_text().replace("heldout/action_mse", "eval/return"))
     told = compared(capsys, tmp_path, f"--runs={where}")["metrics"]
-    assert list(told) == ["evaluation/stack/return", "elbo/bound"]
-    assert "last assessment, at update 100" in told["evaluation/stack/return"]["final"]
+    assert list(told) == ["eval/return", "elbo/bound"]
+    assert "last assessment, at update 100" in told["eval/return"]["final"]
 
 
 def test_a_long_curve_is_drawn_as_means_of_neighbours(tmp_path, capsys):

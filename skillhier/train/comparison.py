@@ -15,7 +15,17 @@ from typing import Any, NamedTuple
 from skillhier.train import checkpoint, folder, metrics
 
 TOTAL = ("config.train.updates", "config.train.frames")  # the last line's step of a finished run
-BUDGET = (*TOTAL, "config.train.batch", "config.train.length", "config.data.held_out", "config.data.seed")
+BUDGET = (  # of updates, of data, and of frames where the runs collect them
+    *TOTAL,
+    "config.train.batch",
+    "config.train.length",
+    "config.train.collect",
+    "config.train.draws",
+    "config.env.worlds",
+    "config.replay.prefill",
+    "config.data.held_out",
+    "config.data.seed",
+)
 DATA = "config.data.path"  # part of the budget by its digest, or by this name where a run has kept no digest
 SEED = "config.seed"
 # what may differ unasked: it changes how a run is watched, saved or split over programs, not what it learns
@@ -24,6 +34,8 @@ BOOKKEEPING = (
     "config.train.epoch",
     "config.train.assess_every",
     "config.train.save_every",
+    "config.replay.saved",
+    "config.replay.memory",
 )
 
 
@@ -89,10 +101,10 @@ def find(patterns: Iterable[str]) -> list[Run]:
 
 def read(place: Place) -> Run:
     """A run as it is written down. Raises Unfit."""
-    settings = {f"config.{name}": value for name, value in _flat(folder.settings(place.home)).items()}
+    about = folder.described(place.home)
+    settings = {f"config.{name}": _tupled(value) for name, value in about["config"].items()}
     if place.seed is not None:
         settings[SEED] = place.seed
-    about = json.loads((place.home / "config.json").read_text())
     try:
         rows = metrics.rows(place.log / "metrics.jsonl")
         [row["step"] for row in rows]
@@ -103,12 +115,8 @@ def read(place: Place) -> Run:
     return Run(place.log, {"entry": about.get("entry", ""), **settings}, start, data, rows)
 
 
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    found = {}
-    for name, value in settings.items():
-        inner = _flat(value) if isinstance(value, dict) else None
-        found |= {name: value} if inner is None else {f"{name}.{last}": x for last, x in inner.items()}
-    return found
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def _digest(home: Path) -> str:

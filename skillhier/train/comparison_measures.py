@@ -11,15 +11,16 @@ from skillhier.train import comparison, folder, statistics
 from skillhier.train.comparison import Run
 
 USUAL = (  # what is shown unasked, where any run has it
-    r"evaluation/(.+/)?success",
-    r"evaluation/(.+/)?return",
+    r"eval(uation)?/(.+/)?success",
+    r"eval(uation)?/(.+/)?return",
     r"heldout/action_mse",
     r"heldout/elbo/bound",
     r"heldout/imitation/log_likelihood",
     r"heldout/transition_diagonal",
     r"elbo/bound",
+    r"imitation/log_likelihood",
 )
-ASSESSED = ("evaluation/", "heldout/")  # measured now and then, on a fixed trained state; all else in every epoch
+ASSESSED = ("eval/", "evaluation/", "heldout/")  # measured now and then; all else is the mean over an epoch
 LATE = 0.9  # where the last tenth of a run begins
 POINTS = 200  # of a curve at most
 FINAL_DRAWS = 50_000  # of the bootstrap, as rliable's for aggregates
