@@ -30,13 +30,16 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
+from skillhier.agents.learner import begun_with
 from skillhier.data import faults
 from skillhier.train import checkpoint, folder
+from skillhier.types import Learner
 
 CONFIGS = Path(__file__).parent / "configs"
 
 flags.DEFINE_string("config", None, "FILE:PRESET[,key=value,...]; then --config.NAME=VALUE changes any setting")
 flags.DEFINE_string("workdir", None, "the run folder; the same command on the same folder continues the run")
+flags.DEFINE_string("init_from", None, "RUN:SUBTREE, parameters of another run to begin with: skills (all), or a part")
 flags.DEFINE_bool("check", False, "validate flags and config, and exit")
 flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
 
@@ -60,9 +63,12 @@ class Run(NamedTuple):
     config: ConfigDict | None  # locked; None for entry points without one
     workdir: Path | None
     free: tuple[str, ...] = ()  # settings that may change when a run goes on
+    init_from: str | None = None  # RUN:SUBTREE, see `begun`
 
 
-def run(main: Callable[[Run], None], *, needs_config: bool = True, argv: Sequence[str] | None = None) -> None:
+def run(
+    main: Callable[[Run], None], *, needs_config: bool = True, learns: bool = False, argv: Sequence[str] | None = None
+) -> None:
     """Parses the command line, sets up the compilation cache and calls `main`. Never returns.
 
     Exit codes: 0 done, or stopped by SIGTERM after saving; 2 wrong use, with one line; 1 a run that could not go on.
@@ -78,6 +84,8 @@ def run(main: Callable[[Run], None], *, needs_config: bool = True, argv: Sequenc
             check_each(name, needs_config)
             sys.exit(0)
         asked = parse_command(name, argv, needs_config)
+        if asked.init_from and not learns:
+            raise Refused(f"--init_from={asked.init_from} means nothing to {name}, which learns nothing; leave it out")
         if flags.FLAGS.check:
             print("the command and its config are valid")
             sys.exit(0)
@@ -120,9 +128,9 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
         if needs_config or changes:
             example = f"experiments/configs/{name}.py:{next(iter(_presets(name)), 'PRESET')}"
             raise Refused(f"--config is missing; for example --config={example}, see --help for the presets")
-        return Run(name, None, workdir)
+        return Run(name, None, workdir, init_from=flags.FLAGS.init_from)
     config, module = load_config(flags.FLAGS.config, changes)
-    return Run(name, config, workdir, tuple(getattr(module, "FREE", ())))
+    return Run(name, config, workdir, tuple(getattr(module, "FREE", ())), flags.FLAGS.init_from)
 
 
 def check_each(name: str, needs_config: bool = True) -> None:
@@ -195,7 +203,33 @@ def pick(what: str, name: str, table: dict[str, Any]) -> Any:
 def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, str]]:
     """Opens the run folder and writes its config.json: (its path, what a continued run must share with this one)."""
     path = workdir or asked.workdir or Path("runs") / f"{asked.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return folder.enter(path, asked.name, flat(asked.config) if asked.config is not None else {}, asked.free)
+    settings = flat(asked.config) if asked.config is not None else {}
+    if asked.init_from:
+        settings["init_from"] = asked.init_from
+    return folder.enter(path, asked.name, settings, asked.free)
+
+
+def begun(asked: Run, learner: Learner) -> Learner:
+    """`learner`, which begins with the parameters that --init_from names, if it is given. Raises Refused, Broken."""
+    if not asked.init_from:
+        return learner
+    source, _, subtree = asked.init_from.rpartition(":")
+    if not source or not subtree:
+        raise Refused(
+            f"--init_from={asked.init_from} is not RUN:SUBTREE, for example runs/skills:skills or runs/skills:low"
+        )
+    parts = [] if subtree == "skills" else subtree.strip("/").split("/")
+    found = checkpoint.read(Path(source), "/".join(["learner/params", *parts]))
+    for part in reversed(parts):
+        found = {part: found}
+    learner = begun_with(learner, found)
+    try:
+        jax.eval_shape(learner.init, jax.random.key(0))
+    except ValueError as error:
+        raise Refused(
+            f"--init_from={asked.init_from} does not fit: {error}; take config.agent of that run, or another part"
+        ) from None
+    return learner
 
 
 def open_cache() -> None:

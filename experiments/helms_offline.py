@@ -37,13 +37,14 @@ def main(run: cli.Run) -> None:
     action = jax.ShapeDtypeStruct(train.action.shape[1:], train.action.dtype)
     system = offline.make(obs, action, statistics=dataset.statistics(train), **config.agent)
     window = {"length": config.train.length, "lookahead": config.agent.lookahead, "stack": config.data.stack}
+    learner = cli.begun(run, system.learner)
     path, about = cli.open_run(run)
     episodes = f"{len(train.length)} episodes, {len(held_out.length)} held out"
     print(f"{path}: {config.agent.name} on {episodes}", file=sys.stderr)
 
     outcome = session.execute(
         path,
-        system.learner,
+        learner,
         sources.offline(train, batch=config.train.batch, **window),
         seed=config.seed,
         seeds=config.seeds,
@@ -120,4 +121,4 @@ def summarise(rows: list[dict]) -> dict:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, learns=True)

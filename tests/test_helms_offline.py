@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import h5py
+import jax
 import numpy as np
 import pytest
 from leftovers import leaves, record
@@ -150,6 +151,43 @@ def test_parameters_can_be_read_for_transfer_and_the_data_is_not_among_them(whol
     assert set(params) == {"whitening", "low", "mid", "high", "prior"}
     with pytest.raises(checkpoint.Broken):
         checkpoint.read(whole, "source")
+
+
+def test_a_run_begins_with_the_parts_of_another(whole, tmp_path):
+    one = "--config.train.updates=10", "--config.train.assess_every=10", "--config.train.save_every=10"
+    asked = (
+        f"--config={FILE}:debug",
+        *one,
+        "--config.seed=9",
+        "--config.agent.learning_rate=0",
+        f"--workdir={tmp_path}/run",
+    )
+    assert run(*asked, f"--init_from={whole}:low").returncode == 0
+    before, after = (checkpoint.read(folder, "learner/params") for folder in (whole, tmp_path / "run"))
+    same = jax.tree.map(np.array_equal, before, after)
+    assert all(jax.tree.leaves(same["low"])) and not all(jax.tree.leaves(same["mid"]))
+    told = run(*asked)
+    assert told.returncode == 2 and f"was begun with config.init_from={whole}:low, now it is absent" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--init_from={whole}:lo"], 1, "holds nothing named 'learner/params/lo'; it holds"),
+        (["--init_from={whole}"], 2, "is not RUN:SUBTREE, for example runs/skills:skills"),
+        (["--init_from=nowhere:low"], 1, "nowhere holds no complete checkpoint"),
+        (
+            ["--init_from={whole}:low", "--config.agent.latent=3"],
+            2,
+            "does not fit: low/Joined_0/kernel has shape [137, 32], the learner needs shape [132",
+        ),
+    ],
+)
+def test_a_beginning_that_does_not_fit_is_refused_in_one_line(whole, tmp_path, arguments, code, said):
+    arguments = [argument.format(whole=whole) for argument in arguments]
+    told = run(f"--config={FILE}:debug", *arguments, f"--workdir={tmp_path}/run")
+    assert told.returncode == code and len(told.stderr.splitlines()) == 1 and said in told.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_same_command_on_a_finished_run_changes_nothing(whole):

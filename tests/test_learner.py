@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from skillhier.agents.learner import adam, cached, learner, stateless
+from skillhier.agents.learner import adam, begun_with, cached, learner, stateless
 from skillhier.types import TimeStep, Trajectory
 
 
@@ -172,3 +172,33 @@ def test_after_so_many_in_a_row_the_learner_stands_still():
     after, _ = update(state, batch(), jax.random.key(0))  # sound, but it came too late
     assert after.health.stuck and after.health.skipped == 6
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+
+
+# --- beginning with other parameters ---
+
+
+def test_a_learner_begins_with_the_parts_it_is_given():
+    made = learner(init_params, stateless(loss), adam(RATES))
+    fresh = made.init(jax.random.key(0))
+    given = {"hand": {"w": np.full((3, 1), 7.0)}}
+    state = jax.jit(begun_with(made, given).init)(jax.random.key(0))
+    np.testing.assert_array_equal(state.params["hand"]["w"], given["hand"]["w"])
+    np.testing.assert_array_equal(state.params["rest"], fresh.params["rest"])
+    assert jax.tree.structure(state) == jax.tree.structure(fresh)
+    assert state.params["hand"]["w"].dtype == fresh.params["hand"]["w"].dtype
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"hand": {"w": np.zeros((4, 1))}}, r"hand/w has shape \[4, 1\], the learner needs shape \[3, 1\]"),
+        ({"hnad": {"w": np.zeros((3, 1))}}, "hnad is no part of the learner; it has hand, eye, rest"),
+        ({"hand": {"v": np.zeros((3, 1))}}, "hand/v is no part of the learner; it has w"),
+        ({"hand": np.zeros(3)}, r"hand has shape \[3\], the learner needs the parts w"),
+        ({"rest": {"w": np.zeros(2)}}, "rest/w is no part of the learner; it is an array"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(given, said):
+    made = learner(init_params, stateless(loss), adam(RATES))
+    with pytest.raises(ValueError, match=said):
+        jax.eval_shape(begun_with(made, given).init, jax.random.key(0))

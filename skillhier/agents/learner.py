@@ -97,6 +97,37 @@ def healthy() -> Health:
     return Health(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
 
+def begun_with(made: Learner, found: Params) -> Learner:
+    """`made`, whose first parameters are those `found`, nested dictionaries of arrays that may hold just some of them.
+
+    Raises ValueError, one line: a name or shape that the parameters do not have, or slow state, which is made from
+    the first parameters and would not know.
+    """
+
+    def placed(here: Params, there: Params, name: str) -> Params:
+        if not isinstance(there, dict):
+            if isinstance(here, dict) or jnp.shape(here) != jnp.shape(there):
+                wanted = f"the parts {', '.join(here)}" if isinstance(here, dict) else f"shape {list(jnp.shape(here))}"
+                raise ValueError(f"{name} has shape {list(jnp.shape(there))}, the learner needs {wanted}")
+            return jnp.asarray(there, jnp.result_type(here))
+        strange = sorted(there.keys() - (here.keys() if isinstance(here, dict) else set()))
+        if strange:
+            known = f"it has {', '.join(here)}" if isinstance(here, dict) else "it is an array"
+            raise ValueError(f"{'/'.join(filter(None, [name, strange[0]]))} is no part of the learner; {known}")
+        return {
+            **here,
+            **{part: placed(here[part], inner, f"{name}/{part}".strip("/")) for part, inner in there.items()},
+        }
+
+    def init(key: Key) -> LearnerState:
+        state = made.init(key)
+        if jax.tree.leaves(state.slow):
+            raise ValueError("this learner has slow state, which must be made from the parameters it begins with")
+        return state._replace(params=placed(state.params, found, ""))
+
+    return made._replace(init=init)
+
+
 def guarded(sound: Array, new, old, health: Health, patience: int) -> tuple[Any, Health]:
     """`new` where the update was sound [] bool and the learner is not stuck, else `old`; and the health after it."""
     taken = sound & ~health.stuck
