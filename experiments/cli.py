@@ -40,6 +40,13 @@ CONFIGS = Path(__file__).parent / "configs"
 flags.DEFINE_string("config", None, "FILE:PRESET[,key=value,...]; then --config.NAME=VALUE changes any setting")
 flags.DEFINE_string("workdir", None, "the run folder; the same command on the same folder continues the run")
 flags.DEFINE_string("init_from", None, "RUN:SUBTREE, parameters of another run to begin with: skills (all), or a part")
+flags.DEFINE_bool("deterministic", False, "on a GPU, kernels that give the same bits every time; slower")
+flags.DEFINE_enum(
+    "matmul_precision",
+    "default",
+    ["default", "high", "highest"],
+    "of the nets' products; worlds always have the highest",
+)
 flags.DEFINE_bool("check", False, "validate flags and config, and exit")
 flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
 
@@ -91,6 +98,7 @@ def run(
             sys.exit(0)
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each save in many lines
         signal.signal(signal.SIGTERM, _stop)  # until a loop listens for itself, and again after it
+        set_numerics()
         open_cache()
         main(asked)
     except Stopped as stopped:
@@ -230,6 +238,14 @@ def begun(asked: Run, learner: Learner) -> Learner:
             f"--init_from={asked.init_from} does not fit: {error}; take config.agent of that run, or another part"
         ) from None
     return learner
+
+
+def set_numerics() -> None:
+    """What --deterministic and --matmul_precision ask for; before the first use of a device."""
+    if flags.FLAGS.deterministic:  # implies that no kernel is chosen by its time; nothing is left to chance on a CPU
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+    if flags.FLAGS.matmul_precision != "default":
+        jax.config.update("jax_default_matmul_precision", flags.FLAGS.matmul_precision)
 
 
 def open_cache() -> None:

@@ -181,3 +181,13 @@ def test_rollouts_under_mjx_export_for_accelerators(platform):
 def test_bad_settings_are_named(setting, message):
     with pytest.raises(ValueError, match=message):
         batch.make(task(), 1, **setting)
+
+
+def test_worlds_multiply_in_full_precision_whatever_nets_do():
+    one = task()
+    turned = one._replace(judge=lambda data, memory: (jnp.eye(1)[0] @ data.state.qpos, jnp.ones(())))
+    env = batch.make(turned, 2)
+    with jax.default_matmul_precision("bfloat16"):
+        state, step = jax.eval_shape(env.reset, jax.random.key(0))
+        jaxpr = str(jax.make_jaxpr(env.step)(state, jax.ShapeDtypeStruct((2, 1), jnp.float32)))
+    assert "dot_general" in jaxpr and "Precision.HIGHEST" in jaxpr and "Precision.DEFAULT" not in jaxpr

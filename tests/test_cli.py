@@ -286,3 +286,23 @@ if __name__ == "__main__":
     finally:
         child.kill()
     assert child.returncode == 0 and "stopped; the same command" in child.stderr.read()
+
+
+def test_numerics_are_set_before_a_device_is_used():
+    script = (
+        "import os, sys, jax\n"
+        "from absl import flags\n"
+        "from experiments import cli\n"
+        "flags.FLAGS(sys.argv)\n"
+        "cli.set_numerics()\n"
+        "print(os.environ.get('XLA_FLAGS'), jax.config.jax_default_matmul_precision, len(jax.devices()))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment["PYTHONPATH"] = str(ROOT)
+    for arguments, said in (
+        ([], "None None 1"),
+        (["--deterministic", "--matmul_precision=high"], "--xla_gpu_deterministic_ops=true high 1"),
+    ):
+        command = [sys.executable, "-c", script, *arguments]
+        told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert told.stdout.strip() == said, told.stderr

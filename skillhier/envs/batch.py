@@ -5,6 +5,7 @@ physics step (`physics.make`), so a reset costs a draw of a start and nothing el
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, NamedTuple
 
 import jax
@@ -112,4 +113,15 @@ def make(task: Task, worlds: int, *, limit: int | None = None, delay: tuple[int,
 
     shapes = {k: jax.ShapeDtypeStruct((depth[k], *v.shape), v.dtype) for k, v in task.obs.items()}
     spec = Spec(shapes, task.action, worlds, task.interval, limit, task.privileged)
-    return Env(reset, jax.vmap(step_one), spec)
+    return Env(exact(reset), exact(jax.vmap(step_one)), spec)
+
+
+def exact(call: Callable) -> Callable:
+    """`call` with products of full float32, whatever nets make do with: GPUs and TPUs use fewer bits unless asked."""
+
+    @wraps(call)
+    def exactly(*arguments):
+        with jax.default_matmul_precision("highest"):
+            return call(*arguments)
+
+    return exactly
