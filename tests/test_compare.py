@@ -182,6 +182,7 @@ def test_tasks_are_strata(tmp_path, capsys):
     asked = f"--runs={tmp_path}/*[0-9]", "--strata=config.task"
     told = compared(capsys, tmp_path, *asked)["metrics"]["heldout/action_mse"]["groups"]["all runs"]
     assert told["final"]["value"] == 5.5 and 5 <= told["final"]["low"] < 5.5 < told["final"]["high"] <= 6
+    assert 5 <= told["curve"]["low"][-1] < 5.5 < told["curve"]["high"][-1] <= 6
     assert "two things vary under one curve: config.task is easy" in refused(capsys, asked[0], "--different_budgets")
     run(tmp_path / "easy9", seed=9, task="easy", data="easy", agent__name="npmp")
     told = refused(capsys, *asked, "--group=config.agent.name")
@@ -401,7 +402,7 @@ def test_bands_have_gaps_where_nothing_is_known():
     low, high = [0, 0, math.nan, 0, 0], [2, 2, 2, 2, 2]
     drawn = figures.curves(series, "title", "updates", bands={"a": (low, high)})
     (data,) = [part.split('"')[1] for part in drawn.split("<path ") if "opacity:.16" in part]
-    assert data.count("M") == data.count("Z") == 2 and "nan" not in data
+    assert data.count("M") == data.count("Z") == 2 and data.count("L") == 6 and "nan" not in data
 
 
 def test_a_curve_of_one_point_is_seen():
