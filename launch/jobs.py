@@ -16,7 +16,7 @@ def install(extras: str) -> str:
     return f"make install PYTHON=python3{f' EXTRAS={extras}' if extras else ''}\n"
 
 
-def run(run: Run, folder: Path, before: str = "") -> str:
+def run(run: Run, folder: Path) -> str:
     """Shell lines that run it and pass a stop signal on.
 
     An entry point that was stopped has saved and ends with 0; these lines then end with 143, so that it is started
@@ -25,7 +25,6 @@ def run(run: Run, folder: Path, before: str = "") -> str:
     where = f"{STORE}/{folder.name if folder.is_absolute() else folder}/{run.name}"
     return (
         f"[ -e datasets ] || ln -s {STORE}/datasets datasets\n"
-        f"{before}"
         f"{run.shown('.venv/bin/python', where)} &\n"
         "child=$!\n"
         f"trap 'kill -TERM $child; wait $child; exit {STOPPED}' TERM INT\n"

@@ -39,21 +39,11 @@ def task(run: Run, asked: SimpleNamespace) -> dict:
         "use_spot": asked.spot or None,
         "job_recovery": {"recover_on_exit_codes": [jobs.STOPPED]},
     }
-    found = {
+    return {
         "name": grid.label(f"{asked.folder.name}-{run.name}", 60),
         "workdir": ".",
-        "num_nodes": asked.hosts if asked.hosts > 1 else None,
         "resources": {name: value for name, value in resources.items() if value is not None},
         "file_mounts": {jobs.STORE: {"source": asked.bucket, "mode": "MOUNT_CACHED"}},
         "setup": jobs.install("cuda" if asked.gpus else ""),
-        "run": jobs.run(run, asked.folder, COORDINATES if asked.hosts > 1 else ""),
+        "run": jobs.run(run, asked.folder),
     }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-# Every host runs the same command; SkyPilot says which one this is.
-COORDINATES = """\
-export JAX_COORDINATOR_ADDRESS="$(echo "$SKYPILOT_NODE_IPS" | head -n1):8476"
-export JAX_NUM_PROCESSES="$SKYPILOT_NUM_NODES"
-export JAX_PROCESS_ID="$SKYPILOT_NODE_RANK"
-"""

@@ -30,7 +30,7 @@ FLAGS = {
     "gpus": (PLACES, int, 0, "cards of each host; local: of each run, which then sees only these"),
     "cpus": (CLUSTERS, int, None, "cores of each host"),
     "memory": (CLUSTERS, int, None, "GB of each host"),
-    "hosts": (CLUSTERS, int, 1, "machines that work on one run together"),
+    "hosts": (("slurm", "kubernetes"), int, 1, "machines that work on one run together"),
     "time": (("slurm",), str, "24:00:00", "limit, in minutes or [D-]HH:MM:SS; a longer run goes on in another job"),
     "partition": (("slurm",), str, None, "of the cluster"),
     "account": (("slurm",), str, None, "that is charged"),

@@ -1,0 +1,309 @@
+"""What a sweep hands to clusters: compared with stored files, held to the schema of its kind, and run by a shell.
+
+The files in tests/golden are written anew with SKILLHIER_RENEW_GOLDEN=1. Where the schemas in tests/schemas come from
+stands in each.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from launch import jobs, runs, slurm, sweep
+from launch.grid import Refused
+from launch.runs import Run
+
+# Otherwise submitit, when it is imported, has logging close all handlers there are, and absl's closes pytest's stderr.
+os.environ["SUBMITIT_LOG_LEVEL"] = "NOCONFIG"
+HERE = Path(__file__).parent
+SWEEP = [
+    "--experiment=helms_offline", "--config=experiments/configs/helms_offline.py:cpu",
+    "--sweep=config.agent.beta_z=0,0.1", "--sweep=config.agent.hidden=(256,256)", "--folder=runs/beta",
+    "--config.train.updates=2000",
+]  # fmt: skip
+TPU = "--accelerator=tpu-v5-lite-podslice"
+PLACES = {
+    "local": ["--to=local", "--parallel=2"],
+    "slurm": ["--to=slurm", "--time=8:30:00", "--partition=gpu", "--gpus=1", "--cpus=8", "--memory=32", "--parallel=4"],
+    "skypilot": ["--to=skypilot", "--bucket=gs://runs", "--gpus=1", "--accelerator=L4", "--cpus=8", "--spot"],
+    "kubernetes_gpu": ["--to=kubernetes", "--claim=runs", "--gpus=1", "--cpus=8", "--memory=32"],
+    "kubernetes_tpu": ["--to=kubernetes", "--claim=runs", "--tpus=4", "--hosts=2", "--topology=2x4", TPU],
+}  # fmt: skip
+SOURCE = "--source=https://github.com/example/skillhier.git@v0.1.0"
+
+
+@pytest.fixture
+def dry(monkeypatch, tmp_path, capsys):
+    """What a dry run prints, with the paths of this machine taken out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "checked", lambda found: found)  # tests/test_sweep.py asks the entry point
+
+    def printed(place):
+        asked = [*SWEEP, *PLACES[place], *([SOURCE] if place.startswith("kubernetes") else []), "--dry_run"]
+        assert sweep.main(asked) == 0
+        assert not list(tmp_path.iterdir()), "a dry run writes nothing"
+        told = capsys.readouterr().out
+        for path, name in ((tmp_path, "HERE"), (sys.executable, "PYTHON"), (runs.ROOT, "PROJECT")):
+            told = told.replace(str(path), name)
+        return told
+
+    return printed
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_dry_run_prints_what_is_stored(dry, place):
+    file = HERE / "golden" / f"sweep_{place}.txt"
+    told = dry(place)
+    if os.environ.get("SKILLHIER_RENEW_GOLDEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(told)
+    assert told == file.read_text()
+
+
+def documents(told):
+    """The YAML files in what a dry run printed."""
+    return list(yaml.safe_load_all(re.sub(r"^# .*\.yaml$", "---", told, flags=re.M).partition("---\n")[2]))
+
+
+def skypilot_validator(name):
+    """As SkyPilot does it: a draft of JSON schema and two keywords of its own."""
+
+    def no_case(_, allowed, given, __):
+        if given.lower() not in [one.lower() for one in allowed]:
+            yield jsonschema.ValidationError(f"{given!r} is not one of {allowed}")
+
+    kind = jsonschema.validators.extend(jsonschema.Draft7Validator, {"case_insensitive_enum": no_case})
+    return kind(json.loads((HERE / "schemas" / "skypilot.json").read_text())[name])
+
+
+def hold_task(task):
+    skypilot_validator("task").validate(task)
+    skypilot_validator("resources").validate(task["resources"])
+    for mount in task["file_mounts"].values():
+        skypilot_validator("storage").validate(mount)
+
+
+def hold_jobset(jobset):
+    jsonschema.Draft202012Validator(json.loads((HERE / "schemas" / "jobset.json").read_text())).validate(jobset)
+
+
+def hold_script(script):
+    """Every option is one that sbatch has, and the shell can read the rest."""
+    known = set((HERE / "schemas" / "sbatch.txt").read_text().splitlines())
+    given = re.findall(r"^#SBATCH --([a-z-]+)", script, flags=re.M)
+    assert given and set(given) <= known, set(given) - known
+    hold_shell(script)
+
+
+def hold_shell(lines):
+    assert subprocess.run(["bash", "-n"], input=lines, text=True, capture_output=True).stderr == ""
+
+
+def test_skypilot_takes_its_tasks(dry):
+    found = documents(dry("skypilot"))
+    assert len(found) == 2 and len({task["name"] for task in found}) == 2
+    for task in found:
+        hold_task(task)
+        hold_shell(task["setup"] + task["run"])
+        assert re.fullmatch(r"[a-zA-Z]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?", task["name"])
+    for wrong in ({"num_node": 2}, {"workdir": 3}, {"envs": {"A-B": "c"}}):
+        with pytest.raises(jsonschema.ValidationError):
+            hold_task(found[0] | wrong)
+    with pytest.raises(jsonschema.ValidationError):
+        hold_task(found[0] | {"file_mounts": {"/mnt/store": {"source": "gs://b", "mode": "CACHED"}}})
+    with pytest.raises(jsonschema.ValidationError):
+        hold_task(found[0] | {"resources": {"accelerator": "L4"}})
+
+
+@pytest.mark.parametrize("place", ["kubernetes_gpu", "kubernetes_tpu"])
+def test_kubernetes_takes_its_jobsets(dry, place):
+    found = documents(dry(place))
+    assert len(found) == 2 and len({jobset["metadata"]["name"] for jobset in found}) == 2
+    for jobset in found:
+        hold_jobset(jobset)
+        (container,) = pod(jobset)["containers"]
+        hold_shell(container["command"][-1])
+        assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", jobset["metadata"]["name"])
+        assert len(f"{jobset['metadata']['name']}-run-0-99") <= 63, "the host name of a pod is a DNS label"
+    for spoil in (
+        lambda jobset: jobset.update(apiVersion="jobset.x-k8s.io/v1"),
+        lambda jobset: jobset["spec"].update(replicas=2),
+        lambda jobset: jobset["spec"]["failurePolicy"]["rules"][0].update(action="Retry"),
+        lambda jobset: pod(jobset).update(restartpolicy="Never"),
+        lambda jobset: pod(jobset)["containers"][0].update(image=3),
+        lambda jobset: pod(jobset)["containers"][0]["volumeMounts"][0].pop("mountPath"),
+    ):
+        wrong = json.loads(json.dumps(found[0]))
+        spoil(wrong)
+        with pytest.raises(jsonschema.ValidationError):
+            hold_jobset(wrong)
+
+
+def pod(jobset):
+    return jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+
+
+def test_hosts_of_a_jobset_find_their_coordinator(dry):
+    for jobset in documents(dry("kubernetes_tpu")):
+        name, job = jobset["metadata"]["name"], jobset["spec"]["replicatedJobs"][0]["template"]["spec"]
+        assert (job["completions"], job["parallelism"], job["completionMode"]) == (2, 2, "Indexed")
+        env = {one["name"]: one for one in pod(jobset)["containers"][0]["env"]}
+        # the host name that JobSet gives the pod with index 0 of the replicated job `run`, in the set's own subdomain
+        assert env["JAX_COORDINATOR_ADDRESS"]["value"] == f"{name}-run-0-0.{name}:8476"
+        assert env["JAX_NUM_PROCESSES"]["value"] == "2"
+        index = "metadata.labels['batch.kubernetes.io/job-completion-index']"
+        assert env["JAX_PROCESS_ID"]["valueFrom"]["fieldRef"]["fieldPath"] == index
+
+
+def test_slurm_takes_its_script(dry):
+    script = dry("slurm")
+    hold_script(script)
+    assert "#SBATCH --array=0-1%2\n" in script and "#SBATCH --time=510\n" in script
+    with pytest.raises(AssertionError):
+        hold_script(script.replace("--partition", "--partitoin"))
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [("90", 90), ("1:00:00", 60), ("24:00:00", 1440), ("2-12:30:00", 3630), ("00:00:30", 1)]
+)
+def test_time_limits(text, minutes):
+    assert slurm.minutes(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["0", "soon", "1:30", "-5", "0:00:00"])
+def test_what_is_no_time_limit(text):
+    with pytest.raises(Refused, match="is no time limit"):
+        slurm.minutes(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--to=skypilot"], "needs --bucket"),
+        (["--to=skypilot", "--bucket=gs://b", "--gpus=1"], "of which kind? give --accelerator"),
+        (["--to=skypilot", "--bucket=gs://b", "--accelerator=L4"], "how many on each host? give --gpus=1"),
+        (["--to=kubernetes"], "needs --claim=NAME"),
+        (["--to=kubernetes", "--claim=c", "--gpus=1", "--tpus=4"], "a host has one kind"),
+        (["--to=kubernetes", "--claim=c", "--tpus=4"], "--tpus needs --accelerator"),
+        (["--to=kubernetes", "--claim=c", "--topology=2x4"], "is of TPUs; give --tpus"),
+        (["--to=kubernetes", "--claim=c", "--tpus=4", "--accelerator=x", "--topology=8"], "is no topology"),
+        (["--to=kubernetes", "--claim=c", "--tpus=4", TPU, "--topology=4x4"], "has 16 chips, --hosts=1 with"),
+        (["--to=kubernetes", "--claim=c", "--source=git@host:x.git"], "cannot be cloned by a pod"),
+        (["--to=slurm", "--time=soon"], "is no time limit"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_one_line(dry, monkeypatch, capsys, arguments, said):
+    assert sweep.main([*SWEEP, *arguments]) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1 and not Path("runs").exists()
+
+
+def test_files_are_written_for_what_is_left_only(dry, tmp_path, capsys):
+    asked = [*SWEEP, *PLACES["kubernetes_gpu"], SOURCE]
+    assert sweep.main(asked) == 0 and "kubectl apply -f runs/beta/jobs/kubernetes" in capsys.readouterr().out
+    folder = tmp_path / "runs" / "beta" / "jobs" / "kubernetes"
+    first, second = sorted(folder.iterdir())
+    hold_jobset(yaml.safe_load(first.read_text()))
+    done = tmp_path / "runs" / "beta" / first.stem
+    done.mkdir()
+    (done / "config.json").write_text(json.dumps({"entry": "helms_offline", "config": {}}))
+    (done / "summary.json").write_text("{}")
+    assert sweep.main(asked) == 0 and sorted(folder.iterdir()) == [second]
+
+
+@pytest.mark.parametrize(("stop", "code", "left"), [(True, 143, "saved"), (False, 3, "")])
+def test_a_job_passes_a_stop_on_and_says_that_it_must_go_on(tmp_path, stop, code, left):
+    """The lines of a job in a real shell, around something that saves when it is told to go and then ends with 0."""
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    waits = "trap 'printf saved > left; exit 0' TERM; touch begun; for i in $(seq 100); do sleep 0.05; done\n"
+    python.write_text(f"#!/bin/bash\n{waits if stop else 'printf > left; exit 3'}\n")
+    python.chmod(0o755)
+    lines = "set -e\n" + jobs.run(Run("seed=0", Path("s/seed=0"), "toy", (), {}), Path("s"))
+    child = subprocess.Popen(["bash", "-c", lines], cwd=tmp_path)
+    while stop and not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    if stop:
+        child.send_signal(signal.SIGTERM)
+    assert child.wait(20) == code and (tmp_path / "left").read_text() == left
+
+
+COUNTS = """
+import os, signal, sys, time
+from pathlib import Path
+folder, heard = Path(sys.argv[1]), []
+signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+record = folder / "steps"
+done = int(record.read_text()) if record.exists() else 0
+print("from", done, "in", os.getpid(), os.getppid(), flush=True)
+while done < 40:
+    time.sleep(0.05)
+    done += 1
+    if heard:
+        break
+record.write_text(str(done))
+if done == 40:
+    (folder / "summary.json").write_text("{}")
+"""
+
+
+def test_a_job_that_slurm_takes_away_saves_and_goes_on(tmp_path):
+    """submitit's own requeue, with its executor for one machine. The signal goes to all its processes."""
+    import submitit
+
+    (tmp_path / "count.py").write_text(COUNTS)
+    folder = tmp_path / "run"
+    executor = submitit.LocalExecutor(tmp_path / "jobs")
+    executor.update_parameters(timeout_min=5)
+    job = executor.submit(slurm.Work([sys.executable, str(tmp_path / "count.py"), str(folder)], folder))
+    end = time.monotonic() + 30
+    while not (begun := re.search(r"from 0 in (\d+) (\d+)", said(folder))):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    for process in begun.groups():
+        os.kill(int(process), signal.SIGUSR2)
+    job.wait()
+    assert job.exception() is None and (folder / "summary.json").exists()
+    told = re.findall(r"from (\d+)", said(folder))
+    assert len(told) == 2 and told[0] == "0" and 0 < int(told[1]) < 40
+
+
+def said(folder):
+    return (folder / "log.txt").read_text() if (folder / "log.txt").exists() else ""
+
+
+def test_slurm_is_given_what_is_not_queued_yet(dry, tmp_path, monkeypatch, capsys):
+    tools = tmp_path.parent / f"{tmp_path.name}-tools"
+    tools.mkdir()
+    for name, body in {
+        "sbatch": 'cp "$1" given.sh; echo Submitted batch job 17',
+        "srun": ":",
+        "squeue": "cat queued",
+    }.items():
+        (tools / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    (tmp_path / "queued").write_text("")
+    asked = [*SWEEP, *PLACES["slurm"]]
+    assert sweep.main(asked) == 0 and "submitted 2 as job 17;" in capsys.readouterr().out
+    hold_script((tmp_path / "given.sh").read_text())
+    (tmp_path / "queued").write_text("17_1\n3\n")
+    assert sweep.main(asked) == 0 and "submitted 1 as job 17, 1 queued before" in capsys.readouterr().out
+    (tmp_path / "queued").write_text("17_1\n17\n")
+    assert sweep.main(asked) == 0 and "all 2 are queued or running" in capsys.readouterr().out
+
+
+def test_where_submitit_is_absent_the_extra_is_named(dry, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "submitit.slurm.slurm", None)
+    assert sweep.main([*SWEEP, "--to=slurm", "--dry_run"]) == 2
+    assert "needs submitit; install the extra: pip install 'skillhier[launch]'" in capsys.readouterr().err
+    assert shutil.which("bash")
