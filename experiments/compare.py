@@ -20,8 +20,15 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
-from skillhier.train import comparison, comparison_measures, comparison_page, comparison_tables, metrics
-from skillhier.train.comparison import Run
+from skillhier.train import (
+    comparison,
+    comparison_measures,
+    comparison_page,
+    comparison_runs,
+    comparison_tables,
+    metrics,
+)
+from skillhier.train.comparison_runs import Run
 
 flags.DEFINE_multi_string("runs", [], "folders of runs, as a shell pattern in quotes; may be given several times")
 flags.DEFINE_multi_string("group", [], "settings that make the groups, as config.NAME; commas, or given several times")
@@ -42,7 +49,7 @@ def main(run: cli.Run) -> None:
     if run.workdir is not None:
         raise cli.Refused("--workdir means nothing here; the page goes to --out")
     by, strata = split(asked.group), split(asked.strata)
-    found = comparison.find(asked.runs)
+    found = comparison_runs.find(asked.runs)
     comparison.grouped(found, [*by, *strata])  # refuses unknown settings
     runs, upto, notes = complete(found, asked.unfinished)
     if not asked.different_budgets:
@@ -63,7 +70,7 @@ def main(run: cli.Run) -> None:
     ]
     if asked.different_budgets:
         notes.append("budgets were allowed to differ: see the list of runs")
-    notes += comparison.differences(runs)
+    notes += comparison_runs.differences(runs)
     told = comparison_measures.Comparison(by, groups, measured, notes, asked.bootstrap_seed)
     out = Path(asked.out) if asked.out else Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}"
     page = write(told, out)

@@ -13,7 +13,7 @@ from absl import flags
 from test_report import checked
 
 from experiments import cli, compare
-from skillhier.train import comparison, figures, folder, metrics
+from skillhier.train import comparison, comparison_runs, figures, folder, metrics
 from skillhier.train.checkpoint import MANIFEST
 
 ROOT = Path(__file__).parents[1]
@@ -202,6 +202,7 @@ def test_seeds_of_one_program_are_runs(tmp_path, capsys):
     )
     run(tmp_path / "r4", seed=4, level=5.0)
     told = compared(capsys, tmp_path, f"--runs={tmp_path}/r*")
+    assert told["budget"]["data digest"] == ["d1"]  # of the checkpoint that the seeds share
     assert [(of["seed"], Path(of["path"]).name) for of in told["runs"]] == [
         (0, "seed_0"), (1, "seed_1"), (10, "seed_10"), (4, "r4")
     ]  # fmt: skip
@@ -212,16 +213,16 @@ def test_what_a_run_keeps_inside_is_no_run(tmp_path):
     outer = run(tmp_path / "a" / "outer")
     run(outer / "rivals" / "npmp")
     run(tmp_path / "a" / "other")
-    assert [place.log.name for place in comparison.runs_in(tmp_path)] == ["other", "outer"]
-    assert len(comparison.find([str(tmp_path), f"{tmp_path}/a/*"])) == 2  # each once
+    assert [place.log.name for place in comparison_runs.runs_in(tmp_path)] == ["other", "outer"]
+    assert len(comparison_runs.find([str(tmp_path), f"{tmp_path}/a/*"])) == 2  # each once
 
 
 def test_a_folder_as_runs_make_it(tmp_path):
     settings = {"seed": 3, "train.updates": 10, "agent.hidden": (3, 4), "agent.inner.rate": 1e-4}
     folder.enter(tmp_path / "run", "toy", settings)
-    (found,) = comparison.find([str(tmp_path / "run")])
+    (found,) = comparison_runs.find([str(tmp_path / "run")])
     assert found.settings == {"entry": "toy"} | {f"config.{name}": value for name, value in settings.items()}
-    assert found.rows == [] and not found.finished and found.data == "" and "cores" in comparison.machine(found)
+    assert found.rows == [] and not found.finished and found.data == "" and "cores" in comparison_runs.machine(found)
 
 
 def test_unfinished_runs_are_left_out_or_all_are_cut_at_the_shortest(sweep, tmp_path, capsys):
@@ -283,7 +284,7 @@ def test_without_a_budget_in_the_config_the_last_step_is_one(tmp_path):
         about = json.loads((where / "config.json").read_text())
         del about["config"]["train.updates"]
         metrics.write_json(where / "config.json", about)
-    runs = comparison.find([f"{tmp_path}/?"])
+    runs = comparison_runs.find([f"{tmp_path}/?"])
     assert all(found.finished for found in runs)
     with pytest.raises(folder.Unfit, match="last step is 50 in"):
         comparison.hold_to_one_budget(runs)
@@ -322,10 +323,11 @@ def test_how_a_run_is_watched_may_differ(tmp_path, capsys):
 
 def test_other_code_and_machines_are_named(tmp_path, capsys):
     run(tmp_path / "a")
-    run(tmp_path / "b", seed=1, start=START | {"git_commit": "fedcba9876543210+changes", "device": {"kind": "gpu"}})
+    other = {"git_commit": "fedcba9876543210+changes", "device": {"kind": "gpu"}, "versions": {"jax": "0.1"}}
+    run(tmp_path / "b", seed=1, start=START | other)
     err = compared(capsys, tmp_path, f"--runs={tmp_path}/?")["err"]
     assert "several commits: 0123456789; fedcba9876+changes" in err and "several machines" in err
-    assert "changes that no commit holds" in err
+    assert "several versions of jax: 0.1; ?" in err and "changes that no commit holds" in err
 
 
 def test_a_metric_that_only_some_have(tmp_path, capsys):

@@ -1,20 +1,17 @@
-"""Runs that are to be compared: found, read, put into groups, and held to be comparable.
+"""Runs that are to be compared: put into groups, and held to be comparable.
 
 Two runs are compared when nothing differs between them but what was asked about, their seeds, and what does not
 change what is learned. All else is refused (folder.Unfit) in one line that names two runs and the setting.
 """
 
 import difflib
-import glob
-import json
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from skillhier.train import checkpoint, folder, metrics
+from skillhier.train import folder
+from skillhier.train.comparison_runs import SEED, TOTAL, Run
 
-TOTAL = ("config.train.updates", "config.train.frames")  # the last line's step of a finished run
 BUDGET = (  # of updates, of data, and of frames where the runs collect them
     *TOTAL,
     "config.train.batch",
@@ -27,7 +24,6 @@ BUDGET = (  # of updates, of data, and of frames where the runs collect them
     "config.data.seed",
 )
 DATA = "config.data.path"  # part of the budget by its digest, or by this name where a run has kept no digest
-SEED = "config.seed"
 # what may differ unasked: it changes how a run is watched, saved or split over programs, not what it learns
 BOOKKEEPING = (
     "config.seeds",
@@ -37,98 +33,6 @@ BOOKKEEPING = (
     "config.replay.saved",
     "config.replay.memory",
 )
-
-
-class Run(NamedTuple):
-    """One seed of one run."""
-
-    path: Path  # of the folder with its metrics.jsonl
-    settings: dict[str, Any]  # the config's as 'config.train.batch', and 'entry'
-    start: dict[str, Any]  # the circumstances of its last start
-    data: str  # digest of what it learned from; empty where none is kept
-    rows: list[dict[str, Any]]  # of metrics.jsonl
-
-    @property
-    def done(self) -> int:
-        """The step of its last line."""
-        return self.rows[-1]["step"] if self.rows else 0
-
-    @property
-    def total(self) -> int | None:
-        """The step of its last line once it is finished; None where its config does not say."""
-        return next((self.settings[name] for name in TOTAL if name in self.settings), None)
-
-    @property
-    def finished(self) -> bool:
-        return bool(self.rows) and (self.total is None or self.done >= self.total)
-
-
-class Place(NamedTuple):
-    """Where one seed of one run is written down."""
-
-    log: Path  # the folder of its metrics.jsonl
-    home: Path  # the folder of its config.json
-    seed: int | None  # where the folder's name says it; else the config does
-
-
-def runs_in(path: Path) -> list[Place]:
-    """The runs at a folder: its seeds, or itself, or what lies below it. What a run keeps inside is no run here."""
-    seeds = [log.parent for log in path.glob("seed_*/metrics.jsonl") if log.parent.name[5:].isdigit()]
-    if seeds:
-        places = [(log, int(log.name[5:])) for log in seeds]
-        places.sort(key=lambda place: place[1])
-        return [Place(log, log if (log / "config.json").is_file() else path, seed) for log, seed in places]
-    if any((path / name).is_file() for name in ("metrics.jsonl", "config.json")):
-        return [Place(path, path, None)]
-    return [place for below in sorted(filter(Path.is_dir, path.iterdir())) for place in runs_in(below)]
-
-
-def find(patterns: Iterable[str]) -> list[Run]:
-    """The runs at folders that match shell patterns, each once. Raises Unfit."""
-    found: dict[Path, Run] = {}
-    for pattern in patterns:
-        matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
-        folders = [Path(match) for match in matches if Path(match).is_dir()]
-        if not folders:
-            raise folder.Unfit(f"no folder matches --runs={pattern}; give folders of runs, such as 'runs/sweep/*'")
-        for path in folders:
-            places = runs_in(path)
-            if not places:
-                raise folder.Unfit(f"{path} is no run and holds none: there is no metrics.jsonl; change --runs")
-            found |= {place.log.resolve(): read(place) for place in places}
-    return list(found.values())
-
-
-def read(place: Place) -> Run:
-    """A run as it is written down. Raises Unfit."""
-    about = folder.described(place.home)
-    settings = {f"config.{name}": _tupled(value) for name, value in about["config"].items()}
-    if place.seed is not None:
-        settings[SEED] = place.seed
-    try:
-        rows = metrics.rows(place.log / "metrics.jsonl")
-        [row["step"] for row in rows]
-    except (ValueError, KeyError, TypeError):
-        raise folder.Unfit(f"{place.log / 'metrics.jsonl'} is no log of a run; leave it out of --runs") from None
-    start = about["starts"][-1] if about["starts"] else {}
-    data = _digest(place.log) or _digest(place.home)
-    return Run(place.log, {"entry": about.get("entry", ""), **settings}, start, data, rows)
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(map(_tupled, value)) if isinstance(value, list) else value
-
-
-def _digest(home: Path) -> str:
-    """The digest of the data, which every checkpoint holds."""
-    for step in reversed(checkpoint.steps(home / "checkpoints")):
-        try:
-            return str(
-                json.loads((home / "checkpoints" / str(step) / checkpoint.MANIFEST).read_text())["about"]["data"]
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return ""
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> folder.Unfit:
@@ -220,26 +124,3 @@ def stratified(runs: Sequence[Run], strata: Sequence[str]) -> list[list[Run]]:
     for run in runs:
         found.setdefault(tuple(_shown(run.settings.get(name, "absent")) for name in strata), []).append(run)
     return [found[task] for task in sorted(found)]
-
-
-def commit(run: Run) -> str:
-    """A run's commit, short, with a + where the tree held changes."""
-    name, _, changed = str(run.start.get("git_commit", "unknown")).partition("+")
-    return name[:10] + ("+changes" if changed else "")
-
-
-def machine(run: Run) -> str:
-    """What a run ran on."""
-    device, host = run.start.get("device", {}), run.start.get("machine", {})
-    return f"{device.get('count', '?')} × {device.get('kind', '?')}, {host.get('cores', '?')} cores"
-
-
-def differences(runs: Sequence[Run]) -> list[str]:
-    """What differs between the runs and is no setting: code and machine."""
-    found = []
-    for what, values in {"commits": {commit(run) for run in runs}, "machines": {machine(run) for run in runs}}.items():
-        if len(values) > 1:
-            found.append(f"the runs are of several {what}: {'; '.join(sorted(values))}")
-    if any(commit(run).endswith("+changes") for run in runs):
-        found.append("some runs were made with changes that no commit holds (+changes)")
-    return found

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skillhier.train import comparison, folder, statistics
-from skillhier.train.comparison import Run
+from skillhier.train.comparison_runs import Run
 
 USUAL = (  # what is shown unasked, where any run has it
     r"eval(uation)?/(.+/)?success",

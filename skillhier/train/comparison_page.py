@@ -3,8 +3,8 @@
 from html import escape
 
 from skillhier.train import drawing, figures, report
-from skillhier.train.comparison import SEED, commit, machine
 from skillhier.train.comparison_measures import FINAL_DRAWS, POINTS, Comparison, Measured
+from skillhier.train.comparison_runs import SEED, commit, machine
 from skillhier.train.comparison_tables import budget, table
 from skillhier.train.report_sections import TITLES, side_by_side
 from skillhier.train.statistics import DRAWS

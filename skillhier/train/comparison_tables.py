@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from skillhier.train.comparison import BUDGET, DATA, SEED, Run
+from skillhier.train.comparison import BUDGET, DATA
 from skillhier.train.comparison_measures import FINAL_DRAWS, Comparison, Estimate, Group, Measured
+from skillhier.train.comparison_runs import SEED, Run
 from skillhier.train.drawing import number
 from skillhier.train.statistics import DRAWS, LEVEL
 
