@@ -76,8 +76,7 @@ def checked(runs: Sequence[Run]) -> list[Run]:
     for run, answer in zip(runs, answers, strict=True):
         if "refused" in answer:
             raise Refused(f"{run.name}: {answer['refused']}")
-        flags = [argument for argument in run.arguments if not argument.lstrip("-").startswith("config")]
-        same = found.setdefault(json.dumps([answer["config"], flags], sort_keys=True), run)
+        same = found.setdefault(json.dumps([answer["config"], _plain(run.arguments)], sort_keys=True), run)
         if same is not run:
             raise Refused(f"{same.name} and {run.name} are the same run; leave one of the two values out")
     return [run._replace(settings=answer["config"]) for run, answer in zip(runs, answers, strict=True)]
@@ -87,14 +86,14 @@ def done(run: Run) -> bool:
     """Whether its folder holds what came out of this very run.
 
     summary.json is written at the end of a run and taken away when it is started again, so it belongs to the config
-    beside it, budget included.
+    beside it, budget included, and to the flags of its last start.
     """
     try:
         about = json.loads((run.folder / "config.json").read_text())
-    except (OSError, ValueError):
+        found = about["entry"], about["config"], _plain(about["starts"][-1]["command"][1:])
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
         return False
-    same = (about.get("entry"), about.get("config")) == (run.experiment, run.settings)
-    return same and (run.folder / "summary.json").is_file()
+    return found == (run.experiment, run.settings, _plain(run.arguments)) and (run.folder / "summary.json").is_file()
 
 
 def begun(run: Run) -> bool:
@@ -126,6 +125,12 @@ def environment() -> dict[str, str]:
     """That of this process, with the project where Python finds it from any folder."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path}
+
+
+def _plain(arguments: Sequence[str]) -> list[str]:
+    """The flags beside the config and the folder."""
+    kept = [argument for argument in arguments if not argument.lstrip("-").startswith(("config", "workdir"))]
+    return sorted(kept)
 
 
 def _find(experiment: str) -> None:

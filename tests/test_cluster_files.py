@@ -215,7 +215,9 @@ def test_files_are_written_for_what_is_left_only(dry, tmp_path, capsys):
     hold_jobset(yaml.safe_load(first.read_text()))
     done = tmp_path / "runs" / "beta" / first.stem
     done.mkdir()
-    (done / "config.json").write_text(json.dumps({"entry": "helms_offline", "config": {}}))
+    (done / "config.json").write_text(
+        json.dumps({"entry": "helms_offline", "config": {}, "starts": [{"command": ["helms_offline.py"]}]})
+    )
     (done / "summary.json").write_text("{}")
     assert sweep.main(asked) == 0 and sorted(folder.iterdir()) == [second]
 

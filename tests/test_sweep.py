@@ -166,6 +166,9 @@ def test_runs_are_done_once_and_a_larger_budget_goes_on(project, capsys):
     assert capsys.readouterr().out.splitlines()[1:] == ["python -m experiments.toy --config.seed=1 --workdir=s/seed=1"]
     assert run(*asked, "--config.train.updates=7") == 0
     assert steps(project, "seed=0") == [1, 2, 3, 4, 5, 6, 7]
+    capsys.readouterr()
+    assert run(*asked, "--config.train.updates=7", "--note=other", "--dry_run") == 0
+    assert "0 done, 3 begun" in capsys.readouterr().out, "another flag is another run, as another setting is"
 
 
 def test_one_that_fails_stops_no_other_and_is_tried_again(project, capsys):

@@ -37,7 +37,9 @@ def main():
         signal.signal(number, lambda *told: heard.append(told[0]))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").unlink(missing_ok=True)
-    (folder / "config.json").write_text(json.dumps({"entry": "toy", "config": settings, "starts": []}))
+    (folder / "config.json").write_text(
+        json.dumps({"entry": "toy", "config": settings, "starts": [{"command": sys.argv}]})
+    )
     record = folder / "metrics.jsonl"
     done = len(record.read_text().splitlines()) if record.exists() else 0
     while done < settings["train.updates"]:
