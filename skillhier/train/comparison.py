@@ -90,7 +90,9 @@ def hold_to_one_question(groups: dict[str, list[Run]], named: Sequence[str]) -> 
     """Raises Unfit where anything differs that is not `named`; what only other groups have belongs to the group."""
     free = {*named, *BUDGET, *BOOKKEEPING, DATA, SEED}
     runs = [run for inside in groups.values() for run in inside]
-    for name in sorted({name for run in runs for name in run.settings} - free):
+    names = {name for run in runs for name in run.settings} - free
+    # what all runs have comes first: it is why others have settings of their own
+    for name in sorted(names, key=lambda name: (any(name not in run.settings for run in runs), name)):
         for inside in groups.values():
             told = [run.settings.get(name, "absent") for run in inside]
             _hold(inside, name, told, "two things vary under one curve", f"--group={name}")
