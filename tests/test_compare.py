@@ -296,6 +296,10 @@ def test_without_a_budget_in_the_config_the_last_step_is_one(tmp_path):
         ({"agent__hidden": [8, 8]}, "two things vary under one curve: config.agent.hidden is 32,32 in {a} and 8,8 in"),
         ({"agent__skills": 5}, "two things vary under one curve: config.agent.skills is absent in {a} and 5 in {b}"),
         (
+            {"agent__balance": 5, "agent__name": "npmp"},
+            "under one curve: config.agent.name is helms in {a} and npmp in",
+        ),
+        (
             {"agent__beta_z": 0.5, "agent__name": "npmp"},
             "more varies between the groups than was asked: config.agent.n",
         ),
