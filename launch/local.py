@@ -87,7 +87,7 @@ class Local:
     def _end(self, child: Child) -> None:
         self.children.remove(child)
         run, code = child.run, child.process.returncode
-        if code == 0 and runs.done(run):
+        if code == 0 and (run.folder / "summary.json").is_file():
             self.done += 1
             self._say(f"{run.name}: done")
         elif self.heard:

@@ -71,7 +71,7 @@ def checked(runs: Sequence[Run]) -> list[Run]:
     answers = [json.loads(line) for line in told.stdout.splitlines()] if told.returncode == 0 else []
     if len(answers) != len(runs):
         last = (told.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Refused(f"{shlex.join(command[1:])} failed: {last}")
+        raise Refused(f"{shlex.join(command)} failed: {last}")
     found: dict[str, Run] = {}
     for run, answer in zip(runs, answers, strict=True):
         if "refused" in answer:
