@@ -53,7 +53,7 @@ def text(content: dict) -> str:
     try:
         import yaml
     except ImportError:
-        raise Refused("job files need PyYAML; install the extra: pip install 'skillhier[launch]'") from None
+        raise Refused("job files need PyYAML; install the extra `launch`: pip install -e '.[launch]'") from None
 
     class Dumper(yaml.SafeDumper):
         def ignore_aliases(self, data: object) -> bool:

@@ -17,7 +17,7 @@ from launch.runs import ROOT, Run
 
 PORT = 8476  # of the coordinator of several hosts
 GRACE = 120  # s that a pod has to finish its epoch and save
-RESTARTS = 20  # of all hosts together
+RESTARTS = {False: 3, True: 20}  # of a run on one host, whose evictions do not count, and on several, where they do
 
 
 def show(pending: Sequence[Run], asked: SimpleNamespace) -> str:
@@ -56,7 +56,7 @@ def jobset(run: Run, asked: SimpleNamespace) -> dict:
         "spec": {
             "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
             "failurePolicy": {
-                "maxRestarts": RESTARTS,
+                "maxRestarts": RESTARTS[several],
                 # wrong use stays wrong; all else is tried again
                 "rules": [{"name": "refused", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}],
             },

@@ -116,7 +116,7 @@ def _executor(asked: SimpleNamespace, *, dry: bool = False):
     try:
         from submitit.slurm.slurm import SlurmExecutor
     except ImportError:
-        raise Refused("--to=slurm needs submitit; install the extra: pip install 'skillhier[launch]'") from None
+        raise Refused("--to=slurm needs submitit; install the extra `launch`: pip install -e '.[launch]'") from None
 
     class Dry(SlurmExecutor):
         """Writes the script anywhere, also where there is no Slurm."""

@@ -1,13 +1,11 @@
 """What a sweep hands to clusters: compared with stored files, held to the schema of its kind, and run by a shell.
 
-The files in tests/golden are written anew with SKILLHIER_RENEW_GOLDEN=1. Where the schemas in tests/schemas come from
-stands in each.
+The files in tests/golden are written anew with SKILLHIER_RENEW_GOLDEN=1.
 """
 
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +15,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from cluster_schemas import hold_jobset, hold_script, hold_shell, hold_task
 
-from launch import jobs, runs, slurm, sweep
-from launch.grid import Refused
+from launch import jobs, runs, sweep
 from launch.runs import Run
 
 # Otherwise submitit, when it is imported, has logging close all handlers there are, and absl's closes pytest's stderr.
@@ -72,40 +70,6 @@ def test_a_dry_run_prints_what_is_stored(dry, place):
 def documents(told):
     """The YAML files in what a dry run printed."""
     return list(yaml.safe_load_all(re.sub(r"^# .*\.yaml$", "---", told, flags=re.M).partition("---\n")[2]))
-
-
-def skypilot_validator(name):
-    """As SkyPilot does it: a draft of JSON schema and two keywords of its own."""
-
-    def no_case(_, allowed, given, __):
-        if given.lower() not in [one.lower() for one in allowed]:
-            yield jsonschema.ValidationError(f"{given!r} is not one of {allowed}")
-
-    kind = jsonschema.validators.extend(jsonschema.Draft7Validator, {"case_insensitive_enum": no_case})
-    return kind(json.loads((HERE / "schemas" / "skypilot.json").read_text())[name])
-
-
-def hold_task(task):
-    skypilot_validator("task").validate(task)
-    skypilot_validator("resources").validate(task["resources"])
-    for mount in task["file_mounts"].values():
-        skypilot_validator("storage").validate(mount)
-
-
-def hold_jobset(jobset):
-    jsonschema.Draft202012Validator(json.loads((HERE / "schemas" / "jobset.json").read_text())).validate(jobset)
-
-
-def hold_script(script):
-    """Every option is one that sbatch has, and the shell can read the rest."""
-    known = set((HERE / "schemas" / "sbatch.txt").read_text().splitlines())
-    given = re.findall(r"^#SBATCH --([a-z-]+)", script, flags=re.M)
-    assert given and set(given) <= known, set(given) - known
-    hold_shell(script)
-
-
-def hold_shell(lines):
-    assert subprocess.run(["bash", "-n"], input=lines, text=True, capture_output=True).stderr == ""
 
 
 def test_skypilot_takes_its_tasks(dry):
@@ -173,19 +137,6 @@ def test_slurm_takes_its_script(dry):
 
 
 @pytest.mark.parametrize(
-    ("text", "minutes"), [("90", 90), ("1:00:00", 60), ("24:00:00", 1440), ("2-12:30:00", 3630), ("00:00:30", 1)]
-)
-def test_time_limits(text, minutes):
-    assert slurm.minutes(text) == minutes
-
-
-@pytest.mark.parametrize("text", ["0", "soon", "1:30", "-5", "0:00:00"])
-def test_what_is_no_time_limit(text):
-    with pytest.raises(Refused, match="is no time limit"):
-        slurm.minutes(text)
-
-
-@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--to=skypilot"], "needs --bucket"),
@@ -237,75 +188,3 @@ def test_a_job_passes_a_stop_on_and_says_that_it_must_go_on(tmp_path, stop, code
     if stop:
         child.send_signal(signal.SIGTERM)
     assert child.wait(20) == code and (tmp_path / "left").read_text() == left
-
-
-COUNTS = """
-import os, signal, sys, time
-from pathlib import Path
-folder, heard = Path(sys.argv[1]), []
-signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
-record = folder / "steps"
-done = int(record.read_text()) if record.exists() else 0
-print("from", done, "in", os.getpid(), os.getppid(), flush=True)
-while done < 40:
-    time.sleep(0.05)
-    done += 1
-    if heard:
-        break
-record.write_text(str(done))
-if done == 40:
-    (folder / "summary.json").write_text("{}")
-"""
-
-
-def test_a_job_that_slurm_takes_away_saves_and_goes_on(tmp_path):
-    """submitit's own requeue, with its executor for one machine. The signal goes to all its processes."""
-    import submitit
-
-    (tmp_path / "count.py").write_text(COUNTS)
-    folder = tmp_path / "run"
-    executor = submitit.LocalExecutor(tmp_path / "jobs")
-    executor.update_parameters(timeout_min=5)
-    job = executor.submit(slurm.Work([sys.executable, str(tmp_path / "count.py"), str(folder)], folder))
-    end = time.monotonic() + 30
-    while not (begun := re.search(r"from 0 in (\d+) (\d+)", said(folder))):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    for process in begun.groups():
-        os.kill(int(process), signal.SIGUSR2)
-    job.wait()
-    assert job.exception() is None and (folder / "summary.json").exists()
-    told = re.findall(r"from (\d+)", said(folder))
-    assert len(told) == 2 and told[0] == "0" and 0 < int(told[1]) < 40
-
-
-def said(folder):
-    return (folder / "log.txt").read_text() if (folder / "log.txt").exists() else ""
-
-
-def test_slurm_is_given_what_is_not_queued_yet(dry, tmp_path, monkeypatch, capsys):
-    tools = tmp_path.parent / f"{tmp_path.name}-tools"
-    tools.mkdir()
-    for name, body in {
-        "sbatch": 'cp "$1" given.sh; echo Submitted batch job 17',
-        "srun": ":",
-        "squeue": "cat queued",
-    }.items():
-        (tools / name).write_text(f"#!/bin/bash\n{body}\n")
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    (tmp_path / "queued").write_text("")
-    asked = [*SWEEP, *PLACES["slurm"]]
-    assert sweep.main(asked) == 0 and "submitted 2 as job 17;" in capsys.readouterr().out
-    hold_script((tmp_path / "given.sh").read_text())
-    (tmp_path / "queued").write_text("17_1\n3\n")
-    assert sweep.main(asked) == 0 and "submitted 1 as job 17, 1 queued before" in capsys.readouterr().out
-    (tmp_path / "queued").write_text("17_1\n17\n")
-    assert sweep.main(asked) == 0 and "all 2 are queued or running" in capsys.readouterr().out
-
-
-def test_where_submitit_is_absent_the_extra_is_named(dry, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "submitit.slurm.slurm", None)
-    assert sweep.main([*SWEEP, "--to=slurm", "--dry_run"]) == 2
-    assert "needs submitit; install the extra: pip install 'skillhier[launch]'" in capsys.readouterr().err
-    assert shutil.which("bash")
