@@ -17,17 +17,16 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import cli
 from skillhier.agents import offline
-from skillhier.agents.learner import Skills
 from skillhier.data import online, replay
 from skillhier.envs import registry
 from skillhier.envs.sawyer import expert
-from skillhier.rollout import rollout, start
-from skillhier.train import checkpoint, evaluate, session
-from skillhier.types import Array, Env, Key, LearnerState, Policy
+from skillhier.train import checkpoint, evaluate, loop, session
+from skillhier.types import Env, Learner, LearnerState, Policy, Source
 
 SUCCESS = "task.success"  # the public success test
 REPLAY = "source/replay"  # its place in the run state
@@ -55,7 +54,6 @@ def main(run: cli.Run) -> None:
         prefill=config.replay.prefill,
         success=SUCCESS,
     )
-    clone = cloned(config, env, teacher)
     path, about = cli.open_run(run)
     print(f"{path}: {config.agent.name} of the expert in {config.env.worlds} worlds {config.env.name}", file=sys.stderr)
     if lacks_replay(path):
@@ -64,6 +62,8 @@ def main(run: cli.Run) -> None:
             "the run that it would have been without a break (config.replay.saved=true keeps the replay)",
             file=sys.stderr,
         )
+    action = jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
+    clone = offline.make(env.spec.obs, action, statistics=statistics(source), **config.agent)
     outcome = session.execute(
         path,
         clone.learner,
@@ -91,25 +91,15 @@ def worlds(config: ConfigDict, count: int) -> Env:
     return registry.make(settings.pop("name"), **settings)
 
 
-def cloned(config: ConfigDict, env: Env, teacher: Policy) -> Skills:
-    """The clone; its first state holds the scales of what the teacher sees in its first rows."""
-    action = jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
-    make = partial(offline.make, env.spec.obs, action, **config.agent)
-    system = make()
+def statistics(source: Source) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Entry -> (mean [d], standard deviation [d]) over the rows that a source starts with: of run and seed 0, always.
 
-    def init(key: Key) -> LearnerState:
-        k_rows, k_params = jax.random.split(key)
-        return make(statistics=statistics(env, teacher, config.replay.prefill, k_rows)).learner.init(k_params)
-
-    return system._replace(learner=system.learner._replace(init=init))
-
-
-def statistics(env: Env, policy: Policy, rows: int, key: Key) -> dict[str, tuple[Array, Array]]:
-    """Entry -> (mean [d], standard deviation [d]) over a policy's first `rows` rows in every world."""
-    k_start, k_rows = jax.random.split(key)
-    _, seen = rollout(env, policy, (), start(env, policy, k_start), k_rows, rows)
-    newest = {name: values[:, :, 0] for name, values in seen.step.obs.items()}
-    return {name: (x.mean((0, 1)), jnp.maximum(x.std((0, 1)), FLOOR)) for name, x in newest.items()}
+    They are what a data set's statistics are offline: the same for every seed, known before the first update.
+    """
+    nobody = Learner(lambda key: (), lambda *_: ((), {}))  # so it is the very program that opens a run
+    kept = loop.start(nobody, source, jax.random.key(0)).source.replay
+    rows = {name: np.asarray(ring[: int(kept.filled)], np.float64) for name, ring in kept.rows.step.obs.items()}
+    return {name: (x.mean((0, 1)), np.maximum(x.std((0, 1)), FLOOR)) for name, x in rows.items()}
 
 
 def tried_out(arena: Env, clone: Policy, seed: int) -> Callable[[LearnerState], dict[str, float]]:

@@ -7,7 +7,7 @@ from experiments.configs import helms_offline
 from skillhier.envs import registry
 
 PRESETS = {
-    "quickstart": "a clone that gets some stacks up; minutes on 2 cores",
+    "quickstart": "a clone that reaches for the block and stacks it now and then; minutes on 2 cores",
     "debug": "does the command work? Small nets, short episodes; under a minute",
     "cpu": "a better clone, in worlds with delays and other masses and frictions each time; an hour on 2 cores",
 }
@@ -61,7 +61,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.agent.learning_rate = 1e-3
     config.replay = ConfigDict()
     config.replay.rows = 4000  # newest rows of every world that are learned from
-    config.replay.prefill = 400  # rows of every world before the first update; as many give the clone its scales
+    config.replay.prefill = 400  # rows of every world before the first update; they give the clone its scales too
     config.replay.memory = 0.0  # GiB that the replay may take; 0: what the device, or on a CPU the machine, has
     config.replay.saved = True  # in checkpoints; without it a run goes on, but not as it would have
     config.train = ConfigDict()

@@ -1,6 +1,7 @@
 """Batches from a replay that a policy fills while the learner learns from it, as a Source."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -86,6 +87,7 @@ def online(
     if (chunks + 1) * collect < span:
         raise ValueError(f"a prefill of {prefill} rows holds no window of {span} rows; set replay.prefill")
 
+    @partial(jax.jit, static_argnums=0)  # traced once, however often it is asked for
     def gather(who: Policy, params: Params, actor: ActorState, tally: Tally, key: Key):
         actor, chunk = rollout(env, who, params, actor, key, collect)
         return actor, count(tally, chunk.step, success), replay.frames(chunk)
@@ -114,8 +116,8 @@ def online(
             return gather(policy, params, actor, tally, k_rows)
 
         def waited(actor: ActorState, tally: Tally):
-            _, _, chunk = jax.eval_shape(collected, actor, tally)
-            return actor, tally, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), chunk)
+            blank = lambda ring: jnp.zeros((collect, *ring.shape[1:]), ring.dtype)  # noqa: E731
+            return actor, tally, jax.tree.map(blank, state.replay.rows)
 
         due: Array | bool = True
         if draws == 1:
