@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple, TextIO
 
 from launch import runs
@@ -110,7 +111,8 @@ class Local:
         now = time.monotonic()
         if self.heard and now > self.deadline:
             for child in self.children:
-                os.killpg(child.process.pid, signal.SIGKILL)  # the last checkpoint stays
+                with suppress(ProcessLookupError):
+                    os.killpg(child.process.pid, signal.SIGKILL)  # the last checkpoint stays
         live = self.out.isatty()
         if now - self.told < (1.0 if live else 30.0):
             return

@@ -188,3 +188,9 @@ def test_a_job_passes_a_stop_on_and_says_that_it_must_go_on(tmp_path, stop, code
     if stop:
         child.send_signal(signal.SIGTERM)
     assert child.wait(20) == code and (tmp_path / "left").read_text() == left
+
+
+def test_where_pyyaml_is_absent_the_extra_is_named(dry, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert sweep.main([*SWEEP, *PLACES["skypilot"], "--dry_run"]) == 2
+    assert "need PyYAML; install the extra `launch`: pip install -e '.[launch]'" in capsys.readouterr().err

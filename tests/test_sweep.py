@@ -237,6 +237,24 @@ def test_a_stopped_sweep_goes_on_where_it_was(project, number, code):
     assert all(steps(project, f"seed={i}") == list(range(1, 61)) for i in range(3))
 
 
+def test_a_run_that_does_not_go_when_told_is_killed_after_a_while(project, monkeypatch, capsys):
+    monkeypatch.setattr(local, "PATIENCE", 0.3)
+    deaf = (project / "experiments" / "toy.py").read_text().replace("if heard:", "if False:")
+    (project / "experiments" / "toy.py").write_text(deaf)
+    begin = local.Local._begin
+
+    def tell(self, run):
+        begin(self, run)
+        while not (run.folder / "metrics.jsonl").exists():
+            time.sleep(0.01)
+        self._pass_on(signal.SIGTERM, None)
+
+    monkeypatch.setattr(local.Local, "_begin", tell)
+    began = time.monotonic()
+    assert run("--sweep=config.seed=0,1", "--config.train.updates=600", "--config.pause=0.1") == 0
+    assert time.monotonic() - began < 20 and "1 stopped, 1 not started" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_real_sweep_of_debug_runs(tmp_path):
     asked = [
