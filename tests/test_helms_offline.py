@@ -1,24 +1,23 @@
 """Skills from demonstrations by the real command: what it refuses, what it leaves, and that a kill changes nothing."""
 
 import json
-import random
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import h5py
 import jax
+import kills
 import numpy as np
 import pytest
+from kills import recorded, struck
 from leftovers import leaves, record
 
 from experiments import cli
 from skillhier.agents.offline import SYSTEMS
 from skillhier.data import toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
-from skillhier.train import checkpoint, metrics
+from skillhier.train import checkpoint
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "experiments" / "configs" / "helms_offline.py"
@@ -26,11 +25,11 @@ PRESETS = ("debug", "quickstart", "cpu", "paper", "rgb_stacking")
 
 
 def command(*arguments) -> list[str]:
-    return [sys.executable, "-m", "experiments.helms_offline", *map(str, arguments)]
+    return kills.entry("helms_offline", *arguments)
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return kills.run(command(*arguments))
 
 
 # --- the config ---
@@ -196,41 +195,15 @@ def test_the_same_command_on_a_finished_run_changes_nothing(whole):
     assert (whole / "metrics.jsonl").read_bytes() == before
 
 
-def killed(folder: Path, number: signal.Signals, lines: int, *arguments) -> subprocess.Popen:
-    """Starts the run and sends the signal once the record has that many lines."""
-    child = subprocess.Popen(command(*arguments, f"--workdir={folder}"), cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
-    while len(metrics.rows(folder / "metrics.jsonl")) < lines and child.poll() is None and time.monotonic() < until:
-        time.sleep(0.002)
-    child.send_signal(number)
-    child.wait(timeout=60)
-    return child
-
-
 def test_sigterm_saves_says_so_and_exits_with_0_and_the_run_goes_on_bit_for_bit(whole, tmp_path):
     asked = f"--config={FILE}:debug"
-    child = killed(tmp_path / "run", signal.SIGTERM, 2, asked)
+    child = struck(command(asked, f"--workdir={tmp_path}/run"), signal.SIGTERM, recorded(tmp_path / "run", 2))
     said = child.stderr.read()
     assert child.returncode == 0, said
     if "stopped at update" in said:  # on a fast machine the run may be over before the signal comes
         assert checkpoint.steps(tmp_path / "run" / "checkpoints")
         assert f"the same command continues {tmp_path / 'run'}" in said
     assert run(asked, f"--workdir={tmp_path / 'run'}").returncode == 0
-    assert record(tmp_path / "run") == record(whole)
-    assert leaves(tmp_path / "run", 100) == leaves(whole, 100)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
-def test_killed_at_any_moment_the_run_goes_on_bit_for_bit(whole, tmp_path, seed):
-    dice = random.Random(seed)
-    asked = (f"--config={FILE}:debug", "--config.train.save_every=10")
-    lines = 0
-    while lines < 9:
-        lines += dice.randint(1, 4)
-        killed(tmp_path / "run", signal.SIGKILL, lines, *asked)
-        time.sleep(dice.uniform(0, 0.05))
-    assert run(*asked, f"--workdir={tmp_path / 'run'}").returncode == 0
     assert record(tmp_path / "run") == record(whole)
     assert leaves(tmp_path / "run", 100) == leaves(whole, 100)
 

@@ -1,0 +1,64 @@
+"""Commands that are stopped or killed at a chosen moment."""
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from skillhier.train import checkpoint, metrics
+
+ROOT = Path(__file__).parent.parent
+
+
+def entry(name: str, *arguments) -> list[str]:
+    return [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)]
+
+
+def run(command: Sequence[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def struck(command: Sequence[str], number: int, ready: Callable[[], bool], pause: float = 0.0) -> subprocess.Popen:
+    """Starts the command and sends it a signal `pause` s after it is `ready`; gives it back when it has ended."""
+    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    until = time.monotonic() + 300
+    while not ready() and child.poll() is None and time.monotonic() < until:
+        time.sleep(0.001)
+    time.sleep(pause)
+    child.send_signal(number)
+    child.wait(timeout=120)
+    return child
+
+
+def recorded(folder: Path, lines: int) -> Callable[[], bool]:
+    """Whether the run's record has that many lines."""
+    return lambda: len(metrics.rows(folder / "metrics.jsonl")) >= lines
+
+
+def saving(folder: Path, after: int) -> Callable[[], bool]:
+    """Whether a checkpoint of an update later than `after` is half written."""
+
+    def half() -> bool:
+        for path in (folder / "checkpoints").glob("*"):
+            number = path.name.partition(".")[0]
+            if number.isdigit() and int(number) > after and not (path / checkpoint.MANIFEST).is_file():
+                return True
+        return False
+
+    return half
+
+
+def kills(command: Sequence[str], folder: Path, number: int, dice: random.Random, count: int) -> int:
+    """Kills the run `count` times, at random moments and in every second case during a save; how many hit a save."""
+    hits = 0
+    for strike in range(count):
+        done = max(checkpoint.steps(folder / "checkpoints"), default=0)
+        if strike % 2:
+            struck(command, number, saving(folder, done), dice.uniform(0, 0.02))
+            hits += saving(folder, done)()
+        else:
+            lines = len(metrics.rows(folder / "metrics.jsonl"))
+            struck(command, number, recorded(folder, lines + 1), dice.uniform(0, 0.3))
+    return hits
