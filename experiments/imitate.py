@@ -38,7 +38,8 @@ def main(run: cli.Run) -> None:
     teacher = expert.make(int(config.env.name.rpartition("set")[2]))
     try:
         env, arena = worlds(config, config.env.worlds), worlds(config, config.eval.episodes)
-        memory = replay.make(config.replay.rows, env.spec, memory=config.replay.memory * replay.GIB or None)
+        room = config.replay.memory * replay.GIB or None
+        memory = replay.make(config.replay.rows, env.spec, memory=room, copies=config.seeds)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
     source = online.online(

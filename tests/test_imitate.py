@@ -5,6 +5,7 @@ import random
 import signal
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from counters import NOISE, counters
@@ -12,10 +13,11 @@ from kills import ROOT, entry, kills, recorded, run, struck
 from leftovers import leaves, record
 
 from experiments import cli, imitate
+from skillhier.agents import offline
 from skillhier.data import online, replay
 from skillhier.envs import registry
 from skillhier.envs.sawyer import expert
-from skillhier.train import checkpoint, metrics
+from skillhier.train import checkpoint, loop, metrics
 
 FILE = ROOT / "experiments" / "configs" / "imitate.py"
 PRESETS = ("quickstart", "debug", "cpu")
@@ -230,6 +232,22 @@ def test_killed_at_any_moment_the_run_goes_on_bit_for_bit(tmp_path, agent, world
     assert told.returncode == 0, told.stderr
     assert record(folder) == record(tmp_path / "whole")
     assert leaves(folder, 80, PARTS) == leaves(tmp_path / "whole", 80, PARTS)
+
+
+@pytest.mark.slow
+def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx():
+    config, _ = cli.load_config(f"{FILE}:debug", [("env.engine", "mjx")])
+    env = imitate.worlds(config, 2)
+    source = online.online(
+        env, expert.make(4), replay.make(150, env.spec), collect=4, draws=2, batch=4, length=10, lookahead=5,
+        crossing=False, prefill=40, success=imitate.SUCCESS,
+    )  # fmt: skip
+    clone = offline.make(env.spec.obs, jax.ShapeDtypeStruct(env.spec.action.shape, np.float32), **config.agent)
+    key = jax.random.key(0)
+    state = loop.RunState(jax.eval_shape(clone.learner.init, key), jax.eval_shape(source.init, key), key)
+    exported = jax.export.export(loop.epoch(clone.learner, source, 2), platforms=("cuda", "tpu"))(state)
+    assert exported.platforms == ("cuda", "tpu")
+    assert "callback" not in (program := exported.mlir_module()) and "skillhier_" not in program
 
 
 @pytest.mark.slow

@@ -187,6 +187,10 @@ def test_a_row_takes_the_bytes_that_it_holds():
             {"rows": 1000, "memory": 5000},
             "takes .* GiB .26 bytes a row and world., it may take .*; set replay.rows to at most 64$",
         ),
+        (
+            {"rows": 1000, "memory": 5000, "copies": 4},
+            "in 3 worlds of 4 seeds takes .*; set replay.rows to at most 16$",
+        ),
         ({"rows": 2**50}, "set replay.rows to at most"),
     ],
 )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from skillhier import devices
 from skillhier.types import Array, Key, Spec, TimeStep, Trajectory
 
 GIB = 2**30
@@ -38,12 +39,18 @@ class Replay(NamedTuple):
 
 
 def make(
-    rows: int, spec: Spec, *, extras: Mapping[str, jax.ShapeDtypeStruct] | None = None, memory: float | None = None
+    rows: int,
+    spec: Spec,
+    *,
+    extras: Mapping[str, jax.ShapeDtypeStruct] | None = None,
+    memory: float | None = None,
+    copies: int = 1,
 ) -> Replay:
     """A replay of the newest `rows` rows of each of the worlds of `spec`, whose entries are stacks [S, ...].
 
     extras: what else to keep of what the policy noted, name -> shape and type for one world
     memory: bytes it may take; by default what the device has left, on a CPU what the machine has
+    copies: how many of it there will be, one for each seed of a program
 
     `frames(chunk)`: what is kept of rows as `rollout` gives them, [T, B, ...]: the newest frames, the wanted extras.
     `add(kept, chunk, number=None, due=True)`: writes the `frames` of a chunk, in time and memory that do not grow
@@ -64,7 +71,7 @@ def make(
     worlds, extras = spec.worlds, dict(extras or {})
     depth = {name: shape.shape[0] for name, shape in spec.obs.items()}
     older = max(depth.values(), default=1) - 1
-    _refuse_too_large(rows, worlds, bytes_per_row(spec, extras), memory)
+    _refuse_too_large(rows, worlds, copies, bytes_per_row(spec, extras), memory)
 
     def init() -> Kept:
         blank = jax.tree.map(lambda one: jnp.zeros((rows, worlds, *one.shape), one.dtype), _row(spec, extras))
@@ -118,7 +125,7 @@ def make(
             """Rows [L, batch, ...] counted from a window's oldest frame."""
             lift = (1, batch, *(1,) * (row.ndim - 2))
             place = (begin.reshape(lift) + row) % rows
-            return ring.at[place, world.reshape(lift)].get(mode="promise_in_bounds")
+            return devices.taken(ring, place, world.reshape(lift))
 
         every = jnp.broadcast_to(jnp.arange(span)[:, None], (span, batch))
         first, last = (read(ring, every) for ring in (kept.rows.step.first, kept.rows.step.last))
@@ -164,8 +171,8 @@ def _row(spec: Spec, extras: dict[str, jax.ShapeDtypeStruct]) -> Trajectory:
     )
 
 
-def _refuse_too_large(rows: int, worlds: int, each: int, memory: float | None) -> None:
-    needed = rows * worlds * each
+def _refuse_too_large(rows: int, worlds: int, copies: int, each: int, memory: float | None) -> None:
+    needed = rows * worlds * copies * each
     told = jax.local_devices()[0].memory_stats() or {}
     if memory is not None:
         there, what = memory, "it may take"
@@ -176,7 +183,8 @@ def _refuse_too_large(rows: int, worlds: int, each: int, memory: float | None) -
     else:
         return
     if needed > there:
+        many = f"{worlds} worlds" + (f" of {copies} seeds" if copies > 1 else "")
         raise ValueError(
-            f"a replay of {rows} rows in {worlds} worlds takes {needed / GIB:.3g} GiB ({each} bytes a row and world), "
-            f"{what} {there / GIB:.3g} GiB; set replay.rows to at most {int(there // (worlds * each))}"
+            f"a replay of {rows} rows in {many} takes {needed / GIB:.3g} GiB ({each} bytes a row and world), "
+            f"{what} {there / GIB:.3g} GiB; set replay.rows to at most {int(there // (worlds * copies * each))}"
         )
