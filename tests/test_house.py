@@ -20,15 +20,16 @@ SETTINGS = {"ml_collections", "absl"}
 # part: (what it may import of ours beside itself, what it must never import of others)
 TABLE = {
     "types": (set(), LEARNING | PHYSICS | SETTINGS),
+    "devices": (set(), LEARNING | PHYSICS | SETTINGS),
     "rollout": ({"types"}, LEARNING | PHYSICS | SETTINGS),
     "ops": ({"types"}, {"flax", "optax"} | PHYSICS | SETTINGS),
     "nets": ({"types", "ops"}, {"optax", "orbax"} | PHYSICS | SETTINGS),
     "losses": ({"types", "ops"}, {"flax", "optax", "orbax"} | PHYSICS | SETTINGS),
     "policies": ({"types", "rollout", "ops"}, {"flax", "optax", "orbax"} | PHYSICS | SETTINGS),
-    "agents": ({"types", "rollout", "ops", "nets", "losses", "policies"}, {"orbax"} | PHYSICS | SETTINGS),
-    "envs": ({"types"}, LEARNING | SETTINGS),
-    "data": ({"types", "rollout"}, LEARNING | PHYSICS | SETTINGS),
-    "train": ({"types", "rollout"}, {"flax", "optax", "distrax"} | PHYSICS | SETTINGS),
+    "agents": ({"types", "devices", "rollout", "ops", "nets", "losses", "policies"}, {"orbax"} | PHYSICS | SETTINGS),
+    "envs": ({"types", "devices"}, LEARNING | SETTINGS),
+    "data": ({"types", "devices", "rollout"}, LEARNING | PHYSICS | SETTINGS),
+    "train": ({"types", "devices", "rollout"}, {"flax", "optax", "distrax"} | PHYSICS | SETTINGS),
     "__init__": (set(), LEARNING | PHYSICS | SETTINGS),
 }
 # What a dependency is called on the package index, where that differs from what is imported.

@@ -136,7 +136,12 @@ def online(
         turn = (state.turn + 1) % draws
         return Online(actor, kept, tally, turn), replay.sample(kept, k_batch, **window), told
 
-    return Source(init, next_)
+    def axes(state: Online) -> Online:
+        first = partial(jax.tree.map, lambda leaf: 0 if leaf.shape[:1] == (env.spec.worlds,) else -1)
+        kept = jax.tree.map(lambda _: -1, state.replay)._replace(rows=jax.tree.map(lambda _: 1, state.replay.rows))
+        return Online(first(state.actor), kept, first(state.tally), -1)
+
+    return Source(init, next_, worlds=axes)
 
 
 def blank(worlds: int) -> Tally:

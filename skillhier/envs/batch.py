@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from skillhier import devices
 from skillhier.envs import physics
 from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
 
@@ -108,12 +109,14 @@ def make(task: Task, worlds: int, *, limit: int | None = None, delay: tuple[int,
         )  # fmt: skip
         return state, TimeStep(frames, reward, discount, first, last)
 
+    opened_all = devices.apart(jax.vmap(reset_one))
+
     def reset(key: Key) -> tuple[Worlds, TimeStep]:
-        return jax.vmap(reset_one)(jax.random.split(key, worlds), jnp.arange(worlds, dtype=jnp.int32))
+        return opened_all(jax.random.split(key, worlds), jnp.arange(worlds, dtype=jnp.int32))
 
     shapes = {k: jax.ShapeDtypeStruct((depth[k], *v.shape), v.dtype) for k, v in task.obs.items()}
     spec = Spec(shapes, task.action, worlds, task.interval, limit, task.privileged)
-    return Env(exact(reset), exact(jax.vmap(step_one)), spec)
+    return Env(exact(reset), exact(devices.apart(jax.vmap(step_one))), spec)
 
 
 def exact(call: Callable) -> Callable:

@@ -7,7 +7,8 @@ it is rounded to float32. Physics inside a control step is float64.
 import hashlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import jax
 import jax.numpy as jnp
@@ -67,14 +68,21 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
     model = mujoco.MjModel.__copy__(model)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET  # our own limits decide, see physics.absurd
     identity = _identity(model)
-    pool: dict[tuple, tuple[Worlds, threading.Lock]] = {}
+    resting: dict[tuple, list[Worlds]] = {}
     guard = threading.Lock()
 
-    def worlds(count: int, parameters: tuple[str, ...]) -> tuple[Worlds, threading.Lock]:
+    @contextmanager
+    def lent(count: int, parameters: tuple[str, ...]) -> Iterator[Worlds]:
+        """Worlds that nobody else uses: devices that step theirs at the same time need not wait for each other."""
         with guard:
-            if (count, parameters) not in pool:
-                pool[count, parameters] = Worlds(model, count, parameters), threading.Lock()
-            return pool[count, parameters]
+            free = resting.setdefault((count, parameters), [])
+            mine = free.pop() if free else None
+        mine = mine or Worlds(model, count, parameters)
+        try:
+            yield mine
+        finally:
+            with guard:
+                free.append(mine)
 
     data = mujoco.MjData(model)
     shape = lambda name: jax.ShapeDtypeStruct(np.shape(getattr(data, _STATE.get(name, name))), jnp.float32)  # noqa: E731
@@ -106,8 +114,7 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
                 start = unpack([flat(a, n) for a, n in zip(arguments[size : 2 * size], ndims, strict=True)], parameters)
                 ctrl, renew = flat(tail[0], 1), flat(tail[1], 0)
             count = len(renew)
-            mine, lock = worlds(count, parameters)
-            with lock:
+            with lent(count, parameters) as mine:
                 broken = np.zeros(count, bool)
                 if not opens_all:
                     broken = ~renew & physics.absurd(state["qpos"], state["qvel"], state["act"], ctrl)

@@ -20,6 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding
+
+from skillhier import devices
 
 FORMAT = 1  # raised when old checkpoints can no longer be read
 MANIFEST = "manifest.json"
@@ -233,18 +236,23 @@ def _template(described: dict[str, Any]) -> Any:
 
 
 def _fetch(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The stored arrays of those names; keys become typed keys again."""
+    """The stored arrays of those names, on the devices that hold what is wanted; keys become typed keys again."""
     plain = {name: _plain(leaf) for name, leaf in wanted.items()}
     abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in plain.items()}
     to_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in plain}
     arguments = ocp.args.PyTreeRestore(item=abstract, restore_args=to_numpy, partial_restore=True)
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         found = checkpointer.restore(path / ITEM, args=arguments)
-    arrays = {name: jnp.asarray(found[name], dtype=plain[name].dtype) for name in plain}
+    arrays = {name: _laid(np.asarray(found[name], plain[name].dtype), leaf) for name, leaf in plain.items()}
     return {
         name: jax.random.wrap_key_data(arrays[name], impl=jax.random.key_impl(leaf)) if _is_key(leaf) else arrays[name]
         for name, leaf in wanted.items()
     }
+
+
+def _laid(values: np.ndarray, like: Any) -> jax.Array:
+    where = getattr(like, "sharding", None)
+    return devices.put(values, where) if isinstance(where, NamedSharding) else jnp.asarray(values)
 
 
 def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any], left_out: tuple[str, ...]) -> None:

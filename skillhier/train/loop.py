@@ -5,13 +5,17 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from skillhier import devices
 from skillhier.types import Key, Learner, LearnerState, Metrics, Source, SourceState, Trajectory
+
+SEQUENCES = 1  # the axis of a batch that counts them
 
 
 class RunState(NamedTuple):
@@ -63,38 +67,62 @@ Told = list[dict[str, float]] | None  # of each seed
 Callback = Callable[[Report], Told]  # what it gives back joins the metrics
 
 
-def start(learner: Learner, source: Source, key: Key) -> RunState:
+def start(learner: Learner, source: Source, key: Key, mesh: Mesh | None = None) -> RunState:
     """The state of a run before its first update; from keys [S] that of S runs, one for each seed.
+
+    mesh: the devices that share the work: each holds the learner, and its own part of the worlds.
 
     Built inside jit: built eagerly, two leaves may share one buffer, which donation refuses. Weak types are
     dropped, for a state that changes its type between the first epoch and the second compiles twice.
     """
+    seeds = key.ndim > 0
 
-    def built(init: Callable, key: Key, constant: bool = False) -> Callable:
-        strict = lambda key: jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), init(key))  # noqa: E731
-        return jax.jit(jax.vmap(strict) if key.ndim and not constant else strict)(key[0] if constant else key)
+    def built(init: Callable, key: Key, where: Any = None, many: bool = seeds) -> Any:
+        def strict(key: Key) -> Any:
+            with devices.over(mesh if where else None):
+                return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), init(key))
+
+        return jax.jit(jax.vmap(strict) if many else strict, **({"out_shardings": where} if where else {}))(key)
 
     split = partial(jax.random.split, num=3)
-    k_learner, k_source, k_run = jnp.moveaxis(jax.vmap(split)(key), 1, 0) if key.ndim else split(key)
+    k_learner, k_source, k_run = jnp.moveaxis(jax.vmap(split)(key), 1, 0) if seeds else split(key)
+    where = layout(source, mesh, seeds) if mesh else RunState(None, None, None)
     # two programs: a source that reads data calls back to the host, and such a program is compiled anew every time
-    constant = source.constant and key.ndim > 0
-    return RunState(built(learner.init, k_learner), built(source.init, k_source, constant), k_run)
+    if source.constant:
+        data = built(source.init, k_source[0] if seeds else k_source, many=False)
+        data = devices.put(data, where.source) if mesh else data
+    if mesh:
+        k_learner, k_source, k_run = devices.put((k_learner, k_source, k_run), where.key)
+    made = built(learner.init, k_learner, where.learner)
+    return RunState(made, data if source.constant else built(source.init, k_source, where.source), k_run)
+
+
+def layout(source: Source, mesh: Mesh, seeds: bool = False) -> RunState:
+    """Where the leaves of a state lie: one place for the whole learner, one for each leaf of the source."""
+    everywhere = devices.dealt(mesh)
+    if source.worlds is None:
+        return RunState(everywhere, everywhere, everywhere)
+    axes = source.worlds(jax.eval_shape(source.init, jax.random.key(0)))
+    places = jax.tree.map(lambda axis: devices.dealt(mesh, axis + seeds) if axis >= 0 else everywhere, axes)
+    return RunState(everywhere, places, everywhere)
 
 
 def epoch(
-    learner: Learner, source: Source, updates: int, seeds: bool = False
+    learner: Learner, source: Source, updates: int, seeds: bool = False, mesh: Mesh | None = None
 ) -> Callable[[RunState], tuple[RunState, Metrics, Suspect]]:
     """`updates` updates as one jitted scan that takes the state's memory.
 
     Gives back the state, the averages of the metrics over the epoch (made on the device; what is NaN counts as not
     measured), and what the last update to be left out would have learned from (zeros if there was none).
     seeds: states have a leading axis, and so has all that comes back.
+    mesh: the devices that share the work, sequence by sequence; states lie as `start` lays them and go on lying so.
     """
 
     def update(carry: tuple[RunState, Suspect], _: None) -> tuple[tuple[RunState, Suspect], Metrics]:
         state, suspect = carry
         key, k_batch, k_update = jax.random.split(state.key, 3)
         source_state, batch, told = source.next(state.source, state.learner.params, k_batch)
+        batch = devices.deal(batch, SEQUENCES)
         moved, metrics = learner.update(state.learner, batch, k_update)
         left_out = moved.health.skipped > state.learner.health.skipped
         metrics = jax.tree.map(lambda value: jnp.where(left_out, jnp.nan, value), metrics)
@@ -105,13 +133,18 @@ def epoch(
     def run_epoch(state: RunState) -> tuple[RunState, Metrics, Suspect]:
         _, batch, _ = jax.eval_shape(source.next, state.source, state.learner.params, state.key)
         nobody = Suspect(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch), state.key)
-        (state, suspect), metrics = jax.lax.scan(update, (state, nobody), None, length=updates)
+        with devices.over(mesh):
+            (state, suspect), metrics = jax.lax.scan(update, (state, nobody), None, length=updates)
         return state, {name: jnp.nanmean(values) for name, values in metrics.items()}, suspect
 
     if seeds:
         axes = RunState(0, None if source.constant else 0, 0)
         run_epoch = jax.vmap(run_epoch, in_axes=(axes,), out_axes=(axes, 0, 0))
-    return jax.jit(run_epoch, donate_argnums=0)
+    if mesh is None:
+        return jax.jit(run_epoch, donate_argnums=0)
+    where, everywhere = layout(source, mesh, seeds), devices.dealt(mesh)
+    caught = Suspect(devices.dealt(mesh, SEQUENCES + seeds), everywhere)
+    return jax.jit(run_epoch, donate_argnums=0, out_shardings=(where, everywhere, caught))
 
 
 def every(updates: int, callback: Callback, *, stopped: bool = False) -> Callback:

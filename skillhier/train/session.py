@@ -5,7 +5,9 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from skillhier import devices
 from skillhier.train import blackbox, checkpoint, folder, loop, metrics, report
 from skillhier.types import Learner, LearnerState, Source
 
@@ -28,6 +30,7 @@ def execute(
     label: str = "",
     left_out: tuple[str, ...] = (),
     about: dict[str, str] | None = None,
+    mesh: Mesh | None = None,
 ) -> loop.Outcome:
     """Trains until `budget` updates are done in all, from the last checkpoint of the run folder on if it has one.
 
@@ -37,6 +40,7 @@ def execute(
     terms: metrics shown on the terminal, of the first seed
     left_out: names in the run state that the source rebuilds, and checkpoints do without ('source/replay')
     about: what a resumed run must share with the one that began it
+    mesh: the devices that share the work; it may be another when the run goes on
 
     Raises loop.Stuck where a learner stands still because of bad numbers, after writing what led there.
     """
@@ -46,7 +50,7 @@ def execute(
         key = jax.random.key(seed)
     if source.constant:
         left_out = (*left_out, "source")
-    state = loop.start(learner, source, key)
+    state = loop.start(learner, source, key, mesh)
     saved = checkpoint.Checkpoints(path / "checkpoints", about=about)
     if saved.latest() is not None:
         state = saved.restore(state)
@@ -64,10 +68,11 @@ def execute(
 
         def look(report: loop.Report) -> loop.Told:
             learner = report.state.learner
-            return [assess(loop.of_seed(learner, i)) for i in range(seeds)] if seeds > 1 else [assess(learner)]
+            with devices.over(mesh):
+                return [assess(loop.of_seed(learner, i)) for i in range(seeds)] if seeds > 1 else [assess(learner)]
 
         callbacks.insert(0, loop.every(assess_every, look))
-    run_epoch = loop.epoch(learner, source, updates, seeds > 1)
+    run_epoch = loop.epoch(learner, source, updates, seeds > 1, mesh)
     try:
         return loop.run(state, run_epoch, budget=budget, updates=updates, callbacks=callbacks)
     except loop.Stuck as stuck:
