@@ -24,7 +24,7 @@ def run(run: Run, folder: Path) -> str:
     """
     where = f"{STORE}/{folder.name if folder.is_absolute() else folder}/{run.name}"
     return (
-        f"[ -e datasets ] || ln -s {STORE}/datasets datasets\n"
+        f"[ -e datasets ] || [ -L datasets ] || ln -s {STORE}/datasets datasets\n"
         f"{run.shown('.venv/bin/python', where)} &\n"
         "child=$!\n"
         f"trap 'kill -TERM $child; wait $child; exit {STOPPED}' TERM INT\n"

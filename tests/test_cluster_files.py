@@ -188,6 +188,9 @@ def test_a_job_passes_a_stop_on_and_says_that_it_must_go_on(tmp_path, stop, code
     if stop:
         child.send_signal(signal.SIGTERM)
     assert child.wait(20) == code and (tmp_path / "left").read_text() == left
+    assert os.readlink(tmp_path / "datasets") == "/mnt/store/datasets"
+    if not stop:
+        assert subprocess.run(["bash", "-c", lines], cwd=tmp_path).returncode == code, "again in the same place"
 
 
 def test_where_pyyaml_is_absent_the_extra_is_named(dry, monkeypatch, capsys):
