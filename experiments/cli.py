@@ -7,35 +7,32 @@ An entry point is a file with a docstring and
     if __name__ == "__main__":
         cli.run(main)
 
-A config file (experiments/configs/NAME.py) has `PRESETS` {name: what it is for and its expected time},
-`get_config(arg) -> ConfigDict`, and may have `LIMITS` {setting: (lowest, highest) or a list of the names allowed},
-`FREE` (settings that may change when a run goes on) and `check(config)`, which raises Refused.
+What a config file is stands in settings.py; its functions are to be had from here too.
 """
 
-import difflib
-import importlib.util
 import json
 import logging
-import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from absl import flags
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from experiments.settings import CONFIGS, Refused, change, choose, flat, load_config, pick, presets, unknown, validate
+from skillhier import devices
 from skillhier.agents.learner import begun_with
 from skillhier.data import faults
 from skillhier.train import checkpoint, folder
 from skillhier.types import Learner
 
-CONFIGS = Path(__file__).parent / "configs"
+__all__ = ["CONFIGS", "Refused", "change", "choose", "flat", "load_config", "pick", "validate"]  # of settings.py
 
 flags.DEFINE_string("config", None, "FILE:PRESET[,key=value,...]; then --config.NAME=VALUE changes any setting")
 flags.DEFINE_string("workdir", None, "the run folder; the same command on the same folder continues the run")
@@ -47,12 +44,9 @@ flags.DEFINE_enum(
     ["default", "high", "highest"],
     "of the nets' products; worlds always have the highest",
 )
+flags.DEFINE_integer("devices", 0, "of each machine's devices, how many share the work; 0: all")
 flags.DEFINE_bool("check", False, "validate flags and config, and exit")
 flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
-
-
-class Refused(ValueError):
-    """Wrong use: one line that says what was given, what is allowed, and which setting to change."""
 
 
 class Stopped(Exception):
@@ -71,6 +65,7 @@ class Run(NamedTuple):
     workdir: Path | None
     free: tuple[str, ...] = ()  # settings that may change when a run goes on
     init_from: str | None = None  # RUN:SUBTREE, see `begun`
+    mesh: Mesh | None = None  # the devices that share the work, if there are several
 
 
 def run(
@@ -100,7 +95,7 @@ def run(
         signal.signal(signal.SIGTERM, _stop)  # until a loop listens for itself, and again after it
         set_numerics()
         open_cache()
-        main(asked)
+        main(asked._replace(mesh=several()))
     except Stopped as stopped:
         _leave(_one_line(stopped, stopped.code))
     except KeyboardInterrupt:
@@ -126,7 +121,7 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
     try:
         extra = flags.FLAGS(rest)[1:]
     except flags.UnrecognizedFlagError as error:
-        raise Refused(_unknown("flag", f"--{error.flagname}", [f"--{flag}" for flag in flags.FLAGS])) from None
+        raise Refused(unknown("flag", f"--{error.flagname}", [f"--{flag}" for flag in flags.FLAGS])) from None
     except flags.Error as error:
         raise Refused(" ".join(str(error).split())) from None
     if extra:
@@ -134,7 +129,7 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
     workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else None
     if not flags.FLAGS.config:
         if needs_config or changes:
-            example = f"experiments/configs/{name}.py:{next(iter(_presets(name)), 'PRESET')}"
+            example = f"experiments/configs/{name}.py:{next(iter(presets(name)), 'PRESET')}"
             raise Refused(f"--config is missing; for example --config={example}, see --help for the presets")
         return Run(name, None, workdir, init_from=flags.FLAGS.init_from)
     config, module = load_config(flags.FLAGS.config, changes)
@@ -152,60 +147,6 @@ def check_each(name: str, needs_config: bool = True) -> None:
         except Refused as error:
             told = {"refused": " ".join(str(error).split())}
         print(json.dumps(told))
-
-
-def load_config(address: str, changes: Iterable[tuple[str, str]] = ()) -> tuple[ConfigDict, ModuleType]:
-    """The locked, validated config at 'FILE:PRESET[,key=value,...]' after `changes`, and the config file's module."""
-    file, _, argument = address.partition(":")
-    module = _load_module(Path(file))
-    config = module.get_config(argument)
-    config.lock()
-    for path, text in changes:
-        _change(config, path, text)
-    validate(config, module)
-    return config, module
-
-
-def validate(config: ConfigDict, module: ModuleType) -> None:
-    """Holds a config to its file's LIMITS and check. Raises Refused."""
-    settings = flat(config)
-    for path, limit in getattr(module, "LIMITS", {}).items():
-        if path not in settings:  # of another agent
-            continue
-        value = settings[path]
-        if isinstance(limit, list):
-            if value not in limit:
-                raise Refused(_unknown(f"config.{path}", repr(value), limit))
-        elif not all(limit[0] <= number <= limit[1] for number in (value if isinstance(value, tuple) else (value,))):
-            raise Refused(f"config.{path} is {value}; it must lie between {limit[0]} and {limit[1]}")
-    getattr(module, "check", lambda _: None)(config)
-
-
-def choose(argument: str, presets: Iterable[str], **options: Any) -> SimpleNamespace:
-    """Reads 'PRESET[,key=value,...]'.
-
-    An option's value here is its default, or a list of the names allowed, the default first.
-    """
-    given, *pairs = argument.split(",")
-    presets = list(presets)
-    if given not in presets:
-        raise Refused(_unknown("preset", repr(given), presets))
-    chosen = {name: value[0] if isinstance(value, list) else value for name, value in options.items()}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        if name not in options:
-            raise Refused(_unknown("option", repr(name), options))
-        if isinstance(options[name], list) and text not in options[name]:
-            raise Refused(_unknown(name, repr(text), options[name]))
-        chosen[name] = _convert(name, text, chosen[name])
-    return SimpleNamespace(preset=given, **chosen)
-
-
-def pick(what: str, name: str, table: dict[str, Any]) -> Any:
-    """table[name]; raises Refused with the nearest name where there is none."""
-    if name not in table:
-        raise Refused(_unknown(what, repr(name), list(table)))
-    return table[name]
 
 
 def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, str]]:
@@ -238,6 +179,25 @@ def begun(asked: Run, learner: Learner) -> Learner:
             f"--init_from={asked.init_from} does not fit: {error}; take config.agent of that run, or another part"
         ) from None
     return learner
+
+
+def several() -> Mesh | None:
+    """The devices that --devices asks for; None for a single one. Raises Refused."""
+    try:
+        return devices.mesh(flags.FLAGS.devices)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def shared_out(asked: Run, *names: str) -> None:
+    """Refuses counts among the settings that the devices cannot share out evenly."""
+    for name in names if asked.mesh else ():
+        given, many = flat(asked.config)[name], asked.mesh.size
+        if given % many:
+            raise Refused(
+                f"config.{name}={given} cannot be shared out evenly among {many} devices; "
+                f"set config.{name}={-(-given // many) * many}, or choose another --devices"
+            )
 
 
 def set_numerics() -> None:
@@ -273,13 +233,13 @@ def open_cache() -> None:
 def help_text(name: str, doc: str) -> str:
     """The entry point's docstring, its presets and their times, its settings, its flags."""
     lines = [doc.strip(), ""]
-    presets = _presets(name)
-    if presets:
+    known = presets(name)
+    if known:
         file = f"experiments/configs/{name}.py"
         lines += [f"presets (--config={file}:PRESET):"]
-        lines += [f"  {preset:<14} {purpose}" for preset, purpose in presets.items()]
-        config, _ = load_config(f"{CONFIGS / name}.py:{next(iter(presets))}")
-        lines += ["", f"settings (--config.NAME=VALUE), here as in {next(iter(presets))}:"]
+        lines += [f"  {preset:<14} {purpose}" for preset, purpose in known.items()]
+        config, _ = load_config(f"{CONFIGS / name}.py:{next(iter(known))}")
+        lines += ["", f"settings (--config.NAME=VALUE), here as in {next(iter(known))}:"]
         lines += [f"  {path} = {value}" for path, value in sorted(flat(config).items())]
     lines += ["", "flags:"]
     modules = flags.FLAGS.flags_by_module_dict()
@@ -287,76 +247,6 @@ def help_text(name: str, doc: str) -> str:
     shown = [flag for module in ours for flag in modules.get(module, [])]
     lines += [f"  --{flag.name:<12} {flag.help}" for flag in sorted(shown, key=lambda flag: flag.name)]
     return "\n".join(lines)
-
-
-def flat(config: ConfigDict, above: str = "") -> dict[str, Any]:
-    """Settings by their dotted names."""
-    found = {}
-    for name, value in config.items():
-        found.update(flat(value, f"{above}{name}.") if isinstance(value, ConfigDict) else {f"{above}{name}": value})
-    return found
-
-
-def _load_module(file: Path) -> ModuleType:
-    if not file.is_file():
-        there = [os.path.relpath(path) for path in sorted(CONFIGS.glob("*.py")) if path.stem != "__init__"]
-        raise Refused(_unknown("config file", str(file), there))
-    spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
-    if spec is None:
-        raise Refused(f"config file {file} is no Python file; give --config=FILE.py:PRESET")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise Refused(f"config file {file} has no get_config; choose one of experiments/configs")
-    return module
-
-
-def _presets(name: str) -> dict[str, str]:
-    file = CONFIGS / f"{name}.py"
-    return _load_module(file).PRESETS if file.is_file() else {}
-
-
-def _change(config: ConfigDict, path: str, text: str) -> None:
-    known = flat(config)
-    if path not in known:
-        groups = {name.rpartition(".")[0] for name in known} - {""}
-        if path in groups:
-            raise Refused(f"config.{path} is a group; set one of {', '.join(n for n in known if n.startswith(path))}")
-        raise Refused(_unknown("setting", f"config.{path}", [f"config.{name}" for name in known]))
-    value = _convert(f"config.{path}", text, known[path])
-    *groups, last = path.split(".")
-    group = config
-    for name in groups:
-        group = group[name]
-    group[last] = value
-
-
-def _convert(name: str, text: str, like: Any) -> Any:
-    """`text` as a value of the type of `like`."""
-    try:
-        if isinstance(like, bool):
-            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        if isinstance(like, int):
-            number = float(text) if "e" in text.lower() else int(text)
-            return int(number) if number == int(number) else int("not whole")
-        if isinstance(like, float):
-            number = float(text)
-            return number if math.isfinite(number) else float("not finite")
-        if isinstance(like, tuple):
-            kind = like[0] if like else ""
-            return tuple(_convert(name, part.strip(), kind) for part in text.strip("()[]").split(",") if part.strip())
-        return text
-    except (ValueError, KeyError, OverflowError):
-        kinds = {bool: "true or false", int: "a whole number", float: "a finite number"}
-        raise Refused(f"{name} wants {kinds[type(like)]}, not {text!r} (now {like})") from None
-
-
-def _unknown(what: str, given: str, known: Iterable[str]) -> str:
-    known = [str(name) for name in known]
-    near = difflib.get_close_matches(given.strip("'"), known, n=1, cutoff=0.5)
-    guess = f"did you mean {near[0]}? " if near else ""
-    listed = f"choose {', '.join(known)}" if len(known) <= 12 else "--help lists all"
-    return f"{what} {given} is not known; {guess}{listed}"
 
 
 def _stop(number: int, _frame: object) -> None:

@@ -76,7 +76,7 @@ def test_every_single_letter_typo_of_every_setting_is_refused_with_a_guess(agent
         typos |= {before + letter + after for before, after in places for letter in "ae_"}
         for typo in typos - set(known):
             with pytest.raises(cli.Refused):
-                cli._change(config, typo, "1")
+                cli.change(config, typo, "1")
 
 
 @pytest.mark.parametrize(
