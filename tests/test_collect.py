@@ -112,7 +112,7 @@ def test_a_signal_keeps_what_is_finished_and_the_command_goes_on(tmp_path, stand
         ({"tasks": "sawyer.stack_all.set1"}, "config.env.worlds=50 is not a multiple of the 6 pairs .* set .*=54"),
         ({"policy": "exprt"}, "did you mean expert"),
         ({"episodes": "0"}, "config.episodes is 0; it must lie between 1"),
-        ({"env__timestep": "0"}, "config.env.timestep is 0.0"),
+        ({"env__timestep": "-1"}, "config.env.timestep is -1.0"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_starts(tmp_path, changes, line):

@@ -21,8 +21,8 @@ RED, GREEN, BLUE = ((0.60, 0.0), (0.52, 0.08), (0.66, -0.08))
 
 @functools.cache
 def engine(name, substeps=SUBSTEPS):
-    """Both engines on the very model that MJX worlds have (`model.CONES` gives native ones other friction cones)."""
-    built = model.build(objects.OBJECT_SETS[4], cone=model.CONES["mjx"])
+    """Both engines on the very model that MJX worlds have (native ones have other friction cones and longer steps)."""
+    built = model.build(objects.OBJECT_SETS[4], timestep=model.STEPS["mjx"], cone=model.CONES["mjx"])
     return physics.make(built, substeps=substeps, engine=name)
 
 

@@ -150,7 +150,7 @@ def test_logged_joint_angles_put_the_hand_at_the_logged_pose(expert_logs, number
 @pytest.mark.parametrize("number", SETS)
 def test_twenty_logged_actions_from_a_logged_start(expert_logs, number):
     names, episodes = logs(expert_logs, number)
-    replay = Replay(names, 0.0025)
+    replay = Replay(names, model.STEPS["native"])
     chosen = [log for log in episodes if free(log, 0)]
     assert len(chosen) >= 4
     for log in chosen:
@@ -170,7 +170,7 @@ def test_forces_are_felt_as_logged(expert_logs):
     """Joint torques, wrist force and moment of a hand that moves freely: same signs, sizes within a few percent."""
     felt, logged = [], []
     names, episodes = logs(expert_logs, 1)
-    replay = Replay(names, 0.0025)
+    replay = Replay(names, model.STEPS["native"])
     for log in episodes:
         for row in range(5, 395, 3):
             still = np.abs(log.qvel[row : row + 2, 7]).max() < 0.02  # the fingers' own motion is felt otherwise
@@ -193,7 +193,7 @@ WRENCH = ("sawyer.joints.torque", "wrist.force", "wrist.torque")
 @pytest.mark.parametrize("number", SETS)
 def test_our_fingers_hold_what_the_real_ones_held(expert_logs, number):
     names, episodes = logs(expert_logs, number)
-    replay = Replay(names, 0.0025)
+    replay = Replay(names, model.STEPS["native"])
     results = [r for r in (regrasp(replay, log) for log in episodes) if r is not None]
     assert len(results) >= 5
     shift, ticks = np.array(results).T

@@ -18,7 +18,7 @@ LIMITS = {
     "rows": (1, 10**5),
     "env.worlds": (1, 10**6),
     "env.engine": ["auto", "native", "mjx", "warp"],
-    "env.timestep": (1e-4, 0.05),
+    "env.timestep": (0.0, 0.05),
     "env.delay": (0, 100),
     "env.limit": (1, 10**6),
 }
@@ -39,7 +39,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.env = ConfigDict()
     config.env.worlds = 50  # stepped together
     config.env.engine = "auto"
-    config.env.timestep = 0.0025  # s of the physics
+    config.env.timestep = 0.0  # s of the physics; 0 for the engine's own (envs/sawyer/model.py)
     config.env.delay = (0, 0)  # fewest, most control steps between asking and acting
     config.env.randomise = False  # masses, frictions, ... drawn anew for every episode
     config.env.limit = 400  # control steps of an episode

@@ -17,7 +17,7 @@ LIMITS = {
     "seeds": (1, 1024),
     "env.worlds": (1, 10**6),
     "env.engine": ["auto", "native", "mjx", "warp"],
-    "env.timestep": (1e-4, 0.05),
+    "env.timestep": (0.0, 0.05),
     "env.delay": (0, 100),
     "env.limit": (1, 10**6),
     "env.starts": (1, 10**6),
@@ -51,7 +51,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.env.name = "sawyer.stack_red_on_blue.set4"
     config.env.worlds = 20  # stepped together
     config.env.engine = "auto"
-    config.env.timestep = 0.0025  # s of the physics
+    config.env.timestep = 0.0  # s of the physics; 0 for the engine's own (envs/sawyer/model.py)
     config.env.delay = (0, 0)  # fewest, most control steps between asking and acting
     config.env.randomise = False  # masses, frictions, ... drawn anew for every episode
     config.env.limit = 400  # control steps of an episode
@@ -77,7 +77,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.episodes = 20  # of the clone, each in a world of its own
     config.eval.seed = 0  # of their starts: the same each time
     if chosen.preset == "debug":
-        config.env.update(worlds=4, limit=30, starts=8, timestep=0.005, delay=(0, 2), randomise=True)
+        config.env.update(worlds=4, limit=30, starts=8, delay=(0, 2), randomise=True)
         config.agent.hidden = (32, 32)
         config.replay.update(rows=150, prefill=40)
         config.train.update(batch=16, length=10, updates=80, epoch=10, assess_every=40, save_every=20)

@@ -37,7 +37,8 @@ def world(names: tuple, timestep: float, engine: str, worlds: int) -> tuple[phys
     substeps = round(controller.INTERVAL / timestep)
     if substeps < 1 or abs(substeps * timestep - controller.INTERVAL) > 1e-9:
         raise ValueError(
-            f"timestep {timestep} s does not divide {controller.INTERVAL} s; set env.timestep to 0.002, 0.0025 or 0.005"
+            f"timestep {timestep} s does not divide {controller.INTERVAL} s; "
+            "set env.timestep to 0.002, 0.0025, 0.005, or 0 for the engine's own"
         )
     model = scenery.build(names, timestep=timestep, cone=scenery.CONES[engine])
     return physics.make(model, substeps=substeps, engine=engine, worlds=worlds), scenery.layout(model)
@@ -93,7 +94,7 @@ def make(
     reward: str = "dense",
     play: float = rewards.PLAY,
     constants: rewards.Pyramid | None = None,
-    timestep: float = 0.0025,
+    timestep: float = 0.0,
     engine: str = "auto",
     worlds: int = 1,
     randomise: bool = False,
@@ -106,7 +107,8 @@ def make(
     goal: a pair (top, bottom) of 0 red, 1 green, 2 blue; "all": world i has the i-th pair of six; "pyramid".
     reward: dense, sparse_staged or sparse; for stacking also stack_leave and success.
     play (m) widens the height tolerance of `stack`; 0 is the public rule. constants are the pyramid's.
-    timestep (s) of the physics; engine auto, native, mjx or warp; worlds sizes warp's buffers.
+    timestep (s) of the physics, 0 for the engine's own (model.STEPS); engine auto, native, mjx or warp; worlds sizes
+    warp's buffers.
     randomise draws masses, frictions, ... anew for every episode, within `spread` (a share) of the model's own.
     starts: rows of the bank that episodes open at; made at first use (some seconds) and kept on disk.
     bang_bang: the fingers open or close at full speed, as in the public environment, not in proportion.
@@ -121,7 +123,7 @@ def make(
         pairs, pay, tell, told = stacking(goal, reward, play)
     names = tuple(objects.known(name) for name in names)
     engine = physics.resolve(engine)
-    engines, layout = world(names, timestep, engine, worlds if engine == "warp" else 1)
+    engines, layout = world(names, timestep or scenery.STEPS[engine], engine, worlds if engine == "warp" else 1)
     model: mujoco.MjModel = engines.model
     felt = sensing.unloaded(model)
     bank = starts_of(names, starts)
