@@ -31,6 +31,7 @@ STACKED = 0.75  # in other data: a dense reward this high on the last row means 
 
 def main(run: cli.Run) -> None:
     config = run.config
+    cli.shared_out(run, "train.batch")
     found, told = demonstrations(config)
     train, held_out = dataset.split(found, config.data.held_out, config.data.seed)
     obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in train.obs.items()}
@@ -56,6 +57,7 @@ def main(run: cli.Run) -> None:
         terms=("elbo/bound", "elbo/log_likelihood", "elbo/skill_kl", "imitation/log_likelihood", "heldout/action_mse"),
         label=config.agent.name,
         about={**about, "data": digest(train)},  # the data is not saved: it is held to be the same by this
+        mesh=run.mesh,
     )
     if outcome.stopped:
         raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")

@@ -35,6 +35,7 @@ FLOOR = 1e-2  # smallest deviation that counts: what hardly moved here must not 
 
 def main(run: cli.Run) -> None:
     config = run.config
+    cli.shared_out(run, "env.worlds", "eval.episodes", "train.batch")
     teacher = expert.make(int(config.env.name.rpartition("set")[2]))
     try:
         env, arena = worlds(config, config.env.worlds), worlds(config, config.eval.episodes)
@@ -80,6 +81,7 @@ def main(run: cli.Run) -> None:
         label=config.agent.name,
         left_out=() if config.replay.saved else (REPLAY,),
         about=about,
+        mesh=run.mesh,
     )
     if outcome.stopped:
         raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")

@@ -1,0 +1,139 @@
+"""What test_devices.py wants from several devices, in one process of its own: their number is fixed when JAX starts.
+
+python tests/row_of_devices.py FOLDER: reads and writes FOLDER/alone (a run begun by the test), FOLDER/many (one for the
+test to go on with) and FOLDER/found.npz.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from counters import NOISE, SEEN, counters
+from faulty import regression
+from leftovers import plain
+
+from experiments import cli
+from skillhier import devices, rollout
+from skillhier.agents import offline
+from skillhier.data import online, replay, sources, toy
+from skillhier.policies.flat import flat
+from skillhier.train import checkpoint, evaluate, loop, session
+
+OBS = {"arm": 3, "cube": 4}
+UPDATES = 3
+LENGTHS = (1, 2, 9, 3)  # of the episodes of four worlds that count
+ROWS = 40
+WORLD = "sawyer.stack_red_on_blue.set4"
+
+
+def system(name: str, **settings):
+    obs = {entry: jax.ShapeDtypeStruct((2, size), jnp.float32) for entry, size in OBS.items()}
+    settings = {"hidden": (16,), "lookahead": 2, "learning_rate": 1e-2, **settings}
+    action = jax.ShapeDtypeStruct((5,), jnp.float32)
+    return offline.make(obs, action, name=name, low=("arm",), mid=tuple(OBS), **settings).learner
+
+
+def windows(batch: int):
+    return sources.offline(toy.demonstrations(OBS, steps=20), batch=batch, length=6, lookahead=2, stack=2)
+
+
+def collecting():
+    env = counters(LENGTHS, breaks=((2, 15),), ends=1)
+    memory = replay.make(ROWS, env.spec, extras=SEEN)
+    return online.online(env, NOISE, memory, collect=4, draws=2, batch=16, length=3, prefill=12)
+
+
+CASES = {
+    "helms": (lambda: system("helms"), lambda: windows(8), 0),
+    "pieces": (lambda: system("bc"), lambda: windows(256), 0),  # on a CPU such a batch is taken in pieces
+    "seeds": (lambda: system("bc"), lambda: windows(8), 2),
+    "online": (regression, collecting, 0),
+    "online_seeds": (regression, collecting, 2),
+}
+
+
+def trained(case: str, mesh=None):
+    """(state, metrics, compilations of a further epoch, the first one's program) after some updates."""
+    make, source, seeds = CASES[case]
+    learner, source = make(), source()
+    key = jax.vmap(jax.random.key)(jnp.arange(seeds)) if seeds else jax.random.key(0)
+    state = loop.start(learner, source, key, mesh)
+    epoch = loop.epoch(learner, source, UPDATES, bool(seeds), mesh)
+    program = epoch.lower(state).compile().as_text() if mesh else ""
+    state, told, _ = epoch(state)
+    kept = jax.tree.map(lambda leaf: plain(leaf).copy(), (state, told))  # the next epoch takes the state's memory
+    compiled = []
+    listen = lambda name, *_, **__: compiled.append(name) if "compile" in name else None  # noqa: E731
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    state, _, _ = epoch(state)
+    jax.monitoring.unregister_event_duration_listener(listen)
+    return *kept, len(compiled), program, state
+
+
+def shares(tree) -> list[tuple]:
+    """For each leaf: its shape, and the part of it that one device holds."""
+    return [(leaf.shape, leaf.sharding.shard_shape(leaf.shape)) for leaf in jax.tree.leaves(tree)]
+
+
+def named(tree, above: str) -> dict[str, np.ndarray]:
+    return {f"{above}/{name}": plain(leaf) for name, leaf in checkpoint.named(tree).items()}
+
+
+def sawyer(mesh=None) -> dict[str, np.ndarray]:
+    """Real worlds: some rows of noise in them, what an evaluation says, and how many C stepped in each call."""
+    from skillhier.envs import native, registry
+
+    env = registry.make(WORLD, worlds=4, limit=3, starts=8, engine="native", timestep=0.01)
+    noise = flat(lambda params, obs, key: (jax.random.uniform(key, (4, *env.spec.action.shape), minval=-1.0), {}))
+    counted, make = [], native.Worlds.__init__
+
+    def counting(self, model, count, parameters):
+        counted.append(count)
+        make(self, model, count, parameters)
+
+    native.Worlds.__init__ = counting
+    with devices.over(mesh):
+        key = devices.put(jax.random.key(5), devices.dealt(mesh)) if mesh else jax.random.key(5)
+        told = evaluate.episodes(env, noise)((), key)
+
+        @jax.jit
+        def run(key):
+            with devices.over(mesh):
+                return rollout.rollout(env, noise, (), rollout.start(env, noise, key), key, 5)
+
+        end, rows = run(key)
+    native.Worlds.__init__ = make
+    assert set(counted) == {4 // (mesh.size if mesh else 1)}, counted
+    return named(told, "eval") | named(rows, "rows") | named(end.env, "worlds")
+
+
+def executed(path: Path, budget: int, mesh=None) -> None:
+    """A run in its folder."""
+    path.mkdir(exist_ok=True)
+    session.execute(path, regression(), collecting(), seed=0, budget=budget, updates=3, save_every=3, mesh=mesh)
+
+
+def main(place: Path) -> None:
+    cli.open_cache()
+    mesh = devices.mesh()
+    assert mesh.size == 4 and devices.mesh(1) is None and devices.mesh(2).size == 2
+    found = {}
+    for case in CASES:
+        state, told, compiled, program, later = trained(case, mesh)
+        found |= named((state, told), case) | {f"{case}/compiled": np.asarray(compiled)}
+        if case.startswith("online"):
+            ring = [part for whole, part in shares(later.source.replay.rows)]
+            assert all(part[1 + bool(CASES[case][2])] == 1 for part in ring), ring
+            gathered = re.findall(r"= \w+\[([\d,]+)\]\S* all-gather", program)
+            assert not [shape for shape in gathered if str(ROWS) in shape.split(",")], gathered
+    found |= {f"sawyer/{name}": value for name, value in sawyer(mesh).items()}
+    executed(place / "many", 3, mesh)
+    executed(place / "alone", 6, mesh)
+    np.savez(place / "found.npz", **found)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
