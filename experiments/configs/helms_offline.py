@@ -77,13 +77,13 @@ def get_config(arg: str = "") -> ConfigDict:
 def agent(name: str, task: str) -> ConfigDict:
     """The settings of a system, Table 5 of the paper where it has them; they are the keywords of its `make`."""
     found = ConfigDict()
-    found.name = name
+    found.name = name  # of the system, see agents/offline.py; chosen by agent=, for each has settings of its own
     found.low = tuple(PROPRIO)  # entries of the observation that the low level sees: the arm
     found.mid = (*PROPRIO, *OBJECTS)  # entries that the mid level and, with its look-ahead, the high level see
     found.hidden = (256, 256)  # widths of the layers of every net
     found.lookahead = 5  # rows ahead that the high level sees while learning
     found.scale = 0.1  # standard deviation of an action
-    found.learning_rate = 1e-4
+    found.learning_rate = 1e-4  # of Adam, for all but the transition prior
     found.clip = 40.0  # norm at which a gradient is cut
     found.patience = 10  # updates in a row that may be left out for bad numbers before the run stops
     if name != "bc":

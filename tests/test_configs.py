@@ -1,0 +1,123 @@
+"""Every config file: its presets hold, its settings are bounded and explained, and no misspelt one passes."""
+
+import itertools
+import re
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import cli, settings
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted(path for path in cli.CONFIGS.glob("*.py") if path.stem != "__init__")
+OPTIONS = {
+    "helms_offline": {
+        "agent": ["helms", "helms_discrete", "npmp", "npmp_ar1", "bc", "hierarchical_bc"],
+        "task": ["red_on_blue", "all_pairs"],
+    },
+    "imitate": {"agent": ["bc", "hierarchical_bc"]},
+}
+
+
+def every():
+    """(file, preset with options) of all there are."""
+    for file in FILES:
+        options = OPTIONS.get(file.stem, {})
+        for preset in settings._load_module(file).PRESETS:
+            for values in itertools.product(*options.values()):
+                chosen = ",".join(f"{name}={value}" for name, value in zip(options, values, strict=True))
+                yield pytest.param(
+                    file, f"{preset},{chosen}".rstrip(","), id=f"{file.stem}:{preset},{chosen}".rstrip(",")
+                )
+
+
+@pytest.mark.parametrize(("file", "argument"), list(every()))
+def test_every_preset_holds_and_bounds_its_numbers(file, argument):
+    config, module = cli.load_config(f"{file}:{argument}")
+    for name, value in cli.flat(config).items():
+        first = value[0] if isinstance(value, tuple) and value else value
+        if isinstance(first, int | float) and not isinstance(first, bool):
+            assert name in module.LIMITS, f"{name} = {value} has no limits"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_single_letter_typo_of_every_setting_of_every_preset_is_refused(file, monkeypatch):
+    """Presets that have the same settings refuse the same names, so of those one is asked."""
+    configs = [
+        cli.load_config(f"{param.values[0]}:{param.values[1]}")[0] for param in every() if param.values[0] == file
+    ]
+    distinct = {frozenset(cli.flat(config)): config for config in configs}
+    # looking for the nearest name takes a thousand times longer than refusing
+    monkeypatch.setattr(settings, "unknown", lambda what, given, known: f"{what} {given} is not known")
+    for known, config in distinct.items():
+        for typo in {typo for name in known for typo in typos(name)} - known:
+            with pytest.raises(cli.Refused, match="is not known|is a group"):
+                cli.change(config, typo, "1")
+
+
+def typos(name: str) -> set[str]:
+    """All that one wrong, missing, added or swapped character makes of a name."""
+    letters = string.ascii_lowercase + string.digits + "._"
+    cuts = [(name[:at], name[at:]) for at in range(len(name) + 1)]
+    found = {before + after[1:] for before, after in cuts if after}
+    found |= {before + letter + after[1:] for before, after in cuts if after for letter in letters}
+    found |= {before + letter + after for before, after in cuts for letter in letters}
+    found |= {before + after[1] + after[0] + after[2:] for before, after in cuts if len(after) > 1}
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_nearest_name_is_told(file):
+    module = settings._load_module(file)
+    config, _ = cli.load_config(f"{file}:{next(iter(module.PRESETS))}")
+    for name in cli.flat(config):
+        with pytest.raises(cli.Refused, match="^[^\n]*$") as refused:
+            cli.change(config, f"{name}x", "1")
+        assert f"did you mean config.{name}?" in str(refused.value)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_setting_is_explained_where_it_is_defined(file):
+    texts = [file.read_text(), (cli.CONFIGS / "helms_offline.py").read_text()]  # agents' settings are defined there
+    named = {
+        name
+        for param in every()
+        if param.values[0] == file
+        for name in cli.flat(cli.load_config(f"{file}:{param.values[1]}")[0])
+    }
+    bare = {name for name in named if not any(explained(name, text) for text in texts)}
+    assert not bare
+
+
+def explained(name: str, text: str) -> bool:
+    return bool(re.search(rf"\.{name.rpartition('.')[2]} = [^\n]*  # \S", text))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_help_tells_every_preset_with_its_time(file):
+    module = settings._load_module(file)
+    told = cli.help_text(file.stem, "")
+    for preset, purpose in module.PRESETS.items():
+        assert f"{preset} " in told and purpose in told
+        assert re.search(r"second|minute|hour|accelerator", purpose), f"{preset} does not say how long it takes"
+
+
+@pytest.mark.parametrize(
+    ("entry", "argument", "guess"),
+    [
+        ("helms_offline", "--config.agent.beta_zz=1", "config.agent.beta_z"),
+        ("collect", "--config.episode=1", "config.episodes"),
+        ("imitate", "--config.replay.row=1", "config.replay.rows"),
+        ("skills", "--config.rollout=2", "config.rollouts"),
+    ],
+)
+def test_the_real_command_refuses_a_typo_in_one_line(entry, argument, guess):
+    told = subprocess.run(
+        [sys.executable, "-m", f"experiments.{entry}", f"--config=experiments/configs/{entry}.py:debug", argument],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert told.returncode == 2 and told.stdout == "" and len(told.stderr.splitlines()) == 1
+    assert f"did you mean {guess}?" in told.stderr
