@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ from experiments.settings import CONFIGS, Refused, change, choose, flat, load_co
 from skillhier import devices
 from skillhier.agents.learner import begun_with
 from skillhier.data import faults
-from skillhier.train import checkpoint, folder
+from skillhier.train import checkpoint, folder, hosts
 from skillhier.types import Learner
 
 __all__ = ["CONFIGS", "Refused", "change", "choose", "flat", "load_config", "pick", "validate"]  # of settings.py
@@ -45,8 +46,15 @@ flags.DEFINE_enum(
     "of the nets' products; worlds always have the highest",
 )
 flags.DEFINE_integer("devices", 0, "of each machine's devices, how many share the work; 0: all")
+flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of host 0, where several hosts work on one run; read from JAX_... or Slurm"
+)
+flags.DEFINE_integer("hosts", None, "how many hosts work together, each started with this command; 1: this one alone")
+flags.DEFINE_integer("host", None, "which of them this is, from 0 on")
+flags.DEFINE_float("host_timeout", 60.0, "s without a word from another host until it is given up", lower_bound=1.0)
 flags.DEFINE_bool("check", False, "validate flags and config, and exit")
 flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
+LEARNING = ("init_from", "devices", "coordinator", "hosts", "host")  # flags of entry points that learn
 
 
 class Stopped(Exception):
@@ -86,8 +94,11 @@ def run(
             check_each(name, needs_config)
             sys.exit(0)
         asked = parse_command(name, argv, needs_config)
-        if asked.init_from and not learns:
-            raise Refused(f"--init_from={asked.init_from} means nothing to {name}, which learns nothing; leave it out")
+        for flag in () if learns else LEARNING:
+            if flags.FLAGS[flag].present:
+                given = f"--{flag}={flags.FLAGS[flag].value}"
+                raise Refused(f"{given} means nothing to {name}, which learns nothing; leave it out")
+        place = host_place(asked) if learns else None
         if flags.FLAGS.check:
             print("the command and its config are valid")
             sys.exit(0)
@@ -95,15 +106,25 @@ def run(
         signal.signal(signal.SIGTERM, _stop)  # until a loop listens for itself, and again after it
         set_numerics()
         open_cache()
-        main(asked._replace(mesh=several()))
+        if place:
+            join(place, asked, argv)
+        main(asked._replace(mesh=several()) if learns else asked)
+        hosts.part()
     except Stopped as stopped:
+        hosts.part()
         _leave(_one_line(stopped, stopped.code))
     except KeyboardInterrupt:
         _leave(_one_line("interrupted; the same command goes on from what was saved", 130))
     except (Refused, folder.Unfit) as error:
-        sys.exit(_one_line(error, 2))
+        _end(_one_line(error, 2))
     except (faults.DataFault, checkpoint.Broken, FloatingPointError) as error:
-        sys.exit(_one_line(error, 1))
+        _end(_one_line(error, 1))
+    except Exception:
+        if not hosts.several():
+            raise
+        hosts.linger()
+        traceback.print_exc()
+        _leave(1)
     sys.exit(0)
 
 
@@ -155,6 +176,8 @@ def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, s
     settings = flat(asked.config) if asked.config is not None else {}
     if asked.init_from:
         settings["init_from"] = asked.init_from
+    if not hosts.first():
+        return path, folder.fixed(settings, asked.free)
     return folder.enter(path, asked.name, settings, asked.free)
 
 
@@ -179,6 +202,32 @@ def begun(asked: Run, learner: Learner) -> Learner:
             f"--init_from={asked.init_from} does not fit: {error}; take config.agent of that run, or another part"
         ) from None
     return learner
+
+
+def host_place(asked: Run) -> hosts.Place | None:
+    """Which of several hosts this is; None if there is but one. Raises Refused."""
+    given = flags.FLAGS
+    try:
+        place = hosts.find(os.environ, given.coordinator, given.hosts, given.host)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    if place and not asked.workdir:
+        raise Refused(f"{place.hosts} hosts need --workdir, a run folder that all of them see")
+    return place
+
+
+def join(place: hosts.Place, asked: Run, argv: Sequence[str]) -> None:
+    """Waits for the other hosts; what follows is done by a child of this process. Raises Refused."""
+
+    def last() -> str:
+        saved = checkpoint.steps(asked.workdir / "checkpoints")
+        return f"from update {saved[-1]}" if saved else "from the beginning"
+
+    shared = [argument for argument in argv[1:] if not argument.lstrip("-").startswith("host=")]
+    try:
+        hosts.join(place, shared, patience=flags.FLAGS.host_timeout, last=last)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def several() -> Mesh | None:
@@ -262,6 +311,13 @@ def _leave(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _end(code: int) -> None:
+    """Ends the process; at once where there are other hosts, for whom JAX would wait."""
+    if hosts.several():
+        _leave(code)
+    sys.exit(code)
 
 
 def _one_line(error: Exception | str, code: int) -> int:

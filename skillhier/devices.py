@@ -122,5 +122,16 @@ def _put(leaf: Any, where: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(values.shape, where, lambda index: values[index])
 
 
+def gathered(tree: Any) -> Any:
+    """`tree` with all of every leaf on every device that holds a part of it."""
+    whole = lambda leaf: jax.jit(lambda x: x, out_shardings=dealt(leaf.sharding.mesh))(leaf)  # noqa: E731
+    return jax.tree.map(lambda leaf: whole(leaf) if isinstance(leaf.sharding, NamedSharding) else leaf, tree)
+
+
+def mine(tree: Any) -> Any:
+    """What this host's first device holds of `tree`: all of it, where every device holds everything."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
 def _dealt(axis: int) -> PartitionSpec:
     return PartitionSpec(*[None] * axis, AXIS) if axis >= 0 else PartitionSpec()

@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 
 from skillhier import devices
+from skillhier.train import hosts
 
 FORMAT = 1  # raised when old checkpoints can no longer be read
 MANIFEST = "manifest.json"
@@ -41,10 +42,12 @@ class Checkpoints:
         """`about`: what must be the same when the run goes on (digest of the config, of the data, ...)."""
         self.folder = Path(folder).absolute()
         self.about = dict(about or {})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for entry in self.folder.iterdir():
-            if entry.is_dir() and not (entry / MANIFEST).is_file():
-                shutil.rmtree(entry)  # half written when its process was killed
+        if hosts.first():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for entry in self.folder.iterdir():
+                if entry.is_dir() and not (entry / MANIFEST).is_file():
+                    shutil.rmtree(entry)  # half written when its process was killed
+        hosts.together("checkpoints")
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=False
         )
@@ -62,7 +65,9 @@ class Checkpoints:
         kept = {name: _plain(leaf) for name, leaf in leaves.items() if leaf.size}
         self.manager.save(step, args=ocp.args.PyTreeSave(kept))
         self.manager.wait_until_finished()
-        _write_manifest(self.folder / str(step), step, leaves, leave_out, self.about)
+        if hosts.first():
+            _write_manifest(self.folder / str(step), step, leaves, leave_out, self.about)
+        hosts.together("saved")
 
     def restore(self, template: Any, step: int | None = None) -> Any:
         """The state saved at `step` (the last one if None), in the form of `template`, which is consumed.
@@ -241,7 +246,10 @@ def _fetch(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in plain.items()}
     to_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in plain}
     arguments = ocp.args.PyTreeRestore(item=abstract, restore_args=to_numpy, partial_restore=True)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    me = jax.process_index()  # each host reads for itself, and one may do so alone
+    alone = ocp.options.MultiprocessingOptions(me, {me}, f"host{me}") if jax.process_count() > 1 else None
+    handler = ocp.PyTreeCheckpointHandler(**({"multiprocessing_options": alone} if alone else {}))
+    with ocp.Checkpointer(handler, **({"multiprocessing_options": alone} if alone else {})) as checkpointer:
         found = checkpointer.restore(path / ITEM, args=arguments)
     arrays = {name: _laid(np.asarray(found[name], plain[name].dtype), leaf) for name, leaf in plain.items()}
     return {

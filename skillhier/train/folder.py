@@ -65,8 +65,13 @@ def enter(path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...
     _LOCKS[path.resolve()] = lock
     (path / "summary.json").unlink(missing_ok=True)
     metrics.write_json(file, {"entry": entry, "config": settings, "starts": [*starts, circumstances()]})
-    fixed = {name: value for name, value in settings.items() if name not in free}
-    return path, {"config": hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()}
+    return path, fixed(settings, free)
+
+
+def fixed(settings: dict[str, Any], free: tuple[str, ...] = ()) -> dict[str, str]:
+    """What a continued run must share with the one that began it: a digest of all settings that are not free."""
+    held = {name: value for name, value in settings.items() if name not in free}
+    return {"config": hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()}
 
 
 def places(path: Path, seed: int, seeds: int) -> list[Path]:

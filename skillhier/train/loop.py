@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from skillhier import devices
+from skillhier.train import hosts
 from skillhier.types import Key, Learner, LearnerState, Metrics, Source, SourceState, Trajectory
 
 SEQUENCES = 1  # the axis of a batch that counts them
@@ -189,6 +190,8 @@ def run(
             metrics = per_seed(measured | {"learner/skipped": health.skipped})
             seconds = time.perf_counter() - began
             done += updates
+            if health.stuck.any():
+                suspect = devices.gathered(suspect)
             for seed in np.flatnonzero(health.stuck):
                 learner, suspect = (
                     of_seed(tree, seed) if health.stuck.ndim else tree for tree in (state.learner, suspect)
@@ -196,11 +199,12 @@ def run(
                 raise Stuck(done, int(seed), learner, suspect)
             # asked once, before the callbacks: all of them hear the same, and a signal that comes
             # while they run lets one more epoch pass
-            spent, stopped = done >= budget, bool(asked)
+            spent, stopped = done >= budget, hosts.anyone(bool(asked))
             for callback in callbacks:
                 told = callback(Report(done, state, metrics, seconds, updates, spent, stopped))
                 metrics = [{**one, **more} for one, more in zip(metrics, told or [{}] * len(metrics), strict=True)]
-        return Outcome(state, done, asked[0] if stopped and not spent else None)
+        number = asked[0] if asked else signal.SIGTERM  # another host's
+        return Outcome(state, done, number if stopped and not spent else None)
 
 
 def updates_of(state: RunState) -> int:

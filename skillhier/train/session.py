@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from skillhier import devices
-from skillhier.train import blackbox, checkpoint, folder, loop, metrics, report
+from skillhier.train import blackbox, checkpoint, folder, hosts, loop, metrics, report
 from skillhier.types import Learner, LearnerState, Source
 
 Assess = Callable[[LearnerState], dict[str, float]]
@@ -56,19 +56,22 @@ def execute(
         state = saved.restore(state)
     done = loop.updates_of(state)
     writers = []
-    for place in folder.places(path, seed, seeds):
+    for place in folder.places(path, seed, seeds) if hosts.first() else ():
         place.mkdir(exist_ok=True)
         record = place / "metrics.jsonl"
         lines = metrics.json_lines(record, after=done)
         writers.append([lines, metrics.tensorboard(place / "tensorboard", past=metrics.rows(record))])
-    writers[0].append(metrics.progress(budget, done=done, terms=terms, label=label))
+    if writers:
+        writers[0].append(metrics.progress(budget, done=done, terms=terms, label=label))
     keep = loop.every(save_every, lambda report: saved.save(report.done, report.state, left_out), stopped=True)
-    callbacks = [metrics.logged(writers), keep]
+    callbacks = [*([metrics.logged(writers)] if writers else []), keep]
     if assess is not None:
 
         def look(report: loop.Report) -> loop.Told:
             learner = report.state.learner
-            with devices.over(mesh):
+            if jax.process_count() > 1:  # each host looks for itself, on one device
+                learner = devices.mine(learner)
+            with devices.over(mesh if jax.process_count() == 1 else None):
                 return [assess(loop.of_seed(learner, i)) for i in range(seeds)] if seeds > 1 else [assess(learner)]
 
         callbacks.insert(0, loop.every(assess_every, look))
@@ -76,7 +79,7 @@ def execute(
     try:
         return loop.run(state, run_epoch, budget=budget, updates=updates, callbacks=callbacks)
     except loop.Stuck as stuck:
-        file = blackbox.write(path, stuck)
+        file = blackbox.write(path, stuck) if hosts.first() else path / f"fault-{stuck.done}.npz"
         stuck.args = (f"{stuck}; what led there: python -m experiments.replay_fault --file={file}",)
         raise
     finally:
@@ -91,6 +94,8 @@ def finish(path: Path, seed: int, seeds: int, summarise: Callable[[list[dict]], 
     summarise: what came out, in numbers, from the rows of metrics.jsonl. Of several seeds the run folder's summary
     holds every figure as a list, one value a seed. Returns that summary.
     """
+    if not hosts.first():
+        return {}
     places = folder.places(path, seed, seeds)
     summaries = [summarise(metrics.rows(place / "metrics.jsonl")) for place in places]
     for place, summary in zip(places, summaries, strict=True):
