@@ -70,10 +70,16 @@ def test_each_seed_has_a_folder_like_a_run_of_its_own(together):
     assert sorted(entry.name for entry in path.glob("seed_*")) == ["seed_5", "seed_6", "seed_7"]
     assert not (path / "metrics.jsonl").exists()
     assert folder.settings(path / "seed_6") == {"seed": 6, "seeds": 1}
-    summary = session.finish(path, 5, 3, lambda rows: {"last": rows[-1]["step"], "size": rows[-1]["heldout/size"]})
+    summary = session.finish(
+        path, 5, 3, lambda rows: {"last": rows[-1]["step"], "size": rows[-1]["heldout/size"], "shares": [0.1, 0.2]}
+    )
     assert summary["seeds"] == [5, 6, 7] and summary["last"] == [6, 6, 6] and len(set(summary["size"])) == 3
+    assert summary["shares"] == [[0.1, 0.2]] * 3  # a figure a seed, whatever the figure is made of
     told = json.loads((path / "seed_7" / "summary.json").read_text())
-    assert told == {"last": 6, "size": summary["size"][2]} and (path / "seed_7" / "report.html").is_file()
+    assert (
+        told == {"last": 6, "size": summary["size"][2], "shares": [0.1, 0.2]}
+        and (path / "seed_7" / "report.html").is_file()
+    )
 
 
 def test_a_checkpoint_of_several_seeds_is_read_one_by_one(together):

@@ -103,7 +103,9 @@ def finish(path: Path, seed: int, seeds: int, summarise: Callable[[list[dict]], 
         report.write(place)
     summary = summaries[0]
     if seeds > 1:
-        summary = {"seeds": list(range(seed, seed + seeds))} | jax.tree.map(lambda *each: list(each), *summaries)
+        summary = {"seeds": list(range(seed, seed + seeds))} | {
+            name: [one[name] for one in summaries] for name in summary
+        }
         metrics.write_json(path / "summary.json", summary)
     for name, value in summary.items():
         print(f"{name:22} {value}")
