@@ -7,9 +7,9 @@ from experiments.configs import helms_offline
 from skillhier.envs import registry
 
 PRESETS = {
-    "quickstart": "a clone that reaches for the block and stacks it now and then; minutes on 2 cores",
+    "quickstart": "a clone that has the expert's moves but hardly ever stacks; three minutes on 2 cores",
     "debug": "does the command work? Small nets, short episodes; under a minute",
-    "cpu": "a better clone, in worlds with delays and other masses and frictions each time; an hour on 2 cores",
+    "cpu": "eight times the updates, in twice the worlds, with delays and physics drawn anew; under an hour on 2 cores",
 }
 AGENTS = ["bc", "hierarchical_bc"]
 LIMITS = {
