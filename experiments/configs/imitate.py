@@ -7,7 +7,7 @@ from experiments.configs import helms_offline
 from skillhier.envs import registry
 
 PRESETS = {
-    "quickstart": "a clone that has the expert's moves but hardly ever stacks; three minutes on 2 cores",
+    "quickstart": "a clone whose likelihood has settled, but which hardly ever stacks; three minutes on 2 cores",
     "debug": "does the command work? Small nets, short episodes; under a minute",
     "cpu": "eight times the updates, in twice the worlds, with delays and physics drawn anew; under an hour on 2 cores",
 }
