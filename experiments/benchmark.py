@@ -1,6 +1,6 @@
 """Speed and memory, every figure beside its reference measured in the same run.
 
-python -m experiments.benchmark --suite=physics,helms_offline --workdir=runs/benchmark
+python -m experiments.benchmark --suite=physics,helms_offline,scaling --workdir=runs/benchmark
 python -m experiments.benchmark --quick             # does it run? Few worlds, small nets; its figures mean nothing
 
 physics        control steps a second of the Sawyer stacking world under random actions, through `rollout`: engine
@@ -8,6 +8,8 @@ physics        control steps a second of the Sawyer stacking world under random 
                bare model.
 helms_offline  updates a second at the paper's sizes, their arithmetic beside the machine's matrix products; seconds
                from the command to its first update with an empty and a filled compilation cache; peak memory.
+scaling        updates and native control steps a second of 1, 2, 4 and 8 devices beside one (on a CPU up to 4 made-up
+               ones, which share its cores); updates of 1, 2, 4 and 8 seeds in one program beside as many runs of one.
 
 Prints a table and writes benchmark.json to the run folder. Measure on a quiet machine: what is compared runs in turns,
 but a rate is only as steady as the machine. The file says how busy it was.
@@ -23,12 +25,13 @@ import jax
 from absl import flags
 
 from experiments import cli
-from experiments.benchmarks import helms_offline, physics, timing
+from experiments.benchmarks import helms_offline, physics, scaling, timing
 from experiments.benchmarks.physics import Size
 from skillhier.train import metrics
 
-SUITES = ("physics", "helms_offline")
+SUITES = ("physics", "helms_offline", "scaling")
 WORLD = "sawyer.stack_red_on_blue.set4"
+QUICK = {"agent.hidden": "16,16", "train.batch": 4, "train.length": 6}  # small enough that only starting takes time
 
 flags.DEFINE_list("suite", list(SUITES), f"what to measure, of {', '.join(SUITES)}")
 flags.DEFINE_bool("quick", False, "few worlds and small nets: the figures mean nothing, but all of it runs")
@@ -47,6 +50,8 @@ def main(run: cli.Run) -> None:
         found["physics"] = physics_suite(quick)
     if "helms_offline" in asked:
         found["helms_offline"] = helms_offline_suite(quick)
+    if "scaling" in asked:
+        found["scaling"] = scaling_suite(quick)
     found["machine"]["load_after"] = timing.load()
     metrics.write_json(folder / "benchmark.json", found)
     print("\n".join(table(found)))
@@ -67,13 +72,25 @@ def physics_suite(quick: bool) -> dict[str, Any]:
 
 
 def helms_offline_suite(quick: bool) -> dict[str, Any]:
-    changes = {"agent.hidden": "16,16", "train.batch": 4, "train.length": 6} if quick else {}
+    changes = QUICK if quick else {}
     tasks = ("red_on_blue",) if quick else ("red_on_blue", "all_pairs")
     settings = (changes, 2, 1, 1e8) if quick else (changes, 3, 8)
     updates = [measured(f"updates, {task}", helms_offline.updates, task, *settings) for task in tasks]
     preset = "debug" if quick else "paper"
     starts = measured("starts", helms_offline.starts, preset, changes, 2 if quick else 10)
     return {"updates": updates, "starts": starts}
+
+
+def scaling_suite(quick: bool) -> dict[str, Any]:
+    settings = {"changes": QUICK, "updates": 2, "worlds": 4, "rows": 2, "starts": 8, "repeats": 1}
+    if not quick:
+        settings = {"changes": {}, "updates": 3, "worlds": 1024, "rows": 3, "starts": 1000, "repeats": 8}
+    there = jax.local_device_count() if jax.default_backend() != "cpu" else 4
+    counts = [count for count in ((2,) if quick else (1, 2, 4, 8)) if count <= there]
+    found = [measured(f"{count} devices", scaling.among, count, world=WORLD, **settings) for count in counts]
+    many = (1, 2) if quick else (1, 2, 4, 8)
+    rest = {name: settings[name] for name in ("changes", "updates", "repeats")}
+    return {"devices": found, "seeds": measured("seeds", scaling.seeds, many, **rest)}
 
 
 def measured(what: str, job: Callable[..., dict[str, Any]], *arguments: Any, **settings: Any) -> dict[str, Any]:
@@ -120,6 +137,15 @@ def table(found: dict[str, Any]) -> list[str]:
         of = suite["starts"][kind]
         name = f"command to first update, {kind}"
         lines.append(f"{name:34}{of['first_update']:10.1f} s{'':44}{of['peak_memory'] / 2**30:5.1f} GiB")
+    suite = found.get("scaling", {})
+    for many in suite.get("devices", []):
+        for what in ("updates", "control_steps"):
+            of = many[what]
+            ours, one = (f"{of[f'{which}{what}_per_second']:,.1f}/s" for which in ("", "one_"))
+            row(f"{many['devices']} devices, {what.replace('_', ' ')}", ours, one, of, None)
+    for of in suite.get("seeds", []):
+        ours, one = (f"{of[f'{which}updates_per_second']:,.1f}/s" for which in ("", "one_"))
+        row(f"{of['seeds']} seeds in one program, updates", ours, one, of, None)
     return lines
 
 

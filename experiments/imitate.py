@@ -68,7 +68,7 @@ def main(run: cli.Run) -> None:
     clone = offline.make(env.spec.obs, action, statistics=statistics(source), **config.agent)
     outcome = session.execute(
         path,
-        clone.learner,
+        cli.begun(run, clone.learner),
         source,
         seed=config.seed,
         seeds=config.seeds,
@@ -148,4 +148,4 @@ def summarise(rows: list[dict], config: ConfigDict) -> dict:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, learns=True)

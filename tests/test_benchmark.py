@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import arithmetic, helms_offline, physics, timing
+from experiments.benchmarks import arithmetic, helms_offline, physics, scaling, timing
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"agent.hidden": "8,8", "train.batch": 2, "train.length": 6}
@@ -94,6 +94,30 @@ def test_figures_of_the_updates_and_the_table():
         assert said in lines, lines
 
 
+def test_figures_of_seeds_and_of_devices():
+    """On the one device there is here both sides do the same work, and so do two seeds and two runs of one."""
+    found = scaling.seeds((1, 2), SMALL, 1, 1)
+    assert [of["seeds"] for of in found] == [1, 2]
+    for of in found:
+        assert of["updates_per_second"] == pytest.approx(of["seeds"] / of["seconds"]["ours"][0])
+        assert of["share"] == pytest.approx(of["seeds"] * of["seconds"]["one"][0] / of["seconds"]["ours"][0])
+    settings = {"updates": 1, "world": benchmark.WORLD, "worlds": 2, "rows": 2, "starts": 8, "repeats": 1}
+    of = scaling.measured(1, SMALL, **settings)
+    assert of["control_steps"]["control_steps_per_second"] == 4 / of["control_steps"]["seconds"]["ours"][0]
+    lines = "\n".join(benchmark.table({
+        "machine": {**timing.machine(), "load_after": 0.0}, "quick": True, "scaling": {"devices": [of], "seeds": found},
+    }))  # fmt: skip
+    for said in ("1 devices, control steps", "1 devices, updates", "2 seeds in one program, updates"):
+        assert said in lines, lines
+
+
+@pytest.mark.slow
+def test_devices_are_measured_in_a_process_of_their_own():
+    settings = {"updates": 1, "world": benchmark.WORLD, "worlds": 2, "rows": 2, "starts": 8, "repeats": 1}
+    of = scaling.among(2, changes=SMALL, **settings)
+    assert of["devices"] == 2 and of["updates"]["share"] > 0 and of["control_steps"]["share"] > 0
+
+
 @pytest.mark.slow
 def test_the_command_leaves_a_whole_file(tmp_path):
     command = [sys.executable, "-m", "experiments.benchmark", "--quick", f"--workdir={tmp_path}"]
@@ -103,6 +127,8 @@ def test_the_command_leaves_a_whole_file(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "benchmark.json").read_text())
     assert [of["worlds"] for of in found["physics"]["native"]] == [2, 3]
+    assert [of["devices"] for of in found["scaling"]["devices"]] == [2]
+    assert [of["seeds"] for of in found["scaling"]["seeds"]] == [1, 2]
     starts = found["helms_offline"]["starts"]
     assert 0 < starts["warm"]["first_update"] < starts["warm"]["whole"]
     assert starts["warm"]["first_update"] < starts["cold"]["first_update"]  # the cache was of use
@@ -115,4 +141,4 @@ def test_an_unknown_suite_is_refused_in_one_line():
         command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "choose one or more of physics, helms_offline" in done.stderr
+    assert done.stderr.count("\n") == 1 and "choose one or more of physics, helms_offline, scaling" in done.stderr

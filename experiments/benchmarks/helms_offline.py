@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from experiments import cli
 from experiments.benchmarks import arithmetic, timing
@@ -16,6 +17,7 @@ from skillhier.agents import offline
 from skillhier.data import dataset, sources, toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.train import loop
+from skillhier.types import Learner, Source
 
 TARGET = 0.55  # share of the matrix-product rate that updates should reach on a CPU
 CONFIG = f"{cli.CONFIGS}/helms_offline.py"
@@ -25,19 +27,24 @@ ROOT = Path(__file__).parents[2]
 PRODUCTS = ((3200, 256), (16000, 256), (1024, 1024), (2048, 2048))
 
 
-def updates(task: str, changes: dict[str, Any], count: int, repeats: int, amount: float = 3e10) -> dict[str, Any]:
-    """Preset paper for `task`, on made-up data: `count` updates in turns with products of `amount` operations."""
+def made(task: str, changes: dict[str, Any]) -> tuple[ConfigDict, Learner, Source]:
+    """Preset paper for `task` with `changes`, on made-up data: (config, learner, source)."""
     config, _ = cli.load_config(f"{CONFIG}:paper,task={task}", [(name, str(value)) for name, value in changes.items()])
     data = toy.demonstrations({**PROPRIO, **OBJECTS}, steps=4 * config.train.length)
     obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in data.obs.items()}
     action = jax.ShapeDtypeStruct(data.action.shape[1:], data.action.dtype)
     system = offline.make(obs, action, statistics=dataset.statistics(data), **config.agent)
     window = dict(length=config.train.length, lookahead=config.agent.lookahead, stack=config.data.stack)
-    source = sources.offline(data, batch=config.train.batch, **window)
-    state = loop.start(system.learner, source, jax.random.key(0))
-    run = loop.epoch(system.learner, source, count)
+    return config, system.learner, sources.offline(data, batch=config.train.batch, **window)
+
+
+def updates(task: str, changes: dict[str, Any], count: int, repeats: int, amount: float = 3e10) -> dict[str, Any]:
+    """`count` updates of what `made` makes, in turns with products of `amount` operations."""
+    config, learner, source = made(task, changes)
+    state = loop.start(learner, source, jax.random.key(0))
+    run = loop.epoch(learner, source, count)
     batch = jax.eval_shape(source.next, state.source, (), jax.random.key(0))[1]
-    operations = arithmetic.product_operations(system.learner.update, state.learner, batch, jax.random.key(0))
+    operations = arithmetic.product_operations(learner.update, state.learner, batch, jax.random.key(0))
     held = [state]
 
     def epoch():
