@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from leftovers import leaves, record
 
-from skillhier.train import checkpoint, hosts, metrics
+from skillhier.train import checkpoint, host_lines, hosts, metrics
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("learner", "key")
@@ -78,7 +78,7 @@ def meeting(*commands: tuple[str, ...], count: int, wait: float = 5) -> list:
 
     def meet(host: int) -> None:
         try:
-            links = hosts._meet(hosts.Place(where, count, host), commands[host], wait)
+            links = host_lines.meet(hosts.Place(where, count, host), commands[host], wait)
             found[host] = sorted(links)
             for link in links.values():
                 link.close()
@@ -215,7 +215,6 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_two_hosts_learn_what_one_learns_and_write_one_folder(whole, tmp_path):
     finish(begin(tmp_path / "one", *SMALL, "--config.train.updates=10", count=1))
     for ours, theirs in zip(record(whole)[:2], record(tmp_path / "one"), strict=True):
