@@ -12,6 +12,7 @@ from leftovers import record
 
 from experiments import cli
 from skillhier import devices
+from skillhier.agents.learner import cached
 from skillhier.train import checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +97,10 @@ def test_what_cannot_be_shared_out_is_refused_in_one_line(tmp_path, flags, said)
     told = run("-m", "experiments.helms_offline", CONFIG, f"--workdir={tmp_path / 'run'}", *flags)
     assert (told.returncode, told.stderr.count("\n")) == (2, 1) and said in told.stderr, told.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_the_batch_of_helms_is_taken_in_pieces():
+    assert cached(rows=8, batch=256) == 4
 
 
 def test_one_device_needs_no_mesh():

@@ -63,6 +63,21 @@ def test_a_place_that_cannot_be_is_refused_in_one_line(given, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("entry", "flags", "said"),
+    [
+        ("helms_offline", ("--hosts=2", "--host=0", "--coordinator=127.0.0.1:8476"), "2 hosts need --workdir"),
+        ("helms_offline", ("--hosts=2", "--host=2", "--workdir=x"), "--host=2 is not one of 2 hosts; give 0 to 1"),
+        ("benchmark", ("--hosts=2",), "--hosts=2 means nothing to benchmark, which learns nothing; leave it out"),
+    ],
+)  # fmt: skip
+def test_the_command_refuses_it_in_one_line(entry, flags, said):
+    config = [f"--config=experiments/configs/{entry}.py:debug"] if entry == "helms_offline" else []
+    command = [sys.executable, "-m", f"experiments.{entry}", *config, *flags, "--check"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (told.returncode, told.stderr.count("\n")) == (2, 1) and said in told.stderr, told.stderr
+
+
 # --- how they meet ---
 
 
