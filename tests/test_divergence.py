@@ -45,3 +45,11 @@ def test_an_impossible_outcome_counts_nothing():
     assert np.isfinite(
         jax.grad(lambda x: divergence.categorical(jax.nn.log_softmax(x), log_q))(jnp.array([0.0, -200.0]))
     ).all()
+
+
+def test_entropy_is_scipy_and_its_gradient_is_finite_where_an_outcome_is_impossible():
+    p = jax.nn.softmax(jax.random.normal(jax.random.key(0), (7, 5)))
+    np.testing.assert_allclose(divergence.entropy(p), scipy.stats.entropy(np.asarray(p), axis=-1), rtol=1e-5)
+    sure = jnp.array([1.0, 0.0])
+    assert divergence.entropy(sure) == 0.0
+    assert np.isfinite(jax.grad(divergence.entropy)(sure)).all()

@@ -127,6 +127,20 @@ def test_balance_is_beside_the_bound_and_zero_for_equal_use():
     np.testing.assert_allclose(loss(params, 2.0)[0], loss(params, 0.0)[0], rtol=1e-6)
 
 
+def test_certainty_is_beside_the_bound_and_counts_the_doubt_of_a_row():
+    def loss(certainty):
+        return elbo.elbo(infer, decode, prior, beta_y=1.0, beta_z=0.1, certainty=certainty)(
+            parts(), window(), jax.random.key(0)
+        )
+
+    (plain, metrics), (pushed, same) = loss(0.0), loss(2.0)
+    weights = messages.forward(jax.nn.softmax(parts()["high"]))[1:]
+    doubt = -(weights * jnp.log(weights)).sum(-1).mean()
+    np.testing.assert_allclose(pushed - plain, 2 * doubt, rtol=1e-3)
+    np.testing.assert_allclose(metrics["elbo/doubt"], doubt, rtol=1e-5)
+    np.testing.assert_array_equal(metrics["elbo/bound"], same["elbo/bound"])
+
+
 def test_rows_after_the_end_teach_nothing():
     loss = elbo.elbo(infer, decode, prior, beta_y=1.0, beta_z=0.1)
     batch, other = window(last=[T - 1]), window(last=[T - 1])

@@ -34,6 +34,7 @@ LIMITS = {
     "agent.beta_y": (0.0, 1e3),
     "agent.beta_z": (0.0, 1e3),
     "agent.balance": (0.0, 1e3),
+    "agent.certainty": (0.0, 1e3),
     "agent.stay": (-20.0, 20.0),
     "agent.stay_prior": (-20.0, 20.0),
     "agent.learning_rate": (0.0, 1.0),
@@ -92,6 +93,7 @@ def agent(name: str, task: str) -> ConfigDict:
         found.skills = TASKS[task]  # K
         found.beta_y = 1.0  # weight of the skills' KL to the transition prior
         found.balance = 0.0  # weight of a term beside the bound that keeps every skill in use; the paper has none
+        found.certainty = 0.0  # weight of one that keeps skills to rows of their own; the paper has none
         found.stay = 0.0  # logits by which the high level begins to favour the skill it has
         found.stay_prior = 0.0  # the same of the transition prior
     if name in ("helms", "helms_discrete", "npmp", "npmp_ar1"):
@@ -108,20 +110,20 @@ def debug(config: ConfigDict) -> None:
     config.train.update(batch=16, updates=100, epoch=10, assess_every=50, save_every=50)
 
 
-def all_in_use(config: ConfigDict) -> None:
-    """Short runs: without this, skills that start badly are not used again, and skills change too often to be seen."""
+def told_apart(config: ConfigDict) -> None:
+    """Short runs: without this, skills that start badly are not used again, and those that are used do the same."""
     if "balance" in config.agent:
-        config.agent.update(balance=5.0, stay=3.0)
+        config.agent.update(balance=10.0, certainty=1.0)
 
 
 def quickstart(config: ConfigDict) -> None:
-    all_in_use(config)
+    told_apart(config)
     config.agent.learning_rate = 1e-3
     config.train.update(batch=32, updates=1200, epoch=25, assess_every=200, save_every=200)
 
 
 def cpu(config: ConfigDict) -> None:
-    all_in_use(config)
+    told_apart(config)
     config.agent.learning_rate = 5e-4
     config.train.update(batch=32, updates=4000, epoch=50, assess_every=500, save_every=500)
 

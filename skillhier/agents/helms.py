@@ -35,6 +35,7 @@ def make(
     beta_y: float = 1.0,
     beta_z: float = 0.1,
     balance: float = 0.0,
+    certainty: float = 0.0,
     discrete: bool = False,
     stay: float = 0.0,
     stay_prior: float = 0.0,
@@ -54,6 +55,7 @@ def make(
                 at rows t .. t + lookahead, so windows bring `lookahead` rows more than they teach
     scale       standard deviation of an action
     balance     weight of a term beside the bound that keeps every skill in use (losses/elbo.py); the paper has none
+    certainty   weight of one that keeps skills to rows of their own; the paper has none
     stay        logits by which the high level (stay_prior: the transition prior) begins to favour the skill it has
     statistics  entry -> (mean [d], std [d]) of the data; kept in the parameters, never trained
     prior_rate  learning rate of the transition prior alone
@@ -120,7 +122,8 @@ def make(
         manager = chain(prior) if skill is None else constant(jnp.asarray(skill, jnp.int32))
         return hierarchy(manager, flat(choose))
 
-    loss = elbo.elbo(infer, decode, prior, beta_y=beta_y, beta_z=beta_z, scale=scale, balance=balance)
+    beside = {"balance": balance, "certainty": certainty}
+    loss = elbo.elbo(infer, decode, prior, beta_y=beta_y, beta_z=beta_z, scale=scale, **beside)
     rates = {"whitening": None, "high": learning_rate, "mid": learning_rate, "low": learning_rate, "prior": prior_rate}
     rates |= dict.fromkeys(frozen)
     made = learner(init, stateless(loss), adam(rates, clip=clip), pieces=pieces, patience=patience)

@@ -58,11 +58,13 @@ def elbo(
     beta_z: float,
     scale: float = 0.1,
     balance: float = 0.0,
+    certainty: float = 0.0,
 ) -> Loss:
     """Negative bound per row: mean over batch and time, one reparameterised latent for every row and skill.
 
-    `balance` is no part of the bound: it adds balance * KL(mean weight of the batch || uniform) to the loss, without
-    which a skill that starts badly gets no rows, learns nothing and is never used.
+    Two terms beside the bound, both 0 in the paper, tell skills apart. `balance` * KL(mean weight of the batch ||
+    uniform): without it a skill that starts badly gets no rows, learns nothing and is never used. `certainty` * mean
+    entropy of a row's weights: without it every skill gets some of every row, and learns to do what all others do.
     """
 
     def loss(params: Params, batch: Trajectory, key: Key) -> tuple[Scalar, Metrics]:
@@ -76,8 +78,10 @@ def elbo(
         bound = parts.log_likelihood - beta_y * parts.skill_kl - beta_z * parts.latent_kl
         share = jnp.log(jnp.maximum(weights[1:].mean((0, 1)), LEAST_SHARE))  # [K]
         unbalance = divergence.categorical(share, -jnp.log(len(share)) * jnp.ones_like(share))
-        return balance * unbalance - bound, {
+        doubt = average(divergence.entropy(weights[1:]), valid)
+        return balance * unbalance + certainty * doubt - bound, {
             "elbo/unbalance": unbalance,
+            "elbo/doubt": doubt,
             "elbo/bound": bound,
             "elbo/log_likelihood": parts.log_likelihood,
             "elbo/skill_kl": parts.skill_kl,

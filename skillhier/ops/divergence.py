@@ -22,3 +22,8 @@ def categorical(log_p: Array, log_q: Array) -> Array:
     p = jnp.exp(log_p)
     # chosen before it is multiplied: 0 times infinity would be no number, in the gradient at least
     return (p * jnp.where(p > 0, log_p - log_q, 0.0)).sum(-1)
+
+
+def entropy(p: Array) -> Array:
+    """-sum p log p of probabilities, [...] from [..., K]. An outcome with p = 0 counts nothing."""
+    return -(p * jnp.log(jnp.where(p > 0, p, 1.0))).sum(-1)
