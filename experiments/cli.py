@@ -88,7 +88,7 @@ def run(
     name = Path(module.__file__).stem
     try:
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
-            print(help_text(name, module.__doc__ or ""))
+            print(help_text(name, module.__doc__ or ""), flush=True)
             sys.exit(0)
         if "--check_each" in argv[1:]:
             check_each(name, needs_config)
@@ -109,7 +109,10 @@ def run(
         if place:
             join(place, asked, argv)
         main(asked._replace(mesh=several()) if learns else asked)
+        sys.stdout.flush()
         hosts.part()
+    except BrokenPipeError:  # whoever read what was printed, `head` perhaps, has seen enough
+        os._exit(141)
     except Stopped as stopped:
         hosts.part()
         _leave(_one_line(stopped, stopped.code))

@@ -13,6 +13,7 @@ on: the same command again continues a sweep. Everything is looked at before any
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,13 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if asked.to == "local":
             if asked.dry_run:
-                print("\n".join(run.shown() for run in pending))
+                print("\n".join(run.shown() for run in pending), flush=True)
                 return 0
             done = len(every) - len(pending)
             return local.start(pending, parallel=asked.parallel or 1, gpus=asked.gpus, done=done)
         place = {"slurm": slurm, "skypilot": skypilot, "kubernetes": kubernetes}[asked.to]
-        print(place.show(pending, asked) if asked.dry_run else place.start(pending, asked))
+        print(place.show(pending, asked) if asked.dry_run else place.start(pending, asked), flush=True)
         return 0
+    except BrokenPipeError:  # whoever read what was printed, `head` perhaps, has seen enough
+        os._exit(141)
     except Refused as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2

@@ -306,3 +306,10 @@ def test_numerics_are_set_before_a_device_is_used():
         command = [sys.executable, "-c", script, *arguments]
         told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
         assert told.stdout.strip() == said, told.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "experiments.collect", "--help"]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child.stdout.close()
+    assert child.stderr.read() == b"" and child.wait(timeout=60) == 141
