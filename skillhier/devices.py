@@ -53,6 +53,14 @@ def deal(tree: Any, axis: int) -> Any:
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _dealt(axis)) if fair(x) else x, tree)
 
 
+def merged(x: jax.Array, keep: int = 0) -> jax.Array:
+    """`x` [..., D] with one axis of rows after the first `keep`; as it is where sequences are dealt out.
+
+    They count below time, and what is dealt out cannot be merged below another axis: every device would get all rows.
+    """
+    return x if count() > 1 else x.reshape(*x.shape[:keep], -1, x.shape[-1])
+
+
 def apart(call: Callable) -> Callable:
     """`call`, whose arguments and results count worlds on axis 0, as done by each device for its own worlds.
 

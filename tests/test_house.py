@@ -23,7 +23,7 @@ TABLE = {
     "devices": (set(), LEARNING | PHYSICS | SETTINGS),
     "rollout": ({"types"}, LEARNING | PHYSICS | SETTINGS),
     "ops": ({"types"}, {"flax", "optax"} | PHYSICS | SETTINGS),
-    "nets": ({"types", "ops"}, {"optax", "orbax"} | PHYSICS | SETTINGS),
+    "nets": ({"types", "devices", "ops"}, {"optax", "orbax"} | PHYSICS | SETTINGS),
     "losses": ({"types", "ops"}, {"flax", "optax", "orbax"} | PHYSICS | SETTINGS),
     "policies": ({"types", "rollout", "ops"}, {"flax", "optax", "orbax"} | PHYSICS | SETTINGS),
     "agents": ({"types", "devices", "rollout", "ops", "nets", "losses", "policies"}, {"orbax"} | PHYSICS | SETTINGS),

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from skillhier import devices
 from skillhier.types import Array
 
 
@@ -33,7 +34,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         # One axis of rows: with several, the backward products copy their operands into another order first.
-        rows = x.reshape(-1, x.shape[-1])
+        rows = devices.merged(x)
         for width in self.hidden:
             rows = elu(nn.Dense(width)(rows))
         return nn.Dense(self.size)(rows).reshape(*x.shape[:-1], self.size)
