@@ -113,13 +113,13 @@ def debug(config: ConfigDict) -> None:
 def told_apart(config: ConfigDict) -> None:
     """Short runs: without this, skills that start badly are not used again, and those that are used do the same."""
     if "balance" in config.agent:
-        config.agent.update(balance=10.0, certainty=1.0)
+        config.agent.update(balance=10.0, certainty=2.0)
 
 
 def quickstart(config: ConfigDict) -> None:
     told_apart(config)
     config.agent.learning_rate = 1e-3
-    config.train.update(batch=32, updates=1200, epoch=25, assess_every=200, save_every=200)
+    config.train.update(batch=32, updates=1600, epoch=25, assess_every=200, save_every=200)
 
 
 def cpu(config: ConfigDict) -> None:

@@ -56,7 +56,9 @@ def functions(model: mujoco.MjModel, substeps: int, impl: str, worlds: int, cont
     def step(state: physics.State, ctrl: jax.Array, renew: jax.Array, start: physics.State) -> physics.Data:
         m, d = load(state)
         d = d.replace(ctrl=ctrl.astype(d.ctrl.dtype))
-        d = jax.lax.fori_loop(0, substeps, lambda _, d: mjx.step(m, d), d)
+        # MJX gives some integers back wider than it took them where JAX has 64 bits
+        once = lambda _, d: jax.tree.map(lambda new, old: new.astype(old.dtype), mjx.step(m, d), d)  # noqa: E731
+        d = jax.lax.fori_loop(0, substeps, once, d)
         absurd = physics.absurd(state.qpos, state.qvel, state.act, ctrl)
         absurd = absurd | physics.absurd(d.qpos, d.qvel, d.act, d.sensordata)
         broken = absurd & ~renew
