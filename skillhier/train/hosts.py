@@ -105,6 +105,7 @@ def join(place: Place, command: Sequence[str], *, patience: float, last: Callabl
         )
     except RuntimeError as error:
         raise ValueError(f"JAX cannot join the hosts at {place.coordinator}: {error}; choose another port") from None
+    together("joined")  # lines between CPUs are made at first use, and that waits for 30 s only: nobody compiles yet
 
 
 def part() -> None:
