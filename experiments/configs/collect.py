@@ -61,10 +61,15 @@ def check(config: ConfigDict) -> None:
         cli.pick("config.tasks:", task, registry.WORLDS)
         if config.policy == "expert" and ".stack_" not in task:
             raise cli.Refused(f"the expert knows stacking, not {task}; set config.policy=random or config.tasks")
-        if ".stack_all." in task and config.env.worlds % PAIRS:
-            raise cli.Refused(
-                f"config.env.worlds={config.env.worlds} is not a multiple of the {PAIRS} pairs of {task}; "
-                f"set config.env.worlds={-(-config.env.worlds // PAIRS) * PAIRS}"
-            )
+        check_pairs("env.worlds", config.env.worlds, task)
     if len(set(config.tasks)) < len(config.tasks):
         raise cli.Refused("config.tasks names a world twice; set config.episodes instead")
+
+
+def check_pairs(name: str, count: int, world: str) -> None:
+    """Refuses a number of copies of a stack_all world, the setting `name`, that does not hold every pair as often."""
+    if ".stack_all." in world and count % PAIRS:
+        raise cli.Refused(
+            f"config.{name}={count} is not a multiple of the {PAIRS} pairs of {world}; "
+            f"set config.{name}={-(-count // PAIRS) * PAIRS}"
+        )

@@ -137,6 +137,13 @@ SIZES = {"debug": debug, "quickstart": quickstart, "cpu": cpu, "rgb_stacking": r
 
 
 def check(config: ConfigDict) -> None:
+    check_learning(config)
+    if config.data.path == "":
+        raise cli.Refused("config.data.path is empty; give a file, a folder, or toy")
+
+
+def check_learning(config: ConfigDict) -> None:
+    """What holds for every run that trains one of these agents. Raises Refused."""
     train = config.train
     for name in ("updates", "assess_every", "save_every"):
         if train[name] % train.epoch:
@@ -146,5 +153,3 @@ def check(config: ConfigDict) -> None:
         if not config.agent[level]:
             example = next(iter(PROPRIO))
             raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {example}")
-    if config.data.path == "":
-        raise cli.Refused("config.data.path is empty; give a file, a folder, or toy")

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from experiments import cli
-from experiments.configs import helms_offline
+from experiments.configs import collect, helms_offline
 from skillhier.envs import registry
 
 PRESETS = {
@@ -39,7 +39,6 @@ LIMITS = {
     "eval.seed": (0, 2**31 - 1),
 }
 FREE = ("train.updates", "train.assess_every", "train.save_every", "replay.saved", "replay.memory")
-PAIRS = 6  # ordered pairs of objects in a stack_all world, one after the other over its copies
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -95,17 +94,9 @@ def check(config: ConfigDict) -> None:
     cli.pick("config.env.name:", world, registry.WORLDS)
     if ".stack_" not in world:
         raise cli.Refused(f"the expert knows stacking, not {world}; set config.env.name")
-    for name in ("updates", "assess_every", "save_every"):
-        if train[name] % train.epoch:
-            given = f"config.train.{name}={train[name]}"
-            raise cli.Refused(f"{given} is no multiple of the epoch of {train.epoch}; set config.train.epoch")
-    for name in ("env.worlds", "eval.episodes"):
-        count = cli.flat(config)[name]
-        if ".stack_all." in world and count % PAIRS:
-            raise cli.Refused(
-                f"config.{name}={count} is not a multiple of the {PAIRS} pairs of {world}; "
-                f"set config.{name}={-(-count // PAIRS) * PAIRS}"
-            )
+    helms_offline.check_learning(config)
+    collect.check_pairs("env.worlds", config.env.worlds, world)
+    collect.check_pairs("eval.episodes", config.eval.episodes, world)
     span = train.length + config.agent.lookahead + config.env.stack - 1
     if memory.prefill < span:
         raise cli.Refused(
@@ -117,6 +108,3 @@ def check(config: ConfigDict) -> None:
             f"config.replay.rows={memory.rows} holds no window of {span} rows or no chunk of "
             f"config.train.collect={train.collect}; set it to at least that"
         )
-    for level in ("low", "mid"):
-        if not config.agent[level]:
-            raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees")
