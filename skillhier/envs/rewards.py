@@ -1,7 +1,7 @@
 """Shapes that rewards are made of: pure functions of arrays, any leading axes.
 
-They are dm_control's tolerance shapes with a long tail, as the public RGB-stacking rewards use them:
-1 inside, and outside 1 - tanh^2 of the distance, scaled so that it has fallen by 95 % at the margin.
+`tolerance` is the control suite's. The others are what the public RGB-stacking rewards use: 1 inside, and
+outside 1 - tanh^2 of the distance, scaled so that it has fallen by 95 % at the margin.
 """
 
 import math
@@ -25,6 +25,35 @@ def near(error: Array, tolerance: Array | tuple[float, ...] | float, margin: flo
     """
     inside = jnp.sum(jnp.square(error / jnp.asarray(tolerance)), axis=-1) <= 1.0
     return jnp.where(inside, 1.0, 1.0 - fall(jnp.linalg.norm(error, axis=-1), margin))
+
+
+# What is left of 1 at a distance of d margins from the bounds, so that `left` is left at one margin.
+_FALLS = {
+    "gaussian": lambda d, left: left**d**2,
+    "hyperbolic": lambda d, left: 1 / jnp.cosh(math.acosh(1 / left) * d),
+    "long_tail": lambda d, left: 1 / ((1 / left - 1) * d**2 + 1),
+    "reciprocal": lambda d, left: 1 / ((1 / left - 1) * d + 1),
+    "cosine": lambda d, left: jnp.where(
+        (x := math.acos(2 * left - 1) / math.pi * d) < 1, (1 + jnp.cos(math.pi * x)) / 2, 0.0
+    ),
+    "linear": lambda d, left: jnp.maximum(1 - (1 - left) * d, 0.0),
+    "quadratic": lambda d, left: jnp.maximum(1 - (1 - left) * d**2, 0.0),
+    "tanh_squared": lambda d, left: 1 - jnp.tanh(math.atanh(math.sqrt(1 - left)) * d) ** 2,
+}
+
+
+def tolerance(
+    value: Array, low: float = 0.0, high: float = 0.0, margin: float | Array = 0.0, shape: str = "gaussian", left=0.1
+) -> Array:
+    """1 where `value` [...] lies in [low, high], falling to `left` at `margin` outside (LSP fact sheet, 4.1): [...].
+
+    Without a margin it falls to 0 at once. `shape` is one of gaussian, hyperbolic, long_tail, reciprocal, cosine,
+    linear, quadratic, tanh_squared; only cosine, linear and quadratic may have nothing `left`.
+    """
+    outside = jnp.maximum(jnp.maximum(low - value, value - high), 0.0)
+    if isinstance(margin, (int, float)) and margin == 0:
+        return jnp.where(outside > 0, 0.0, 1.0)
+    return jnp.where(outside > 0, _FALLS[shape](outside / margin, left), 1.0)
 
 
 def ramp(value: Array, low: float, high: float) -> Array:

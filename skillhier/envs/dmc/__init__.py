@@ -1,0 +1,1 @@
+"""Tasks of the DeepMind control suite; their models come from the installed `dm_control` package."""
