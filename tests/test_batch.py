@@ -176,6 +176,7 @@ def test_rollouts_under_mjx_export_for_accelerators(platform):
         (dict(delay=(2, 1)), r"delay \(2, 1\) is not .* set env.delay"),
         (dict(stack=0), "stack 0 is less than 1; set env.stack"),
         (dict(limit=0), "limit 0 is less than 1; set env.limit"),
+        (dict(repeat=0), "repeat 0 is less than 1; set env.repeat"),
     ],
 )
 def test_bad_settings_are_named(setting, message):
@@ -191,3 +192,112 @@ def test_worlds_multiply_in_full_precision_whatever_nets_do():
         state, step = jax.eval_shape(env.reset, jax.random.key(0))
         jaxpr = str(jax.make_jaxpr(env.step)(state, jax.ShapeDtypeStruct((2, 1), jnp.float32)))
     assert "dot_general" in jaxpr and "Precision.HIGHEST" in jaxpr and "Precision.DEFAULT" not in jaxpr
+
+
+def counting(ends_at=np.inf, breaks_at=np.inf, limit=7):
+    """A task whose n-th control step of an episode pays 10^n; `moves` shows n. Ends or breaks at a given step."""
+
+    def judge(data, memory):
+        moved = memory["moves"] - 1
+        return 10.0**moved, jnp.where(moved >= ends_at, 0.0, 1.0)
+
+    return task(breaks_at=breaks_at)._replace(judge=judge, limit=limit)
+
+
+def test_a_decision_acts_for_several_control_steps_and_is_paid_their_sum():
+    """Three steps a decision, seven an episode: 10 + 100 + 1000, the next three, then the one that is left."""
+    env = batch.make(counting(), 2, repeat=3)
+    assert (env.spec.limit, round(env.spec.interval, 6)) == (3, 0.15)
+    rows = walk(env, 9, action=0.1)
+    np.testing.assert_array_equal(rows.step.reward[:, 0], [0, 1110, 1110000, 1e7, 0, 1110, 1110000, 1e7, 0])
+    np.testing.assert_array_equal(rows.step.obs["moves"][:, 0, 0, 0], [0, 3, 6, 7, 0, 3, 6, 7, 0])
+    np.testing.assert_array_equal(rows.step.first[:, 0], [1, 0, 0, 0, 1, 0, 0, 0, 1])
+    np.testing.assert_array_equal(rows.step.last[:, 0], [0, 0, 0, 1, 0, 0, 0, 1, 0])
+    # the action of a row acts for its whole decision; on the closing row none does
+    np.testing.assert_allclose(rows.step.obs["acts"][:, 0, 0, 0], [0, 0.1, 0.2, 0.3, 0, 0.5, 0.6, 0.7, 0], atol=1e-6)
+
+
+def test_repeated_steps_are_the_steps_taken_one_by_one():
+    constant = Policy(lambda worlds: (), lambda params, carry, step, key: (carry, jnp.full((2, 1), 0.3), {}))
+    shown = []
+    for repeat, length in ((1, 7), (3, 3)):
+        env = batch.make(counting(limit=6), 2, repeat=repeat)
+        actor = rollout.start(env, constant, jax.random.key(0))
+        rows = jax.jit(
+            lambda actor, env=env, n=length: rollout.rollout(env, constant, None, actor, jax.random.key(1), n)
+        )
+        shown.append(rows(actor)[1].step.obs["x"][:: 3 // repeat])
+    np.testing.assert_array_equal(*shown)
+
+
+def test_nothing_is_acted_past_a_true_end():
+    rows = walk(batch.make(counting(ends_at=4), 1, repeat=3), 5)
+    np.testing.assert_array_equal(rows.step.reward[:, 0], [0, 1110, 1e4, 0, 1110])
+    np.testing.assert_array_equal(rows.step.obs["moves"][:, 0, 0, 0], [0, 3, 4, 0, 3])
+    np.testing.assert_array_equal(rows.step.discount[:, 0], [1, 1, 0, 1, 1])
+    np.testing.assert_array_equal(rows.step.last[:, 0], [0, 0, 1, 0, 0])
+
+
+def test_a_world_that_breaks_within_a_decision_opens_there():
+    """The fifth move breaks: the second decision's row opens an episode, is paid nothing and has not moved on."""
+    rows = walk(batch.make(counting(breaks_at=5), 1, repeat=3), 4)
+    np.testing.assert_array_equal(rows.step.first[:, 0], [1, 0, 1, 0])
+    np.testing.assert_array_equal(rows.step.reward[:, 0], [0, 1110, 0, 1110])
+    np.testing.assert_array_equal(rows.step.obs["moves"][:, 0, 0, 0], [0, 3, 0, 3])
+    assert not rows.step.last.any() and all(np.isfinite(x).all() for x in jax.tree.leaves(rows.step))
+
+
+def test_frames_and_delays_count_decisions():
+    env = batch.make(counting(limit=12), 1, repeat=3, stack=3, delay=(1, 1))
+    rows = walk(env, 4, action=0.1)
+    x = np.asarray(rows.step.obs["x"][:, 0, :, 0])
+    np.testing.assert_array_equal(x[3], [x[3, 0], x[2, 0], x[1, 0]])
+    np.testing.assert_allclose(rows.step.obs["acts"][:, 0, 0, 0], [0, 0, 0.1, 0.2], atol=1e-6)
+
+
+def picture(data):
+    """A picture of 2 x 2 pixels that shows the slider's place in 1/100 m and how bright it is drawn."""
+    place = jnp.clip(100 * data.state.qpos[0], 0, 255).astype(jnp.uint8)
+    return {"pixels": jnp.full((2, 2, 3), place).at[0, 0].set(255)}
+
+
+@pytest.mark.parametrize("repeat", [1, 2])
+def test_pictures_join_the_observations_or_replace_them(repeat):
+    env = batch.make(task(), 2, stack=2, repeat=repeat, draw=picture)
+    assert set(env.spec.obs) == {"x", "acts", "moves", "pixels"}
+    assert env.spec.obs["pixels"] == jax.ShapeDtypeStruct((2, 2, 2, 3), jnp.uint8)
+    rows = walk(env, 8)
+    pixels, x = np.asarray(rows.step.obs["pixels"]), np.asarray(rows.step.obs["x"])
+    assert pixels.dtype == np.uint8 and pixels.shape == (8, 2, 2, 2, 2, 3)
+    np.testing.assert_array_equal(pixels[..., 0, 0, :], 255)
+    np.testing.assert_array_equal(pixels[..., 1, 1, 0], np.floor(np.float32(100) * x[..., 0]))  # every frame of a stack
+    alone = batch.make(task(), 2, stack=2, repeat=repeat, draw=picture, draw_only=True)
+    assert set(alone.spec.obs) == {"moves", "pixels"}  # privileged entries stay
+    np.testing.assert_array_equal(walk(alone, 8).step.obs["pixels"], pixels)
+
+
+def equations(jaxpr, inside=()):
+    """Every equation of a program with the names of the primitives that it stands in."""
+    for eqn in jaxpr.eqns:
+        yield eqn, inside
+        for value in eqn.params.values():
+            if hasattr(value, "jaxpr"):
+                yield from equations(value.jaxpr, (*inside, eqn.primitive.name))
+
+
+def test_a_picture_is_drawn_once_a_decision():
+    env = batch.make(task(), 2, repeat=4, draw=picture)
+    state, _ = env.reset(jax.random.key(0))
+    program = jax.make_jaxpr(env.step)(state, jnp.zeros((2, 1))).jaxpr
+    made = [
+        inside
+        for eqn, inside in equations(program)
+        if eqn.primitive.name == "convert_element_type" and eqn.outvars[0].aval.dtype == jnp.uint8
+    ]
+    scanned = [inside for _, inside in equations(program) if "scan" in inside]
+    assert made and scanned and not any("scan" in inside for inside in made)
+
+
+def test_nothing_to_show_alone_is_refused():
+    with pytest.raises(ValueError, match="set env.draw_only to False"):
+        batch.make(task(), 1, draw_only=True)

@@ -49,28 +49,47 @@ class Worlds(NamedTuple):
     key: Key  # [B] the world's own dice: no world's draws depend on its neighbours
 
 
-def make(task: Task, worlds: int, *, limit: int | None = None, delay: tuple[int, int] = (0, 0), stack: int = 1) -> Env:
+def make(
+    task: Task,
+    worlds: int,
+    *,
+    limit: int | None = None,
+    delay: tuple[int, int] = (0, 0),
+    stack: int = 1,
+    repeat: int = 1,
+    draw: Callable[[physics.Data], dict[str, Array]] | None = None,
+    draw_only: bool = False,
+) -> Env:
     """`worlds` worlds of `task` as an Env.
 
-    `limit` control steps cut an episode (default: the task's). Each episode draws its action delay
-    uniformly from `delay` = (fewest, most) control steps; actions still under way when an episode
-    opens are zeros. Entries show the `stack` latest frames, newest first, [B, S, D]; privileged
-    entries show one. An episode that closed is followed by a row that opens the next one, on which
-    the action has no effect. A world that breaks shows such a row at once (see `types.TimeStep`).
+    Each decision acts for `repeat` control steps and is paid the sum of their rewards; none is acted
+    past the end of an episode. `limit` control steps cut an episode (default: the task's). The spec
+    counts decisions, and so do delay and stack: each episode draws its action delay uniformly from
+    `delay` = (fewest, most); actions still under way when an episode opens are zeros. Entries show
+    the `stack` latest frames, newest first, [B, S, D]; privileged entries show one. `draw` adds
+    entries of its own to each frame, computed once a decision from one world's record (pictures);
+    with `draw_only` the task's own entries are not shown, but for privileged ones. An episode that
+    closed is followed by a row that opens the next one, on which the action has no effect. A world
+    that breaks shows such a row at once (see `types.TimeStep`).
     """
     limit = task.limit if limit is None else limit
     fewest, most = delay
     if not 0 <= fewest <= most:
         raise ValueError(f"delay {delay} is not (fewest, most) with 0 <= fewest <= most; set env.delay")
-    for name, value in (("worlds", worlds), ("limit", limit), ("stack", stack)):
+    for name, value in (("worlds", worlds), ("limit", limit), ("stack", stack), ("repeat", repeat)):
         if value < 1:
             raise ValueError(f"{name} {value} is less than 1; set env.{name}")
-    depth = {name: 1 if name in task.privileged else stack for name in task.obs}
+    entries = _entries(task, draw, draw_only)
+    depth = {name: 1 if name in task.privileged else stack for name in entries}
 
     def opening(key: Key, index: Array, episode: Array) -> tuple[physics.State, Memory, Array]:
         k_start, k_delay = jax.random.split(jax.random.fold_in(key, episode))
         start, memory = task.start(k_start, index)
         return start, memory, jax.random.randint(k_delay, (), fewest, most + 1)
+
+    def shown(frame: dict[str, Array], data: physics.Data) -> dict[str, Array]:
+        drawn = draw(data) if draw is not None else {}
+        return {k: (drawn if k in drawn else frame)[k] for k in entries}
 
     def filled(frame: dict[str, Array]) -> dict[str, Array]:
         return {k: jnp.broadcast_to(v, (depth[k], *v.shape)) for k, v in frame.items()}
@@ -81,6 +100,7 @@ def make(task: Task, worlds: int, *, limit: int | None = None, delay: tuple[int,
         data = task.physics.reset(start)
         pending = jnp.zeros((most + 1, *task.action.shape), jnp.float32)
         frame, memory = task.observe(data, memory, pending[0])
+        frame = shown(frame, data)
         zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
         state = Worlds(data, memory, filled(frame), pending, lag, zero, no, index, episode, key)
         return state, TimeStep(state.frames, jnp.zeros(()), jnp.ones(()), ~no, no)
@@ -90,33 +110,83 @@ def make(task: Task, worlds: int, *, limit: int | None = None, delay: tuple[int,
         action = jnp.clip(action, task.action.low, task.action.high).astype(jnp.float32)
         pending = jnp.concatenate([action[None], state.pending[:-1]])
         acted = pending[state.delay]
-        ctrl = task.control(state.data, state.memory, acted)
-        data = task.physics.step(state.data.state, ctrl, state.last, start)
 
-        first = state.last | data.broken
+        def advance(data: physics.Data, memory: Memory, steps: Array, renew: Array) -> Advance:
+            ctrl = task.control(data, memory, acted)
+            data = task.physics.step(data.state, ctrl, renew, start)
+            first = renew | data.broken
+            memory = jax.tree.map(lambda a, b: jnp.where(first, a, b), opened, memory)
+            frame, memory = task.observe(data, memory, jnp.where(first, 0, acted))
+            reward, discount = task.judge(data, memory)
+            reward, discount = jnp.where(first, 0.0, reward), jnp.where(first, 1.0, discount)
+            steps = jnp.where(first, 0, steps + 1)
+            return Advance(data, memory, frame, reward, discount, steps, first, (steps >= limit) | (discount == 0))
+
+        now = _repeated(advance, state, repeat, task.obs)
+        first = now.first
         pick = lambda new, old: jax.tree.map(lambda a, b: jnp.where(first, a, b), new, old)  # noqa: E731
         pending = pick(jnp.zeros_like(pending), pending)
-        frame, memory = task.observe(data, pick(opened, state.memory), jnp.where(first, 0, acted))
+        frame = shown(now.frame, now.data)
         older = {k: jnp.concatenate([v[None], state.frames[k][:-1]]) for k, v in frame.items()}
         frames = pick(filled(frame), older)
-        reward, discount = task.judge(data, memory)
-        reward, discount = jnp.where(first, 0.0, reward), jnp.where(first, 1.0, discount)
-        steps = jnp.where(first, 0, state.steps + 1)
-        last = (steps >= limit) | (discount == 0)
         state = Worlds(
-            data, memory, frames, pending, pick(lag, state.delay), steps, last,
+            now.data, now.memory, frames, pending, pick(lag, state.delay), now.steps, now.last,
             state.index, state.episode + first, state.key,
         )  # fmt: skip
-        return state, TimeStep(frames, reward, discount, first, last)
+        return state, TimeStep(frames, now.reward, now.discount, first, now.last)
 
     opened_all = devices.apart(jax.vmap(reset_one))
 
     def reset(key: Key) -> tuple[Worlds, TimeStep]:
         return opened_all(jax.random.split(key, worlds), jnp.arange(worlds, dtype=jnp.int32))
 
-    shapes = {k: jax.ShapeDtypeStruct((depth[k], *v.shape), v.dtype) for k, v in task.obs.items()}
-    spec = Spec(shapes, task.action, worlds, task.interval, limit, task.privileged)
+    shapes = {k: jax.ShapeDtypeStruct((depth[k], *v.shape), v.dtype) for k, v in entries.items()}
+    spec = Spec(shapes, task.action, worlds, repeat * task.interval, -(-limit // repeat), task.privileged)
     return Env(exact(reset), exact(devices.apart(jax.vmap(step_one))), spec)
+
+
+class Advance(NamedTuple):
+    """Where one world stands after a control step, or after all those of a decision."""
+
+    data: physics.Data
+    memory: Memory
+    frame: dict[str, Array]
+    reward: Array  # []
+    discount: Array  # []
+    steps: Array  # [] int32
+    first: Array  # [] bool: an episode opened here, so nothing before it counts
+    last: Array  # [] bool: an episode closed here
+
+
+def _repeated(advance: Callable[..., Advance], state: Worlds, repeat: int, entries: dict) -> Advance:
+    """`advance` taken `repeat` times from `state`, as far as the episode goes, with the rewards of all its steps."""
+    if repeat == 1:
+        return advance(state.data, state.memory, state.steps, state.last)
+
+    def onward(now: Advance, renew: Array) -> tuple[Advance, None]:
+        new = advance(now.data, now.memory, now.steps, renew)
+        paid, discount = jnp.where(new.first, 0.0, now.reward + new.reward), new.discount.astype(jnp.float32)
+        new = new._replace(reward=paid.astype(jnp.float32), discount=discount)
+        over = now.first | now.last  # an episode opened or closed at an earlier step of this decision
+        return jax.tree.map(lambda a, b: jnp.where(over, a, b), now, new), None
+
+    # A scan traces and compiles the physics once, whatever `repeat`. Before its first step, no world is over.
+    frame = {k: jnp.zeros(v.shape, v.dtype) for k, v in entries.items()}
+    zero, no = jnp.zeros((), jnp.float32), jnp.zeros((), bool)
+    before = Advance(state.data, state.memory, frame, zero, zero, state.steps, no, no)
+    renewals = jnp.zeros((repeat,), bool).at[0].set(state.last)
+    return jax.lax.scan(onward, before, renewals)[0]
+
+
+def _entries(task: Task, draw: Callable | None, alone: bool) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a frame of `task` with `draw` holds; entries that are drawn take the place of others of their name."""
+    if draw is None:
+        if alone:
+            raise ValueError("nothing is drawn that could be shown alone; set env.draw_only to False")
+        return dict(task.obs)
+    data = jax.eval_shape(lambda key: task.physics.reset(task.start(key, 0)[0]), jax.random.key(0))
+    kept = {k: v for k, v in task.obs.items() if not alone or k in task.privileged}
+    return kept | jax.eval_shape(draw, data)
 
 
 def exact(call: Callable) -> Callable:
