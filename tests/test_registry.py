@@ -27,8 +27,8 @@ def test_names_and_that_listing_them_builds_nothing(monkeypatch):
 
     monkeypatch.setattr(model, "build", None)
     names = registry.names()
-    assert len(names) == len(set(names)) == 5 * (6 + 1 + 1)
-    for name in ("sawyer.stack_red_on_blue.set4", "sawyer.stack_all.set1", "sawyer.pyramid.set5"):
+    assert len(names) == len(set(names)) and sum(name.startswith("sawyer.") for name in names) == 5 * (6 + 1 + 1)
+    for name in ("sawyer.stack_red_on_blue.set4", "sawyer.stack_all.set1", "sawyer.pyramid.set5", "dmc.cheetah_run"):
         assert name in names
     assert not any("red_on_red" in name for name in names)
 
@@ -38,7 +38,25 @@ def test_settings_reach_the_task_and_the_worlds(probe):
     assert probe == {"engine": "auto", "worlds": 3, "randomise": True}
     assert (env.spec.worlds, env.spec.limit, env.spec.obs["x"].shape) == (3, 7, (2, 1))
     assert registry.make("probe").spec.limit == 400  # the task's own
-    assert registry.make("probe").spec.obs["x"].shape == (3, 1)
+    assert registry.make("probe").spec.obs["x"].shape == (1, 1)
+
+
+def test_a_family_of_worlds_has_its_own_stack(probe, monkeypatch):
+    monkeypatch.setitem(registry.WORLDS, "sawyer.probe", registry.WORLDS["probe"])
+    assert registry.make("sawyer.probe").spec.obs["x"].shape == (3, 1)
+    assert registry.make("sawyer.probe", stack=1).spec.obs["x"].shape == (1, 1)
+
+
+def test_repeats_reach_the_worlds(probe):
+    assert registry.make("probe", repeat=4).spec.limit == 100
+
+
+def test_a_slash_is_another_spelling(probe, monkeypatch):
+    monkeypatch.setitem(registry.WORLDS, "dmc.probe_run", registry.WORLDS["probe"])
+    assert registry.make("dmc/probe_run", worlds=2).spec.worlds == 2
+    assert registry.canonical("dmc/probe_run@pixels") == "dmc.probe_run@pixels"
+    with pytest.raises(ValueError, match="world 'dmc.prob_run' is not known; did you mean 'dmc.probe_run'"):
+        registry.make("dmc/prob_run")
 
 
 @pytest.mark.parametrize(

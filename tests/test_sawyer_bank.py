@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from skillhier.envs import bank as kept
 from skillhier.envs.sawyer import bank, controller, model
 
 NAMES = ("s0", "g5", "b6")
@@ -102,10 +103,10 @@ def test_the_cache_is_the_users_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
     bank.load(NAMES, 2)
     folder = tmp_path / "cache" / "skillhier" / "banks"
-    assert bank.cache() == folder and len(list(folder.glob("s0-g5-b6-*.npz"))) == 1
+    assert kept.cache() == folder and len(list(folder.glob("s0-g5-b6-*.npz"))) == 1
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
     monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
-    assert bank.cache().is_absolute() and bank.cache().parts[-3:] == (".cache", "skillhier", "banks")
+    assert kept.cache().is_absolute() and kept.cache().parts[-3:] == (".cache", "skillhier", "banks")
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_file(tmp_path, monkeypatch, caplog):

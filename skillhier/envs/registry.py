@@ -1,6 +1,7 @@
 """Worlds by name: `make(name, worlds=..., ...) -> Env`, `names()`. Listing them builds nothing."""
 
 import difflib
+import importlib
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,10 @@ def _sawyer(number: int, goal) -> Callable[..., batch.Task]:
     return partial(tasks.make, objects.OBJECT_SETS[number], goal)
 
 
+def _suite(domain: str, *asked) -> Callable[..., batch.Task]:
+    return partial(importlib.import_module(f"skillhier.envs.dmc.{domain}").make, *asked)
+
+
 # name -> what gives the constructor of its Task, which takes keyword settings
 WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
     **{
@@ -29,7 +34,16 @@ WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
     },
     **{f"sawyer.stack_all.set{n}": partial(_sawyer, n, "all") for n in SETS},
     **{f"sawyer.pyramid.set{n}": partial(_sawyer, n, "pyramid") for n in SETS},
+    "dmc.cheetah_run": partial(_suite, "cheetah"),
+    **{f"dmc.walker_{task}": partial(_suite, "walker", task) for task in ("stand", "walk", "run")},
+    **{f"dmc.hopper_{task}": partial(_suite, "hopper", task) for task in ("stand", "hop")},
+    **{
+        f"dmc.cartpole_{task}": partial(_suite, "cartpole", task)
+        for task in ("balance", "balance_sparse", "swingup", "swingup_sparse")
+    },
+    "dmc.pendulum_swingup": partial(_suite, "pendulum"),
 }
+STACK = {"sawyer": 3}  # frames that a family of worlds shows unless asked for others; elsewhere one
 
 
 def names() -> tuple[str, ...]:
@@ -37,21 +51,38 @@ def names() -> tuple[str, ...]:
     return tuple(WORLDS)
 
 
+def canonical(name: str) -> str:
+    """How the registry spells `name`: dmc/cheetah_run is dmc.cheetah_run."""
+    return name.replace("/", ".", 1)
+
+
 def make(
-    name: str, *, worlds: int = 1, limit: int | None = None, delay: tuple[int, int] = (0, 0), stack: int = 3, **settings
+    name: str,
+    *,
+    worlds: int = 1,
+    limit: int | None = None,
+    delay: tuple[int, int] = (0, 0),
+    stack: int | None = None,
+    repeat: int = 1,
+    **settings,
 ) -> Env:
-    """`worlds` worlds called `name`. `worlds`, `limit`, `delay`, `stack`: see `batch.make`; `settings`: the task's."""
+    """`worlds` worlds called `name`. `worlds` to `repeat`: see `batch.make`; `settings`: the task's.
+
+    `stack` is 3 in Sawyer worlds and 1 in others, if nothing is said.
+    """
+    name = canonical(name)
     if name not in WORLDS:
         raise ValueError(f"world '{name}' is not known; {_nearest(name, WORLDS)}; set env.name")
+    stack = STACK.get(name.split(".")[0], 1) if stack is None else stack
     constructor = WORLDS[name]()
     allowed = [p.name for p in inspect.signature(constructor).parameters.values() if p.kind == p.KEYWORD_ONLY]
     for setting in settings:
         if setting not in allowed:
-            known = [*allowed, "limit", "delay", "stack"]
+            known = [*allowed, "limit", "delay", "stack", "repeat"]
             raise ValueError(f"world '{name}' has no setting '{setting}'; {_nearest(setting, known)}")
     if "worlds" in allowed:
         settings["worlds"] = worlds
-    return batch.make(constructor(**settings), worlds, limit=limit, delay=delay, stack=stack)
+    return batch.make(constructor(**settings), worlds, limit=limit, delay=delay, stack=stack, repeat=repeat)
 
 
 def _nearest(given: str, known) -> str:

@@ -7,15 +7,24 @@ numbers: the fact sheet of LSP, section 4.
 import importlib.util
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 
-from skillhier.types import Array
+from skillhier.envs import batch, physics
+from skillhier.types import Array, Bounds, Key
 
 LIMIT = 1000  # control steps of every task; nothing but the clock ends an episode
 PROFILES = ("parity", "fast")
+CAPS = {  # (contacts, pairs of geoms looked at closely) a world, at most, in MJX under profile fast
+    "cheetah": (6, 4),
+    "walker": (4, 4),
+    "hopper": (6, 2),
+}
 
 
 def folder() -> Path:
@@ -41,10 +50,18 @@ def load(
     root = ElementTree.fromstring((folder() / f"{domain}.xml").read_text())
     for flag in root.iter("flag"):
         flag.attrib.pop("energy", None)
+    masses = [float(c.attrib.pop("settotalmass")) for c in root.iter("compiler") if "settotalmass" in c.attrib]
+    if profile == "fast" and domain in CAPS:
+        custom = ElementTree.SubElement(root, "custom")
+        for name, most in zip(("max_contact_points", "max_geom_pairs"), CAPS[domain], strict=True):
+            ElementTree.SubElement(custom, "numeric", name=name, data=str(most))
     if edit is not None:
         edit(root)
     common = {f"./common/{file.name}": file.read_bytes() for file in (folder() / "common").glob("*.xml")}
     model = mujoco.MjModel.from_xml_string(ElementTree.tostring(root, encoding="unicode"), common)
+    for mass in masses:  # kg; a deprecated attribute, whose warning would be shown at every load
+        mujoco.mj_setTotalmass(model, mass)
+        mujoco.mj_setConst(model, mujoco.MjData(model))
     if profile == "fast":
         model.opt.iterations, model.opt.ls_iterations = 4, 8
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_EULERDAMP
@@ -53,5 +70,60 @@ def load(
 
 def stretched(model: mujoco.MjModel) -> Callable[[Array], Array]:
     """Actions [nu] in [-1, 1] to controls: linear onto each actuator's range."""
-    low, high = jnp.asarray(model.actuator_ctrlrange.T, jnp.float32)
+    low, high = np.asarray(model.actuator_ctrlrange.T, np.float32)
     return lambda action: low + 0.5 * (action + 1.0) * (high - low)
+
+
+@lru_cache(maxsize=32)
+def _world(domain: str, interval: float, profile: str, engine: str, worlds: int) -> physics.Physics:
+    model = load(domain, profile)
+    return physics.make(model, substeps=round(interval / model.opt.timestep), engine=engine, worlds=worlds)
+
+
+def world(domain: str, interval: float, profile: str, engine: str, worlds: int) -> physics.Physics:
+    """Physics of `domain`, acted on every `interval` s; made once, so that all tasks of the domain share it."""
+    engine = physics.resolve(engine)
+    return _world(domain, interval, profile, engine, worlds if engine == "warp" else 1)
+
+
+def task(
+    engines: physics.Physics,
+    interval: float,
+    sizes: dict[str, int],
+    start: Callable[[Key], physics.State],
+    observe: Callable[[physics.Data], dict[str, Array]],
+    reward: Callable[[physics.Data], Array],
+) -> batch.Task:
+    """A task of the suite: it remembers nothing, shows entries of `sizes`, and only the clock ends it."""
+    return batch.Task(
+        physics=engines,
+        obs={name: jax.ShapeDtypeStruct((size,), jnp.float32) for name, size in sizes.items()},
+        action=Bounds((engines.model.nu,), -1.0, 1.0),
+        interval=interval,
+        limit=LIMIT,
+        start=lambda key, index: (start(key), ()),
+        control=_acted(stretched(engines.model)),
+        observe=lambda data, memory, action: (observe(data), ()),
+        judge=lambda data, memory: (reward(data), jnp.ones(())),
+    )
+
+
+def _acted(stretch: Callable[[Array], Array]) -> Callable:
+    return lambda data, memory, action: stretch(action)
+
+
+def scattered(model: mujoco.MjModel) -> Callable[[Key], Array]:
+    """Draws positions [nq]: limited joints uniform in their ranges, other hinges in (-pi, pi), other slides at 0."""
+    hinges = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
+    reach = np.where(hinges, np.pi, 0.0)
+    limited = model.jnt_limited.astype(bool)
+    low = np.where(limited, model.jnt_range[:, 0], -reach).astype(np.float32)
+    high = np.where(limited, model.jnt_range[:, 1], reach).astype(np.float32)
+    return lambda key: jax.random.uniform(key, (model.nq,), minval=low, maxval=high)
+
+
+def reader(model: mujoco.MjModel, name: str) -> Callable[[physics.Data], Array]:
+    """What the sensor `name` reads: [its size]."""
+    sensor = model.sensor(name)
+    where = slice(sensor.adr[0], sensor.adr[0] + sensor.dim[0])
+    return lambda data: data.sensordata[where]

@@ -5,11 +5,6 @@ Source: fact sheet 4.7. Objects fall from 0.12 m in random poses that touch noth
 objects row: the hand starts above all of them.
 """
 
-import hashlib
-import logging
-import os
-import tempfile
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +14,7 @@ import mujoco
 import mujoco.batch
 import numpy as np
 
+from skillhier.envs import bank
 from skillhier.envs.sawyer import controller
 from skillhier.envs.sawyer import model as sawyer
 
@@ -40,30 +36,15 @@ class Bank(NamedTuple):
 
 
 def load(names: tuple[str, str, str], size: int = 1000, seed: int = 0, *, folder: str | Path | None = None) -> Bank:
-    """The bank of the objects `names`, from `folder` (default: `cache()`) or made and put there."""
-    if size < 1:
-        raise ValueError(f"a bank of {size} starts is too small; set its size to 1 or more")
-    path = file(names, size, seed, cache() if folder is None else Path(folder))
-    bank = _read(path, size)
-    if bank is None:
-        bank = make(names, size, seed)
-        try:
-            _write(path, bank)
-        except OSError as error:
-            logging.warning("the bank of starts could not be kept in %s: %s", path, error)
-    return bank
-
-
-def cache() -> Path:
-    """The user's folder of banks; made private to the user when first written to."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "skillhier" / "banks"
+    """The bank of the objects `names`, from `folder` (default: the user's) or made and put there."""
+    path = file(names, size, seed, bank.cache() if folder is None else Path(folder))
+    shapes = {"objects": (3, 7), "arms": (7,)}
+    return Bank(**bank.load(path, size, shapes, lambda: make(names, size, seed)._asdict()))
 
 
 def file(names: tuple[str, str, str], size: int, seed: int, folder: Path) -> Path:
     """Where a bank lies: its name changes with everything that its rows depend on."""
-    said = repr((_VERSION, mujoco.__version__, sawyer.xml(names), size, seed))
-    return folder / f"{'-'.join(names)}-{hashlib.sha256(said.encode()).hexdigest()[:16]}.npz"
+    return bank.file("-".join(names), _VERSION, sawyer.xml(names), size, seed, folder=folder)
 
 
 def make(names: tuple[str, str, str], size: int = 1000, seed: int = 0) -> Bank:
@@ -138,34 +119,3 @@ def _settled(model: mujoco.MjModel, layout: sawyer.Layout, drops: np.ndarray, ar
     low, high = poses[:, :, 2].min(1), poses[:, :, 2].max(1)
     calm = np.abs(qvel[:, dofs]).max(1) < MOVING
     return poses[calm & (offset < INSIDE) & (low > sawyer.BASKET[2]) & (high < DROP_LOW[2])]
-
-
-def _read(path: Path, size: int) -> Bank | None:
-    """The bank at `path`, or None where there is none or it is not whole."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            bank = Bank(stored["objects"], stored["arms"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        logging.warning("the bank of starts %s is damaged (%s) and is made anew", path, error)
-        return None
-    sound = bank.objects.shape == (size, 3, 7) and bank.arms.shape == (size, 7)
-    sound = sound and all(part.dtype == np.float32 and np.isfinite(part).all() for part in bank)
-    if not sound:
-        logging.warning("the bank of starts %s does not hold %d whole starts and is made anew", path, size)
-        return None
-    return bank
-
-
-def _write(path: Path, bank: Bank) -> None:
-    """Puts the bank at `path` in one move, so that a reader finds all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".draft")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, objects=bank.objects, arms=bank.arms)
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
