@@ -70,10 +70,16 @@ def make(
 
     `stack` is 3 in Sawyer worlds and 1 in others, if nothing is said.
     """
+    stack = STACK.get(canonical(name).split(".")[0], 1) if stack is None else stack
+    made = task(name, worlds=worlds, **settings)
+    return batch.make(made, worlds, limit=limit, delay=delay, stack=stack, repeat=repeat)
+
+
+def task(name: str, *, worlds: int = 1, **settings) -> batch.Task:
+    """The task of the world `name`, for those who want its model: `task(name).physics.model`. Settings as in `make`."""
     name = canonical(name)
     if name not in WORLDS:
         raise ValueError(f"world '{name}' is not known; {_nearest(name, WORLDS)}; set env.name")
-    stack = STACK.get(name.split(".")[0], 1) if stack is None else stack
     constructor = WORLDS[name]()
     allowed = [p.name for p in inspect.signature(constructor).parameters.values() if p.kind == p.KEYWORD_ONLY]
     for setting in settings:
@@ -82,7 +88,7 @@ def make(
             raise ValueError(f"world '{name}' has no setting '{setting}'; {_nearest(setting, known)}")
     if "worlds" in allowed:
         settings["worlds"] = worlds
-    return batch.make(constructor(**settings), worlds, limit=limit, delay=delay, stack=stack, repeat=repeat)
+    return constructor(**settings)
 
 
 def _nearest(given: str, known) -> str:
