@@ -295,8 +295,9 @@ def help_text(name: str, doc: str) -> str:
         lines += [f"  {path} = {value}" for path, value in sorted(flat(config).items())]
     lines += ["", "flags:"]
     modules = flags.FLAGS.flags_by_module_dict()
-    ours = (__name__, sys.argv[0], f"experiments.{name}")  # absl names the file that was run by its command
-    shown = [flag for module in ours for flag in modules.get(module, [])]
+    ours = {__name__, sys.argv[0], f"experiments.{name}"}  # absl names the file that was run by its command
+    ours |= {module for module in modules if module.startswith("experiments.") and module.count(".") == 2}  # its parts
+    shown = [flag for module in sorted(ours) for flag in modules.get(module, [])]
     lines += [f"  --{flag.name:<12} {flag.help}" for flag in sorted(shown, key=lambda flag: flag.name)]
     return "\n".join(lines)
 

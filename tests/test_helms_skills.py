@@ -8,6 +8,7 @@ import pytest
 from point_world import LIMIT, point_world
 
 from experiments import cli, helms_skills
+from experiments.acting import saved
 from skillhier.agents import offline
 from skillhier.envs import registry
 from skillhier.train import checkpoint, skill_rollouts
@@ -47,7 +48,7 @@ def in_points(monkeypatch):
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of the command."""
     cli.flags.FLAGS.unparse_flags()
-    for flag in ("run", "env", "rows"):
+    for flag in ("run", "env", "rows", "episodes"):
         cli.flags.FLAGS[flag].value = None
     with pytest.raises(SystemExit) as stopped:
         cli.run(helms_skills.main, needs_config=False, argv=["helms_skills", *arguments])
@@ -84,7 +85,7 @@ def test_a_run_folder_gains_figures_and_pages(tmp_path, in_points, capsys):
 def test_a_system_without_skills_is_shown_as_it_acts(tmp_path, in_points, capsys, name):
     code, out, err = call(capsys, f"--run={points(tmp_path, {'name': name})}", "--episodes=6", "--rows=3")
     assert code == 0, err
-    assert "does not say which world" in err and in_points[0]["name"] == helms_skills.FALLBACK
+    assert "does not say which world" in err and in_points[0]["name"] == saved.FALLBACK
     found = json.loads((tmp_path / "skills.json").read_text())
     assert len(found["skills"]) == 1 and found["spread"] is None
     assert "fixed_skill_spread" not in json.loads((tmp_path / "summary.json").read_text())

@@ -8,16 +8,16 @@ where episode e + E/2 does, and where episode e of every other lane does. Two la
 their skill and by chance, the two halves of one lane by chance alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from skillhier.rollout import rollout, start
-from skillhier.types import Array, Env, Key, Params, Policy, TimeStep
+from skillhier.types import Array, Env, Key, Params, Policy, TimeStep, Trajectory
 
 REPEATS = 2
 PRIOR = -1  # the lane whose skill follows the learned prior
@@ -86,8 +86,7 @@ def roll(
 ) -> Study:
     """Each of `skills` skills held for an episode, REPEATS times in every world of `env`; the prior likewise.
 
-    One compiled program: lanes are vmapped over one env and one reset key, so the native engine steps all
-    worlds of all lanes in one call. skills = 0 (a system without skills) leaves the prior-driven lane alone.
+    skills = 0 (a system without skills) leaves the prior-driven lane alone.
     `rows` is the episode's length in control steps (the env's limit by default). The names say where an
     entry of the observation holds the pinch pose, the gripper's closing (0 to `stroke`) and its grasp reading. That
     is `nothing` unless both fingers feel something: an object (while closing or opening: an expert that holds by
@@ -99,13 +98,8 @@ def roll(
         raise ValueError(
             f"the env shows no {missing[0]!r}; skill rollouts need it, and it shows {', '.join(sorted(env.spec.obs))}"
         )
-    length = (env.spec.limit if rows is None else rows) + 1
-    lanes = jnp.arange(PRIOR, skills, dtype=jnp.int32)
-    key_start, key_act = jax.random.split(key)
 
-    def lane(params: Params, key_start: Key, skill: Array, key: Key) -> dict[str, Array]:
-        policy = switched(act, skill) if skills else unheld(act)
-        _, seen = rollout(env, policy, params, start(env, policy, key_start), key, length)
+    def keep(seen: Trajectory) -> dict[str, Array]:
         frame = {name: seen.step.obs[name][:, :, 0] for name in (pinch, gripper, grasp, *OBJECTS.values())}
         return {
             "pinch": frame[pinch][..., :3],
@@ -113,23 +107,51 @@ def roll(
             "closed": frame[gripper][..., 0] / stroke,
             "grasping": (frame[grasp][..., 0] != nothing) & (frame[gripper][..., 0] < shut * stroke),
             "action": seen.action,
-            "chosen": seen.extras["chosen"],
-            "first": seen.step.first,
-            "last": seen.step.last,
         }
 
-    every = jax.vmap(jax.vmap(lane, (None, None, None, 0)), (None, None, 0, 0))  # [L, REPEATS, T, B, ...]
-    keys = jax.random.split(key_act, (len(lanes), REPEATS))
-    seen = jax.device_get(jax.jit(every)(params, key_start, lanes, keys))
-    seen = {name: _episodes(values) for name, values in seen.items()}
+    skill = range(PRIOR, skills)
+    seen = lanes(env, act, params, skill, key, keep, held=skills > 0, repeats=REPEATS, rows=rows)
     valid, broken = validity(seen.pop("first"), seen.pop("last"))
     return Study(
-        skill=np.asarray(lanes), valid=valid, broken=broken.sum(-1), interval=np.float32(env.spec.interval), **seen
+        skill=np.array(skill), valid=valid, broken=broken.sum(-1), interval=np.float32(env.spec.interval), **seen
     )
 
 
+def lanes(
+    env: Env,
+    act: ACT,
+    params: Params,
+    skills: Sequence[int],
+    key: Key,
+    keep: Callable[[Trajectory], dict[str, Any]],
+    *,
+    held: bool = True,
+    repeats: int = 1,
+    rows: int | None = None,
+) -> dict[str, Any]:
+    """What `keep` takes of the rows [T, B, ...] of each lane, and chosen, first and last: leaves [L, E, T, ...], numpy.
+
+    A lane is an episode of one of `skills` (PRIOR: they follow the learned prior) in every world of `env`, `repeats`
+    times over; held=False is for a system without skills. One compiled program: lanes are vmapped over one env and
+    one reset key, so the native engine steps all worlds of all lanes in one call.
+    """
+    length = (env.spec.limit if rows is None else rows) + 1
+    key_start, key_act = jax.random.split(key)
+
+    def lane(params: Params, key_start: Key, skill: Array, key: Key) -> dict[str, Any]:
+        policy = switched(act, skill) if held else unheld(act)
+        _, seen = rollout(env, policy, params, start(env, policy, key_start), key, length)
+        noted = {"chosen": seen.extras["chosen"], "first": seen.step.first, "last": seen.step.last}
+        return {**keep(seen), **noted}
+
+    every = jax.vmap(jax.vmap(lane, (None, None, None, 0)), (None, None, 0, 0))  # [L, repeats, T, B, ...]
+    keys = jax.random.split(key_act, (len(skills), repeats))
+    seen = jax.jit(every)(params, key_start, jnp.asarray(skills, jnp.int32), keys)
+    return jax.tree.map(_episodes, jax.device_get(seen))
+
+
 def _episodes(values: np.ndarray) -> np.ndarray:
-    """[L, REPEATS, T, B, ...] -> [L, REPEATS * B, T, ...]"""
+    """[L, repeats, T, B, ...] -> [L, repeats * B, T, ...]"""
     values = np.moveaxis(values, 3, 2)
     return values.reshape(values.shape[0], -1, *values.shape[3:])
 
