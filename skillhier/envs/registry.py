@@ -11,6 +11,9 @@ from skillhier.types import Env
 
 SETS = (1, 2, 3, 4, 5)
 COLOURS = ("red", "green", "blue")
+QUADRUPED = (
+    "walk", "walk_upright", "run", "reach", "reach_upright", "obstacles_random", "obstacles_line", "obstacles_cove",
+)  # fmt: skip
 
 
 def _sawyer(number: int, goal) -> Callable[..., batch.Task]:
@@ -21,6 +24,12 @@ def _sawyer(number: int, goal) -> Callable[..., batch.Task]:
 
 def _suite(domain: str, *asked) -> Callable[..., batch.Task]:
     return partial(importlib.import_module(f"skillhier.envs.dmc.{domain}").make, *asked)
+
+
+def _quadruped(name: str) -> Callable[..., batch.Task]:
+    from skillhier.envs.dmc import quadruped
+
+    return quadruped.TASKS[name]
 
 
 # name -> what gives the constructor of its Task, which takes keyword settings
@@ -42,6 +51,7 @@ WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
         for task in ("balance", "balance_sparse", "swingup", "swingup_sparse")
     },
     "dmc.pendulum_swingup": partial(_suite, "pendulum"),
+    **{f"dmc.quadruped_{task}": partial(_quadruped, f"dmc.quadruped_{task}") for task in QUADRUPED},
 }
 STACK = {"sawyer": 3}  # frames that a family of worlds shows unless asked for others; elsewhere one
 
