@@ -30,7 +30,7 @@ TABLE = {
     "envs": ({"types", "devices"}, LEARNING | SETTINGS),
     "data": ({"types", "devices", "rollout"}, LEARNING | PHYSICS | SETTINGS),
     "train": ({"types", "devices", "rollout"}, {"flax", "optax", "distrax"} | PHYSICS | SETTINGS),
-    "__init__": (set(), LEARNING | PHYSICS | SETTINGS),
+    "__init__": ({"envs"}, LEARNING | PHYSICS | SETTINGS),  # envs/registration.py, which imports nothing by itself
 }
 # What a dependency is called on the package index, where that differs from what is imported.
 PACKAGES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "warp": "warp-lang", "yaml": "pyyaml"}

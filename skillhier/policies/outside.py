@@ -1,0 +1,41 @@
+"""A policy outside our own loop: numpy observations of any environment in, numpy actions out."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from skillhier.types import Key, Params, Policy, TimeStep
+
+
+class Outside:
+    """`policy` with `params`, to be called row by row.
+
+    With `worlds` None it acts in one world, and neither observations nor actions have an axis for it. One
+    compiled program serves all calls.
+    """
+
+    def __init__(self, policy: Policy, params: Params, *, worlds: int | None = None, seed: int = 0):
+        self._single = worlds is None
+        self._worlds = worlds or 1
+        self._carry = policy.init(self._worlds)
+        self._params = params
+        self._key = jax.random.key(seed)
+        self._act = jax.jit(policy.act)
+
+    def __call__(
+        self, obs: Mapping[str, np.ndarray], first: bool | np.ndarray, key: Key | None = None
+    ) -> dict[str, np.ndarray] | np.ndarray:
+        """The action at `obs`, entry -> [B, ...]; `first` [B] says which rows open an episode.
+
+        `key`: of this row; drawn from the seed if None.
+        """
+        if key is None:
+            self._key, key = jax.random.split(self._key)
+        obs = {k: jnp.asarray(v)[None] if self._single else jnp.asarray(v) for k, v in obs.items()}
+        first = jnp.broadcast_to(jnp.asarray(first, bool), (self._worlds,))
+        zeros = jnp.zeros(self._worlds)
+        step = TimeStep(obs, zeros, zeros + 1, first, jnp.zeros_like(first))
+        self._carry, action, _ = self._act(self._params, self._carry, step, key)
+        return jax.tree.map(lambda x: np.array(x[0] if self._single else x), jax.device_get(action))
