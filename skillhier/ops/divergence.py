@@ -1,15 +1,20 @@
-"""Kullback-Leibler divergences in closed form, in nats. The last axis is summed over, the others are batch."""
+"""Kullback-Leibler divergences in closed form, in nats. The last axis is summed over (not by `gaussian_each`)."""
 
 import jax.numpy as jnp
 
 from skillhier.types import Array
 
 
-def gaussian(mean: Array, scale: Array, other_mean: Array | float, other_scale: Array | float) -> Array:
-    """KL(N(mean, scale^2) || N(other_mean, other_scale^2)), diagonal, [...] from [..., D]."""
+def gaussian_each(mean: Array, scale: Array, other_mean: Array | float, other_scale: Array | float) -> Array:
+    """KL(N(mean, scale^2) || N(other_mean, other_scale^2)) of every dimension by itself, [..., D]."""
     ratio = jnp.square(scale / other_scale)
     moved = jnp.square((mean - other_mean) / other_scale)
-    return 0.5 * (ratio + moved - 1.0 - jnp.log(ratio)).sum(-1)
+    return 0.5 * (ratio + moved - 1.0 - jnp.log(ratio))
+
+
+def gaussian(mean: Array, scale: Array, other_mean: Array | float, other_scale: Array | float) -> Array:
+    """KL(N(mean, scale^2) || N(other_mean, other_scale^2)), diagonal, [...] from [..., D]."""
+    return gaussian_each(mean, scale, other_mean, other_scale).sum(-1)
 
 
 def standard(mean: Array, scale: Array) -> Array:
@@ -22,6 +27,11 @@ def categorical(log_p: Array, log_q: Array) -> Array:
     p = jnp.exp(log_p)
     # chosen before it is multiplied: 0 times infinity would be no number, in the gradient at least
     return (p * jnp.where(p > 0, log_p - log_q, 0.0)).sum(-1)
+
+
+def uniform(log_p: Array) -> Array:
+    """KL(p || uniform) = log K - entropy of p, from normalised log-probabilities, [...] from [..., K]."""
+    return categorical(log_p, -jnp.log(log_p.shape[-1]))
 
 
 def entropy(p: Array) -> Array:

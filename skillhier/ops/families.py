@@ -1,0 +1,191 @@
+"""Action families: what a policy network gives out, and the named parts of it that MPO holds back one by one.
+
+A distribution is a record of arrays; a family is a record of functions on it. Leading axes [...] are rows, [T, B] as
+a rule. MPO (losses/mpo.py) knows families by this interface alone: Gaussian for plain MPO and NPMP, categorical for
+HeLMS-cat, mixture for HeLMS-mix.
+
+Parts are decoupled (Abdolmaleki et al., 2018, "Relative Entropy Regularized Policy Iteration"; for mixtures RHPO,
+Wulfmeier et al., 2020): the likelihood of a part takes that part from the online policy and the rest from the target.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from skillhier.ops import divergence
+from skillhier.types import Action, Array, Key
+
+HALF_LOG_2PI = 0.9189385332046727  # log(2 pi) / 2
+
+Distribution = Any  # Gaussian, Categorical or Mixture
+
+
+class Gaussian(NamedTuple):
+    """Diagonal, [..., A] each."""
+
+    mean: Array
+    scale: Array  # standard deviation, above 0
+
+
+class Categorical(NamedTuple):
+    """One of K."""
+
+    logits: Array  # [..., K], normalised or not
+
+
+class Mixture(NamedTuple):
+    """One of K diagonal Gaussians; components lead, as nets.skills.Components gives them."""
+
+    logits: Array  # [..., K], normalised or not
+    mean: Array  # [K, ..., A]
+    scale: Array  # [K, ..., A]
+
+
+class Choices(NamedTuple):
+    """Actions that stand for a whole policy: sum_n exp(log_prior[n]) f(action[n]) is the mean of f."""
+
+    action: Action  # [N, ..., A] of samples, or [K, ...] int32 of everything there is
+    log_prior: Array  # [N, ...] -log N of samples, log-probabilities where everything is listed
+
+
+class Part(NamedTuple):
+    """One part of a policy, the others held at the target."""
+
+    log_prob: Array  # [N, ...] of the choices, when this part alone follows the online policy
+    kl: Array  # [..., *axes] from target to online, nats; what axes there are is the family's
+
+
+class Family(NamedTuple):
+    """How to act by a distribution and how to compare two; every function is pure."""
+
+    sample: Callable[[Distribution, Key], Action]  # one action a row
+    mode: Callable[[Distribution], Action]
+    log_prob: Callable[[Distribution, Action], Array]  # [..., rows]; leading axes of the action beside rows are kept
+    choices: Callable[[Distribution, Key, int], Choices]  # `int` samples, or all there is
+    parts: Callable[[Distribution, Distribution, Action], dict[str, Part]]  # target, online, choices' actions
+    names: tuple[str, ...]  # of the parts
+
+
+def gaussian(*, decoupled: bool = True) -> Family:
+    """Parts `mean` and `stddev`; KL of each by dimension, [..., A].
+
+    decoupled: False gives every part an equal share of the log-probability of the online policy as a whole.
+    """
+
+    def sample(policy: Gaussian, key: Key, count: tuple[int, ...] = ()) -> Array:
+        noise = jax.random.normal(key, (*count, *policy.mean.shape), policy.mean.dtype)
+        return policy.mean + policy.scale * noise
+
+    def parts(target: Gaussian, online: Gaussian, action: Array) -> dict[str, Part]:
+        moved, spread = Gaussian(online.mean, target.scale), Gaussian(target.mean, online.scale)
+        near = [moved, spread] if decoupled else [online, online]
+        share = 1.0 if decoupled else 0.5
+        return {
+            name: Part(share * gaussian_log_prob(*which, action), divergence.gaussian_each(*target, *other))
+            for name, which, other in zip(("mean", "stddev"), near, (moved, spread), strict=True)
+        }
+
+    return Family(
+        sample,
+        lambda policy: policy.mean,
+        lambda policy, action: gaussian_log_prob(*policy, action),
+        lambda policy, key, count: _sampled(sample(policy, key, (count,)), policy.mean.ndim - 1),
+        parts,
+        ("mean", "stddev"),
+    )
+
+
+def categorical() -> Family:
+    """Part `category`, KL [...]. Its choices are all K, whatever the key and the count: nothing is sampled."""
+
+    def choices(policy: Categorical, key: Key, count: int) -> Choices:
+        log_p = jnp.moveaxis(jax.nn.log_softmax(policy.logits), -1, 0)  # [K, ...]
+        index = jnp.arange(len(log_p), dtype=jnp.int32).reshape(-1, *[1] * (log_p.ndim - 1))
+        return Choices(jnp.broadcast_to(index, log_p.shape), log_p)
+
+    def parts(target: Categorical, online: Categorical, action: Array) -> dict[str, Part]:
+        return {"category": Part(log_prob(online, action), _category_kl(target.logits, online.logits))}
+
+    def log_prob(policy: Categorical, action: Array) -> Array:
+        # counted, not looked up: the gradient of a look-up is a scatter
+        chosen = jax.nn.one_hot(action, policy.logits.shape[-1], dtype=policy.logits.dtype)
+        return (chosen * jax.nn.log_softmax(policy.logits)).sum(-1)
+
+    return Family(
+        lambda policy, key: jax.random.categorical(key, policy.logits).astype(jnp.int32),
+        lambda policy: policy.logits.argmax(-1).astype(jnp.int32),
+        log_prob,
+        choices,
+        parts,
+        ("category",),
+    )
+
+
+def mixture(*, decoupled: bool = True) -> Family:
+    """Parts `mean` and `stddev`, KL by component and dimension [..., K, A], and `category`, KL [...].
+
+    The mode is the mean of the likeliest component. decoupled: as in `gaussian`.
+    """
+
+    def sample(policy: Mixture, key: Key, count: tuple[int, ...] = ()) -> Array:
+        which_key, noise_key = jax.random.split(key)
+        rows = policy.logits.shape[:-1]
+        which = jax.random.categorical(which_key, policy.logits, shape=(*count, *rows))
+        noise = jax.random.normal(noise_key, (*count, *policy.mean.shape[1:]), policy.mean.dtype)
+        return component(policy.mean, which) + component(policy.scale, which) * noise
+
+    def log_prob(policy: Mixture, action: Array) -> Array:
+        lead = action.ndim - policy.mean.ndim + 1  # axes of the action before its rows
+        shape = (len(policy.mean), *[1] * lead, *policy.mean.shape[1:])
+        each = gaussian_log_prob(policy.mean.reshape(shape), policy.scale.reshape(shape), action)  # [K, ...]
+        log_p = jnp.moveaxis(jax.nn.log_softmax(policy.logits), -1, 0)
+        return jax.nn.logsumexp(each + log_p.reshape(each.shape[:1] + (1,) * lead + log_p.shape[1:]), 0)
+
+    def parts(target: Mixture, online: Mixture, action: Array) -> dict[str, Part]:
+        one_moved = {
+            "mean": target._replace(mean=online.mean),
+            "stddev": target._replace(scale=online.scale),
+            "category": target._replace(logits=online.logits),
+        }
+        kl = {
+            name: jnp.moveaxis(divergence.gaussian_each(*target[1:], *one_moved[name][1:]), 0, -2)
+            for name in ("mean", "stddev")
+        } | {"category": _category_kl(target.logits, online.logits)}
+        if decoupled:
+            return {name: Part(log_prob(which, action), kl[name]) for name, which in one_moved.items()}
+        whole = log_prob(online, action) / len(kl)
+        return {name: Part(whole, kl[name]) for name in kl}
+
+    return Family(
+        sample,
+        lambda policy: component(policy.mean, policy.logits.argmax(-1)),
+        log_prob,
+        lambda policy, key, count: _sampled(sample(policy, key, (count,)), policy.logits.ndim - 1),
+        parts,
+        ("mean", "stddev", "category"),
+    )
+
+
+def gaussian_log_prob(mean: Array, scale: Array, action: Array) -> Array:
+    """log N(action; mean, diag scale^2) in nats, [...] from [..., A]."""
+    error = (action - mean) * (1.0 / scale)
+    return -(0.5 * jnp.square(error) + jnp.log(scale) + HALF_LOG_2PI).sum(-1)
+
+
+def component(values: Array, which: Array) -> Array:
+    """What component `which` [N..., rows] has, [N..., rows, A] from values [K, rows, A]."""
+    lead = which.ndim - values.ndim + 2
+    values = jnp.moveaxis(values, 0, -2).reshape(
+        (1,) * lead + values.shape[1:-1] + values.shape[:1] + values.shape[-1:]
+    )
+    return jnp.take_along_axis(values, which[..., None, None], -2)[..., 0, :]
+
+
+def _sampled(action: Array, rows: int) -> Choices:
+    return Choices(action, jnp.full(action.shape[: rows + 1], -jnp.log(len(action))))
+
+
+def _category_kl(target: Array, online: Array) -> Array:
+    return divergence.categorical(jax.nn.log_softmax(target), jax.nn.log_softmax(online))
