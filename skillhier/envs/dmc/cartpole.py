@@ -16,10 +16,10 @@ STILL = 0.01  # standard deviation of every start that is not drawn uniformly: m
 NEAR = (0.1, 0.034)  # m, rad either side: starts of balancing
 
 
-def make(task: str, *, profile: str = "parity", engine: str = "auto", worlds: int = 1) -> batch.Task:
+def make(task: str, *, profile: str = "auto", engine: str = "auto", worlds: int = 1) -> batch.Task:
     """A cart-pole: `task` is balance (starts near the top) or swingup (from below), `_sparse` behind it or not.
 
-    profile: parity or fast (see `suite.load`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
+    profile: parity, fast or auto (see `suite`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
     """
     engines = suite.world("cartpole", INTERVAL, profile, engine, worlds)
     model, swing_up, sparse = engines.model, task.startswith("swingup"), task.endswith("sparse")

@@ -24,10 +24,10 @@ SETTLE = 200  # physics steps
 _VERSION = 1  # part of a file's name; raise it when rows would come out otherwise
 
 
-def make(*, profile: str = "parity", engine: str = "auto", worlds: int = 1, starts: int = 1000) -> batch.Task:
+def make(*, profile: str = "auto", engine: str = "auto", worlds: int = 1, starts: int = 1000) -> batch.Task:
     """A cheetah that runs.
 
-    profile: parity or fast (see `suite.load`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
+    profile: parity, fast or auto (see `suite`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
     starts: rows of the bank that episodes open at, made at first use and kept on disk. Starts settle as in the
     suite, whatever the profile and the engine.
     """

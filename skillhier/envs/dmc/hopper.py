@@ -15,10 +15,10 @@ HEIGHT = (0.6, 2.0)  # m of the torso's centre above the foot's
 SPEED = 2.0  # m/s
 
 
-def make(task: str, *, profile: str = "parity", engine: str = "auto", worlds: int = 1) -> batch.Task:
+def make(task: str, *, profile: str = "auto", engine: str = "auto", worlds: int = 1) -> batch.Task:
     """A hopper paid for its height and for speed (`task` hop) or for using little control (stand).
 
-    profile: parity or fast (see `suite.load`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
+    profile: parity, fast or auto (see `suite`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
     """
     engines = suite.world("hopper", INTERVAL, profile, engine, worlds)
     model = engines.model

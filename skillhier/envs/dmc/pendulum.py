@@ -16,10 +16,10 @@ INTERVAL = 0.02  # s
 COSINE = math.cos(math.radians(8))
 
 
-def make(*, profile: str = "parity", engine: str = "auto", worlds: int = 1) -> batch.Task:
+def make(*, profile: str = "auto", engine: str = "auto", worlds: int = 1) -> batch.Task:
     """A pendulum that starts at any angle, at rest.
 
-    profile: parity or fast (see `suite.load`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
+    profile: parity, fast or auto (see `suite`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
     """
     engines = suite.world("pendulum", INTERVAL, profile, engine, worlds)
     model = engines.model

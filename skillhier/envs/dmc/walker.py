@@ -15,10 +15,10 @@ SPEED = {"stand": 0.0, "walk": 1.0, "run": 8.0}  # m/s
 HEIGHT = 1.2  # m of a torso that counts as standing
 
 
-def make(task: str, *, profile: str = "parity", engine: str = "auto", worlds: int = 1) -> batch.Task:
+def make(task: str, *, profile: str = "auto", engine: str = "auto", worlds: int = 1) -> batch.Task:
     """A walker paid for standing and, to walk or run, for moving ahead at the `task`'s SPEED.
 
-    profile: parity or fast (see `suite.load`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
+    profile: parity, fast or auto (see `suite`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
     """
     engines = suite.world("walker", INTERVAL, profile, engine, worlds)
     model, speed = engines.model, SPEED[task]
