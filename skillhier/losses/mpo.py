@@ -93,6 +93,10 @@ def mpo_loss(
     backup, eta = backup or one_step(), eta or {}
 
     def loss(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
+        if duals not in params:
+            raise ValueError(
+                f"the parameters {', '.join(params)} have no child {duals}; put ops.mpo.begin(bounds) there"
+            )
         improve_key, evaluate_key = jax.random.split(key)
         late = jax.lax.stop_gradient({**params, **slow["target"]})
         policy, seen = actor(late, batch), represent(late, batch)
@@ -110,8 +114,8 @@ def mpo_loss(
         arrival = returns.arrivals(batch.step, gamma)
         target = backup(arrival, (jnp.exp(choices.log_prior) * q).sum(0)[1:], judge, batch)
         before = jax.tree.map(lambda x: x[:-1], batch)
-        action = jax.tree.map(lambda x: x[None], before.action)
-        critic, critic_metrics = regression(value(params, represent(params, before), action)[0], target, arrival.valid)
+        done = jax.tree.map(lambda x: sensible(x, arrival.valid)[None], before.action)
+        critic, critic_metrics = regression(value(params, represent(params, before), done)[0], target, arrival.valid)
 
         online, counted = actor(params, batch), ~batch.step.last
         improved, metrics = improvement(family, bounds, params[duals], policy, online, *weigh(improve_key), counted)
@@ -125,6 +129,11 @@ def mpo_loss(
         return total, (slow, {f"{level}/{name}": metric for name, metric in metrics.items()})
 
     return loss
+
+
+def sensible(action: Array, valid: Array) -> Array:
+    """Zero where no transition begins, [T - 1, B, ...]: there an action means nothing, but its slope would count."""
+    return jnp.where(valid.reshape(*valid.shape, *[1] * (action.ndim - valid.ndim)), action, 0)
 
 
 def regression(predicted: Array, target: Array, valid: Array) -> tuple[Scalar, Metrics]:
