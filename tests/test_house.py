@@ -33,7 +33,13 @@ TABLE = {
     "__init__": ({"envs"}, LEARNING | PHYSICS | SETTINGS),  # envs/registration.py, which imports nothing by itself
 }
 # What a dependency is called on the package index, where that differs from what is imported.
-PACKAGES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "warp": "warp-lang", "yaml": "pyyaml"}
+PACKAGES = {
+    "absl": "absl-py",
+    "orbax": "orbax-checkpoint",
+    "warp": "warp-lang",
+    "yaml": "pyyaml",
+    "mujoco_playground": "playground",
+}
 
 
 def sources(*folders: str) -> list[Path]:
@@ -163,9 +169,8 @@ def test_what_is_imported_is_installed_by_the_project():
             ):
                 continue
             allowed = needed | (extras["dev"] | extras["launch"] if testing else set())
-            allowed |= (
-                set() if top else extras["warp"] | extras["launch"] | extras["dev"]
-            )  # asked for only when it is used
+            optional = ("warp", "playground", "launch", "dev")  # asked for only when it is used
+            allowed |= set() if top else set().union(*(extras[name] for name in optional))
             if PACKAGES.get(package, package).lower().replace("-", "_") not in allowed:
                 missing.append(f"{module_of(file)} imports {package}")
     assert not missing, missing

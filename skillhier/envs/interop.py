@@ -10,9 +10,12 @@ Nothing is imported before it is asked for.
 
 from typing import TYPE_CHECKING
 
+from skillhier.envs import foreign
 from skillhier.types import Env
 
 if TYPE_CHECKING:
+    import gymnasium
+
     from skillhier.envs.interop_brax import BraxEnv
     from skillhier.envs.interop_gymnasium import GymnasiumEnv, GymnasiumVectorEnv
 
@@ -51,3 +54,22 @@ def to_brax(name: str | Env, *, flat: bool = True, **settings) -> "BraxEnv":
     from skillhier.envs.interop_brax import BraxEnv
 
     return BraxEnv(name, flat=flat, **settings)
+
+
+def from_gymnasium(source: "str | gymnasium.Env | gymnasium.vector.VectorEnv", **settings) -> Env:
+    """A gymnasium environment as an Env: its id (then `worlds` of it), one that is made, or a vector of them.
+
+    worlds: how many of an id. limit: steps that cut an episode, where it has none of its own, or fewer. interval:
+    seconds a step takes, where it does not say. stack: latest frames shown, 1 unless set. Further settings go to
+    gymnasium.make. Raises ValueError with one line for spaces that are not taken in (see foreign_gymnasium.py).
+    """
+    return foreign.LIBRARIES["gymnasium"](source, **settings)
+
+
+def from_playground(name: str, **settings) -> Env:
+    """`worlds` MuJoCo Playground environments `name` as an Env in pure JAX; needs the extra `playground`.
+
+    limit: control steps that cut an episode (its own episode_length unless set). stack: latest frames shown. impl:
+    the engine, jax or warp; auto takes warp on a GPU that has it. Further settings override the environment's config.
+    """
+    return foreign.LIBRARIES["playground"](name, **settings)

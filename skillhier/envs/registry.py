@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 
-from skillhier.envs import batch
+from skillhier.envs import batch, foreign
 from skillhier.types import Env
 
 SETS = (1, 2, 3, 4, 5)
@@ -78,8 +78,11 @@ def make(
 ) -> Env:
     """`worlds` worlds called `name`. `worlds` to `repeat`: see `batch.make`; `settings`: the task's.
 
-    `stack` is 3 in Sawyer worlds and 1 in others, if nothing is said.
+    `stack` is 3 in Sawyer worlds and 1 in others, if nothing is said. `gymnasium:NAME` and `playground:NAME` are
+    worlds of those libraries, with settings as in `interop.from_gymnasium` and `interop.from_playground`.
     """
+    if ":" in name:
+        return foreign.make(name, worlds=worlds, limit=limit, delay=delay, stack=stack, repeat=repeat, **settings)
     stack = STACK.get(canonical(name).split(".")[0], 1) if stack is None else stack
     made = task(name, worlds=worlds, **settings)
     return batch.make(made, worlds, limit=limit, delay=delay, stack=stack, repeat=repeat)
