@@ -70,8 +70,9 @@ def load(
 
 def stretched(model: mujoco.MjModel) -> Callable[[Array], Array]:
     """Actions [nu] in [-1, 1] to controls: linear onto each actuator's range."""
-    low, high = np.asarray(model.actuator_ctrlrange.T, np.float32)
-    return lambda action: low + 0.5 * (action + 1.0) * (high - low)
+    low, high = model.actuator_ctrlrange.T
+    middle, half = np.float32((low + high) / 2), np.float32((high - low) / 2)
+    return lambda action: middle + half * action  # to the bit where the range is [-1, 1]
 
 
 @lru_cache(maxsize=32)
