@@ -25,9 +25,14 @@ DISC = (0.4, 0.05)  # m, radius and half height of the drawn target
 CAPS = {"max_geom_pairs": 12, "max_contact_points": 24}
 # (contype, conaffinity). MJX would also look at pillars against the floor and each other, so bits keep them apart.
 _COLLIDES = {
-    "parity": {"robot": (3, 1), "floor": (1, 1), "pillar": (0, 2)},  # the robot with everything, itself too
-    "fast": {"robot": (1, 2), "floor": (2, 1), "pillar": (2, 1)},
-}
+    "parity": {"robot": (3, 1), "torso": (3, 1), "eye": (3, 1), "floor": (1, 1), "pillar": (0, 2), "target": (0, 0)},
+    # without itself; pillars meet a sphere in the torso's stead
+    "fast": {
+        "robot": (5, 2), "torso": (1, 2), "ball": (4, 0), "eye": (0, 0),
+        "floor": (2, 1), "pillar": (0, 4), "target": (0, 0),
+    },
+}  # fmt: skip
+BALL = 0.28  # m: MJX takes as long for the torso's ellipsoid against pillars as for all else together
 
 
 class Robot(NamedTuple):
@@ -57,8 +62,8 @@ def build(profile: str = "parity", arena: bool = True, radius: float = 0.5, heig
     """The quadruped on a floor; with `arena` also `SLOTS` pillars and a target, all parked.
 
     `parity` is the suite's own physics; `fast` has less exact solutions, no collisions of the robot with itself, eyes
-    that only look, and few contacts under engine mjx. A pillar is a cylinder of `radius` (m) up to `height` (m),
-    rounded above it.
+    that only look, a ball for a torso where pillars are met, and few contacts under engine mjx. A pillar is a
+    cylinder of `radius` (m) up to `height` (m), rounded above it.
     """
     if radius <= 0 or height <= 0:
         raise ValueError(f"pillars of radius {radius} m and height {height} m: both must be positive; set env.pillar")
@@ -70,13 +75,11 @@ def build(profile: str = "parity", arena: bool = True, radius: float = 0.5, heig
             _furnish(world, radius, height)
             # parked things would move what the cameras take for the middle and the size of the scene
             SubElement(root, "statistic", center="0 0 0", extent=str(EXTENT))
-        bits = _COLLIDES[profile]
-        robot, eyes = world.find("body[@name='torso']"), profile == "parity"
-        for geom in robot.iter("geom"):
-            _collide(geom, bits["robot"] if eyes or not geom.get("name").startswith("eye") else (0, 0))
-        _collide(world.find("geom[@name='floor']"), bits["floor"])
-        for i in range(SLOTS if arena else 0):
-            _collide(world.find(f"body[@name='pillar_{i}']/geom"), bits["pillar"])
+        if arena and profile == "fast":
+            torso = world.find("body[@name='torso']")
+            SubElement(torso, "geom", name="ball", type="sphere", size=str(BALL), mass="0", group="4", rgba="0 0 0 0")
+        if arena or profile == "fast":
+            _sort(world, _COLLIDES[profile])
         if profile == "fast":
             custom = SubElement(root, "custom")
             for name, value in CAPS.items():
@@ -107,13 +110,16 @@ def _furnish(world: Element, radius: float, height: float) -> None:
         )
     body = SubElement(world, "body", name="target", mocap="true", pos=at)
     size = f"{DISC[0]} {DISC[1]}"
-    disc = SubElement(body, "geom", name="target", type="cylinder", size=size, rgba=".9 .1 .1 1")
-    _collide(disc, (0, 0))
+    SubElement(body, "geom", name="target", type="cylinder", size=size, rgba=".9 .1 .1 1")
 
 
-def _collide(geom: Element, bits: tuple[int, int]) -> None:
-    geom.set("contype", str(bits[0]))
-    geom.set("conaffinity", str(bits[1]))
+def _sort(world: Element, bits: dict[str, tuple[int, int]]) -> None:
+    """Says what collides with what."""
+    for geom in world.iter("geom"):
+        kind = geom.get("name").split("_")[0]
+        contype, conaffinity = bits.get(kind, bits["robot"])
+        geom.set("contype", str(contype))
+        geom.set("conaffinity", str(conaffinity))
 
 
 def robot(model: mujoco.MjModel) -> Robot:
@@ -136,12 +142,12 @@ def robot(model: mujoco.MjModel) -> Robot:
 
 
 def hull(model: mujoco.MjModel) -> Hull:
-    """The robot's geoms, eyes included."""
+    """The robot's geoms that are drawn, eyes included."""
     data = mujoco.MjData(model)
     data.qpos[:3] = 0
     mujoco.mj_kinematics(model, data)
     torso = model.body("torso").id
-    mine = np.flatnonzero(model.body_rootid[model.geom_bodyid] == torso)
+    mine = np.flatnonzero((model.body_rootid[model.geom_bodyid] == torso) & (model.geom_group < 3))
     kind, size = model.geom_type[mine], model.geom_size[mine]
     shapes = mujoco.mjtGeom
     ball = np.isin(kind, (shapes.mjGEOM_SPHERE, shapes.mjGEOM_CAPSULE))
