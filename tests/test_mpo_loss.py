@@ -53,16 +53,16 @@ def value(params, seen, action):
     return seen[..., 0] + seen[..., 1] * a + seen[..., 2] * a**2
 
 
-def gaussian_actor(params, batch):
+def gaussian_actor(params, batch, key):
     mean, scale = (sides(params["actor"][name], batch.step.obs["x"]) for name in ("mean", "scale"))
     return Gaussian(mean, jax.nn.softplus(scale))
 
 
-def category_actor(params, batch):
+def category_actor(params, batch, key):
     return Categorical(sides(params["actor"]["logits"], batch.step.obs["x"]))
 
 
-def mixture_actor(params, batch):
+def mixture_actor(params, batch, key):
     x, actor = batch.step.obs["x"], params["actor"]
     spread = [jnp.moveaxis(sides(actor[name], x), -2, 0) for name in ("mean", "scale")]  # [K, T, B, 1]
     return Mixture(sides(actor["logits"], x), spread[0], jax.nn.softplus(spread[1]))
@@ -128,12 +128,13 @@ def test_the_critic_by_hand():
     slow = {"target": {"actor": jnp.log(jnp.array([1.0, 3.0])), "critic": jnp.array([[0.0, 0], [4, 8], [2, 0]])}}
     loss = losses.mpo_loss(
         families.categorical(),
-        lambda params, batch: Categorical(jnp.broadcast_to(params["actor"], (*batch.step.obs["x"].shape, 2))),
+        lambda params, batch, key: Categorical(jnp.broadcast_to(params["actor"], (*batch.step.obs["x"].shape, 2))),
         lambda params, batch: params["critic"][batch.step.obs["x"]],
         value_of_all,
         bounds=CATEGORY,
         gamma=0.5,
     )
+    loss = jax.jit(loss)
     # V'(1) = 7, V'(2) = 1/2: targets 1 + 3.5 and 3 + .25 for Q(0, 0) = 5 and Q(1, 1) = 3
     _, (_, metrics) = loss(params, slow, batch, jax.random.key(0))
     np.testing.assert_allclose(metrics["control/critic_loss"], (0.5**2 + 0.25**2) / 2, rtol=1e-6)
@@ -179,7 +180,7 @@ def test_target_copies_get_no_gradient_and_stand_in_by_name():
     assert all((slope == 0).all() for slope in jax.tree.leaves(jax.jit(jax.grad(total))(slow)))
     # with the actor's copy left out its target is the actor itself, and nothing has moved
     alone = {"target": {"critic": slow["target"]["critic"]}}
-    _, (_, metrics) = loss_of("gaussian")(params, alone, batch, key)
+    _, (_, metrics) = jax.jit(loss_of("gaussian"))(params, alone, batch, key)
     np.testing.assert_allclose(metrics["control/kl_mean"], 0.0, atol=1e-6)
 
 
@@ -258,6 +259,21 @@ def test_rows_without_a_transition_and_final_rows_teach_nothing():
     assert whole != value
 
 
+def test_a_latent_inside_is_the_same_for_target_and_online_policy():
+    """Else a policy that has not moved would seem to."""
+    params, _ = moved("gaussian")
+
+    def noisy(params, batch, key):
+        policy = gaussian_actor(params, batch, key)
+        return policy._replace(mean=policy.mean + jax.random.normal(key, policy.mean.shape))
+
+    loss = jax.jit(losses.mpo_loss(families.gaussian(), noisy, represent, value, bounds=BOUNDS))
+    still = {"target": {name: params[name] for name in ("actor", "critic")}}
+    one, two = (loss(params, still, BATCHES["gaussian"], jax.random.key(seed))[1][1] for seed in (0, 1))
+    np.testing.assert_allclose(one["control/kl_mean"], 0.0, atol=1e-6)
+    assert abs(one["control/target"] - two["control/target"]) > 1e-4
+
+
 def test_a_recurrent_critic_by_its_apply_function():
     """Memory h = h / 2 + x, blank where first: Q after a cut knows nothing of before, and else does."""
     params, slow = begin("gaussian")
@@ -285,7 +301,7 @@ def test_a_recurrent_critic_by_its_apply_function():
 
     assert (per_world_q(batch, 5.0)[5] != per_world_q(batch, -5.0)[5]).any()
     np.testing.assert_array_equal(per_world_q(cut, 5.0)[3:], per_world_q(cut, -5.0)[3:])
-    total, (_, metrics) = loss(params, slow, batch, jax.random.key(0))
+    _, (_, metrics) = jax.jit(loss)(params, slow, batch, jax.random.key(0))
     # the first five rows once more by hand: Q of what was done, with the memory summed up
     x = np.asarray(batch.step.obs["x"])
     memory = [sum(0.5 ** (t - i) * x[i] for i in range(t + 1)) for t in range(T - 1)]
@@ -296,19 +312,28 @@ def test_a_recurrent_critic_by_its_apply_function():
 
 def test_backups_that_must_agree():
     (params, slow), batch = moved("gaussian"), BATCHES["gaussian"]
-
-    def critic_loss(backup, batch=batch):
-        loss = jax.jit(loss_of("gaussian", backup=backup))
-        return loss(params, slow, batch, jax.random.key(0))[1][1]["control/critic_loss"]
-
-    one = critic_loss(None)
-    for backup in (losses.one_step(), losses.n_step(1), losses.retrace(0.0)):
-        np.testing.assert_allclose(critic_loss(backup), one, rtol=1e-5)
-    assert abs(critic_loss(losses.n_step(3)) - one) > 0.01
-    assert abs(critic_loss(losses.retrace(0.9)) - one) > 0.01
     # had nobody been able to do what was done, Retrace would trust no more than one step
-    impossible = batch._replace(extras={"mu": jnp.full((T, B), 50.0)})
-    np.testing.assert_allclose(critic_loss(losses.retrace(0.9, "mu"), impossible), one, rtol=1e-5)
+    batch = batch._replace(extras=batch.extras | {"mu": jnp.full((T, B), 50.0)})
+    backups = {
+        "none given": None,
+        "one_step": losses.one_step(),
+        "n_step 1": losses.n_step(1),
+        "retrace 0": losses.retrace(0.0),
+        "retrace of the impossible": losses.retrace(0.9, "mu"),
+        "n_step 3": losses.n_step(3),
+        "retrace": losses.retrace(0.9),
+    }
+
+    @jax.jit
+    def critic_losses(params, slow, batch, key):
+        found = {name: loss_of("gaussian", backup=backup)(params, slow, batch, key) for name, backup in backups.items()}
+        return {name: metrics["control/critic_loss"] for name, (_, (_, metrics)) in found.items()}
+
+    found = critic_losses(params, slow, batch, jax.random.key(0))
+    for name in list(backups)[:5]:
+        np.testing.assert_allclose(found[name], found["none given"], rtol=1e-5, err_msg=name)
+    for name in list(backups)[5:]:
+        assert abs(found[name] - found["none given"]) > 0.01, name
 
 
 def test_priors_are_added_by_weight_and_named():
@@ -318,14 +343,15 @@ def test_priors_are_added_by_weight_and_named():
         return {"category": priors.uniform(online), "components": priors.components(online, 0.0, 1.0)}
 
     args = (params, slow, batch, jax.random.key(0))
-    plain, (_, before) = loss_of("mixture")(*args)
-    total, (_, after) = loss_of("mixture", priors=near, eta={"category": 0.5, "components": 0.25})(*args)
+    plain, (_, before) = jax.jit(loss_of("mixture"))(*args)
+    held = jax.jit(loss_of("mixture", priors=near, eta={"category": 0.5, "components": 0.25}))
+    total, (_, after) = held(*args)
     added = 0.5 * after["control/prior_category"] + 0.25 * after["control/prior_components"]
     np.testing.assert_allclose(total - plain, added, rtol=1e-4)
     assert added > 0.1
     np.testing.assert_array_equal(before["control/critic_loss"], after["control/critic_loss"])
     last = batch._replace(step=batch.step._replace(last=jnp.ones((T, B), bool)))
-    none = loss_of("mixture", priors=near, eta={"category": 0.5, "components": 0.25})(params, slow, last, args[3])
+    none = held(params, slow, last, args[3])
     assert none[1][1]["control/prior_components"] == 0.0
 
 
@@ -343,7 +369,7 @@ def test_errors_are_one_line_and_name_what_to_set():
 
 def test_metrics_of_another_level():
     loss = loss_of("gaussian", level="manager")
-    _, (_, metrics) = loss(*begin("gaussian"), BATCHES["gaussian"], jax.random.key(0))
+    _, (_, metrics) = jax.eval_shape(loss, *begin("gaussian"), BATCHES["gaussian"], jax.random.key(0))
     names = {name.removeprefix("manager/") for name in metrics}
     kinds = {f"{what}_{bound}" for what in ("kl", "multiplier") for bound in BOUNDS}
     assert names == {"critic_loss", "q", "target", "policy_loss", "kl_loss", "dual_loss"} | kinds
@@ -391,7 +417,7 @@ def train(kind, steps, backup=None):
 def test_it_learns_the_best_action_and_what_that_is_worth(kind):
     params, metrics = train(kind, 1000)
     family, actor, represent, value, _ = SETTINGS[kind]
-    found = family.mode(actor(params, BATCHES[kind]))
+    found = family.mode(actor(params, BATCHES[kind], None))
     x = BATCHES[kind].step.obs["x"]
     found = GRID[found] if kind == "category" else found[..., 0]
     np.testing.assert_allclose(found, BEST * x, atol=0.1)

@@ -19,7 +19,8 @@ from skillhier.ops import mpo, returns
 from skillhier.ops.families import Choices, Distribution, Family
 from skillhier.types import Action, Array, Key, Metrics, Params, Scalar, Slow, SlowLoss, Trajectory
 
-Actor = Callable[[Params, Trajectory], Distribution]  # the policy at every row, [T, B]
+# The policy at every row, [T, B]. The key is for a latent inside of it: target and online policy get the same one.
+Actor = Callable[[Params, Trajectory, Key], Distribution]
 # What the critic makes of every row before an action is joined, leaves [T, B, ...]. A recurrent critic unrolls here,
 # with a blank memory at the window's first row and anew where step.first: once, however many actions are weighed.
 Represent = Callable[[Params, Trajectory], Any]
@@ -97,9 +98,9 @@ def mpo_loss(
             raise ValueError(
                 f"the parameters {', '.join(params)} have no child {duals}; put ops.mpo.begin(bounds) there"
             )
-        improve_key, evaluate_key = jax.random.split(key)
+        improve_key, evaluate_key, latent_key = jax.random.split(key, 3)
         late = jax.lax.stop_gradient({**params, **slow["target"]})
-        policy, seen = actor(late, batch), represent(late, batch)
+        policy, seen = actor(late, batch, latent_key), represent(late, batch)
 
         def weigh(key: Key) -> tuple[Choices, Array]:
             # all rows both times: where everything is listed the compiler sees the same thing twice and does it once
@@ -117,7 +118,7 @@ def mpo_loss(
         done = jax.tree.map(lambda x: sensible(x, arrival.valid)[None], before.action)
         critic, critic_metrics = regression(value(params, represent(params, before), done)[0], target, arrival.valid)
 
-        online, counted = actor(params, batch), ~batch.step.last
+        online, counted = actor(params, batch, latent_key), ~batch.step.last
         improved, metrics = improvement(family, bounds, params[duals], policy, online, *weigh(improve_key), counted)
         terms = priors(params, online, batch)
         if terms.keys() != eta.keys():
