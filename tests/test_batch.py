@@ -151,6 +151,17 @@ def test_one_trace_and_no_more():
     assert len(traces) == 1
 
 
+def test_a_step_gives_back_the_types_it_took_even_of_a_careless_task():
+    """A reward that is a plain Python number at heart would have a scan over steps traced twice."""
+    careless = task()._replace(judge=lambda data, memory: (jnp.where(data.state.qpos[0] > 0, 0.0, 1.0), jnp.ones(())))
+    for repeat in (1, 2):
+        env = batch.make(careless, 2, repeat=repeat)
+        opened = jax.eval_shape(env.reset, jax.random.key(0))
+        moved = jax.eval_shape(env.step, opened[0], jax.ShapeDtypeStruct((2, 1), jnp.float32))
+        for a, b in zip(jax.tree.leaves(opened), jax.tree.leaves(moved), strict=True):
+            assert (a.shape, a.dtype, a.weak_type) == (b.shape, b.dtype, b.weak_type)
+
+
 def test_the_spec_is_what_is_shown():
     env = batch.make(task(), 3, stack=2)
     _, step = env.reset(jax.random.key(0))

@@ -117,7 +117,8 @@ def make(
             first = renew | data.broken
             memory = jax.tree.map(lambda a, b: jnp.where(first, a, b), opened, memory)
             frame, memory = task.observe(data, memory, jnp.where(first, 0, acted))
-            reward, discount = task.judge(data, memory)
+            # as numbers of the type that a reset shows: a weak one would have all that holds it traced twice
+            reward, discount = (x.astype(jnp.float32) for x in task.judge(data, memory))
             reward, discount = jnp.where(first, 0.0, reward), jnp.where(first, 1.0, discount)
             steps = jnp.where(first, 0, steps + 1)
             return Advance(data, memory, frame, reward, discount, steps, first, (steps >= limit) | (discount == 0))
@@ -165,8 +166,7 @@ def _repeated(advance: Callable[..., Advance], state: Worlds, repeat: int, entri
 
     def onward(now: Advance, renew: Array) -> tuple[Advance, None]:
         new = advance(now.data, now.memory, now.steps, renew)
-        paid, discount = jnp.where(new.first, 0.0, now.reward + new.reward), new.discount.astype(jnp.float32)
-        new = new._replace(reward=paid.astype(jnp.float32), discount=discount)
+        new = new._replace(reward=jnp.where(new.first, 0.0, now.reward + new.reward))
         over = now.first | now.last  # an episode opened or closed at an earlier step of this decision
         return jax.tree.map(lambda a, b: jnp.where(over, a, b), now, new), None
 
