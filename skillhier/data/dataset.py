@@ -1,7 +1,8 @@
 """Demonstrations in memory: loaded and checked, split by episode, with their statistics.
 
 Layout on disk (Minari's, https://minari.farama.org): groups episode_<i> with observations/<name>
-[T + 1, d], actions [T, A], rewards [T], terminations and truncations [T]; single frames.
+[T + 1, d], actions [T, A], rewards [T], terminations and truncations [T]; single frames. Files of
+robomimic are read too, see robomimic.py.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skillhier.data import hdf5
+from skillhier.data import episodes, hdf5, robomimic
+from skillhier.data.episodes import Asked
 from skillhier.data.faults import DataFault, Place
 
 
@@ -37,85 +39,36 @@ def load(
     min_length: int = 25,
     action: int | None = None,
     bounds: tuple[float, float] | None = (-1.0, 1.0),
+    subset: str | None = None,
 ) -> Dataset:
-    """The episodes of a file, a folder of files or a Minari folder.
+    """The episodes of a file, a folder of files or a Minari folder; of a robomimic file its demos.
 
     Args:
       path: what to read.
       names: the observation entries to read, with their widths if a mapping; all of the first episode's if None.
+        An observation without entries is the entry `observation`; names of groups in groups are joined by dots.
       optional: entries to read as well where every episode has them (privileged ones, say).
       min_length: the fewest actions an episode must have: the window it is cut into.
       action: the width the actions must have; the first episode's if None.
       bounds: the closed range that actions must keep to, or None.
+      subset: of a robomimic file, the mask whose demos are read (train, valid); all if None.
 
     Raises:
       DataFault: anything wrong; one line naming file, episode, field, what was found and what is needed.
     """
     widths = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names or ())
-    widths = {f"observations/{name}": width for name, width in widths.items()} | {"actions": action}
-    everything = names is None
-    optional = set(optional) - set(names or ())
+    optional = set(optional) - set(widths)
+    asked = Asked(widths | {episodes.ACTION: action}, names is None, optional, min_length, bounds)
     found = []
     for file_path in hdf5.files(path):
         with hdf5.opened(file_path) as file:
             place = Place(file_path)
-            for title in hdf5.episodes(file, place):
-                at = place.under(title)
+            layout = robomimic if robomimic.is_one(file, place) else episodes
+            for group, at in layout.groups(file, place, subset):
                 with hdf5.reading(at):
-                    group = hdf5.group(file, title, at)
-                    if everything:
-                        shown = hdf5.group(group, "observations", at.under("observations"))
-                        widths |= {f"observations/{name}": None for name in shown if name not in optional}
-                        everything = False
-                    found.append(_episode(group, at, widths, optional, min_length, bounds))
+                    found.append(layout.read(group, at, asked))
                 found[-1]["info"] |= {"file": str(file_path)}
     return _joined(found, optional)
-
-
-def _episode(group, at: Place, widths: dict, optional: set[str], min_length: int, bounds) -> dict:
-    """One checked episode as a dictionary; fills in the widths that were still open."""
-
-    def read(parent, name: str, place: Place, rows: int | None = None) -> np.ndarray:
-        values = hdf5.numbers(parent, name, place, rows=rows)
-        values = values[:, None] if values.ndim == 1 else values  # scalars may come without their axis
-        needed = widths.get(place.field)
-        if values.ndim != 2 or needed not in (None, values.shape[1]):
-            raise place.fault(f"shape {values.shape}", f"({len(values)}, {needed or 'width'})")
-        widths[place.field] = values.shape[1]
-        return values
-
-    actions = read(group, "actions", at.under("actions"))
-    steps = len(actions)
-    if steps < min_length:
-        reason = "one window; leave this episode out or set the window's length"
-        raise at.under("actions").fault(f"{steps} steps", f"at least {min_length} ({reason})")
-    if bounds is not None and (np.abs(actions - np.mean(bounds)) > (bounds[1] - bounds[0]) / 2 + 1e-5).any():
-        raise at.under("actions").fault(
-            f"values from {actions.min():.4g} to {actions.max():.4g}", f"{bounds[0]} to {bounds[1]}"
-        )
-    inside = at.under("observations")
-    shown = hdf5.group(group, "observations", inside)
-    names = [field.removeprefix("observations/") for field in widths if field != "actions"]
-    names = list(dict.fromkeys([name for name in names if name not in optional] + [n for n in optional if n in shown]))
-    obs = {name: read(shown, name, inside.under(name), steps + 1) for name in names}
-    rewards = hdf5.numbers(group, "rewards", at.under("rewards"), rows=steps)
-    if rewards.ndim != 1:
-        raise at.under("rewards").fault(f"shape {rewards.shape}", f"({steps},)")
-    ends = {}
-    for name in ("terminations", "truncations"):
-        ends[name] = hdf5.numbers(group, name, at.under(name), kind="b", rows=steps)
-        early = np.flatnonzero(ends[name].reshape(steps, -1)[:-1].any(axis=-1))
-        if early.size:
-            raise at.under(name).fault(f"an end at step {early[0]} of {steps}", "ends at the last step only")
-    info = hdf5.attributes(group) | {"terminated": bool(ends["terminations"].reshape(steps, -1)[-1].any())}
-    if info.get("total_steps", steps) != steps:
-        raise at.under("attribute total_steps").fault(f"{info['total_steps']:g}", f"{steps}, the number of actions")
-    return {
-        "obs": obs,
-        "action": np.concatenate([actions, np.zeros_like(actions[:1])]),
-        "reward": np.concatenate([np.zeros(1, np.float32), rewards]),
-        "info": info,
-    }
 
 
 def _joined(found: list[dict], optional: set[str]) -> Dataset:

@@ -21,7 +21,12 @@ METADATA = "metadata.json"
 PARTS = "part_*.h5"  # what a recording that was cut short leaves beside it
 SUFFIXES = (".h5", ".hdf5")
 LARGEST = 2**28  # values in one array: 1 GiB of float32
-KINDS = {"f": "float32", "b": "bool"}
+UNCHECKED = 2**20  # bytes that an array may claim whatever is stored of it
+TIGHTEST = 1100  # bytes claimed by a stored one; gzip, the tightest filter, packs 1,032 at most
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
+LONGEST = 1024  # characters of a text attribute; longer ones (whole models) are left out
+KINDS = {"f": "float32", "b": "bool", "S": "fixed-length text"}
+ROWS = "observations have one row more than actions, the rest as many"
 FORMS = "an .h5 or .hdf5 file, a folder of them, or a Minari folder (data/main_data.hdf5)"
 
 
@@ -88,42 +93,77 @@ def episodes(file: h5py.File, place: Place, *, promised: bool = True) -> list[st
 
 def group(parent: h5py.Group, name: str, place: Place) -> h5py.Group:
     """A group of `parent` that really stands in this file."""
-    item = _member(parent, name, place, "a group")
+    item = member(parent, name, place, "a group")
     if not isinstance(item, h5py.Group):
         raise place.fault("an array", "a group of named arrays")
     return item
 
 
-def numbers(parent: h5py.Group, name: str, place: Place, *, kind: str = "f", rows: int | None = None) -> np.ndarray:
+def holds(parent: h5py.Group, name: str) -> bool:
+    """Whether there is something of that name; `name in parent` would follow a link to look."""
+    return "/" not in name and parent.get(name, getlink=True) is not None
+
+
+def is_array(parent: h5py.Group, name: str, place: Place) -> bool:
+    """Whether that member, which must be there, is an array."""
+    return isinstance(member(parent, name, place, "a group"), h5py.Dataset)
+
+
+def numbers(
+    parent: h5py.Group,
+    name: str,
+    place: Place,
+    *,
+    kind: str = "f",
+    rows: int | None = None,
+    why: str = ROWS,
+    needed: str = "",
+) -> np.ndarray:
     """An array of `parent`: float32 [rows, ...] (kind "f", from any float type) or bool (kind "b"), finite.
 
-    `rows`: how long it must be, said before anything is read.
+    Other kinds are numpy's letters, and come as they are. `rows`: how long it must be, said before anything is read,
+    and `why`; `needed`: what is said to be needed where the kind is another.
     """
-    item = _member(parent, name, place, "an array")
+    item = member(parent, name, place, "an array")
     if not isinstance(item, h5py.Dataset):
         raise place.fault("a group", "an array")
     with reading(place):
-        dtype, shape, elsewhere = item.dtype, item.shape, item.external or item.is_virtual
-    if dtype.hasobject:
-        raise place.fault("an object array", f"plain {KINDS[kind]} numbers")
-    if dtype.kind != kind:
-        raise place.fault(f"dtype {dtype}", KINDS[kind])
+        # Before anything is asked of it: the shape of some virtual arrays is read from the files behind them.
+        properties = item.id.get_create_plist()
+        elsewhere = properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count() > 0
+        filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
     if elsewhere:
         where = "the numbers themselves (nothing is followed out of a file)"
         raise place.fault("numbers kept outside this file", where)
+    with reading(place):
+        dtype, shape, chunks, stored = item.dtype, item.shape, item.chunks, item.id.get_storage_size()
+    needed = needed or KINDS.get(kind[0], kind)
+    if dtype.hasobject:
+        raise place.fault("an object array", f"plain {KINDS.get(kind[0], kind)} numbers")
+    if dtype.kind not in kind:
+        raise place.fault(f"dtype {dtype}", needed)
+    unknown = [code for code in filters if code not in FILTERS]
+    if unknown:  # HDF5 would look for a library to load
+        raise place.fault(f"filter {unknown[0]}", f"no filters but {', '.join(FILTERS.values())}")
     if not shape:
         raise place.fault(f"shape {shape}", "one row per step")
     if rows is not None and shape[0] != rows:
-        needed = f"{rows} (observations have one row more than actions, the rest as many)"
-        raise place.fault(f"{shape[0]} rows", needed)
-    if math.prod(shape) > LARGEST:
-        raise place.fault(f"shape {shape}", f"at most {LARGEST} values in one array")
+        raise place.fault(f"{shape[0]} rows", f"{rows} ({why})")
+    for what, size in (("shape", shape), ("chunks", chunks or ())):
+        if math.prod(size) > LARGEST:
+            raise place.fault(f"{what} {size}", f"at most {LARGEST} values in one array")
+    claimed = math.prod(shape) * dtype.itemsize
+    if claimed > max(UNCHECKED, TIGHTEST * stored):
+        raise place.fault(
+            f"shape {shape}, {claimed:,} bytes of which {stored:,} are stored", "numbers that were written"
+        )
     with reading(place):
         values = item[()]
-    if kind == "b":
+    if kind == "f":
+        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+            values = values.astype(np.float32, copy=False)
+    if values.dtype.kind != "f":
         return values
-    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
-        values = values.astype(np.float32, copy=False)
     wrong = ~np.isfinite(values)
     if wrong.any():
         first = np.argwhere(wrong)[0]
@@ -142,7 +182,7 @@ def attributes(item: h5py.Group) -> dict[str, float | str]:
             continue
         value = item.attrs[name]
         if isinstance(value, str):
-            found[name] = value
+            found |= {name: value} if len(value) <= LONGEST else {}
         elif np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf":
             found[name] = float(value)
     return found
@@ -171,8 +211,11 @@ def _promised(file: Path) -> int | None:
     return total if isinstance(total, int) else None
 
 
-def _member(parent: h5py.Group, name: str, place: Place, what: str) -> h5py.Group | h5py.Dataset | h5py.Datatype:
+def member(parent: h5py.Group, name: str, place: Place, what: str) -> h5py.Group | h5py.Dataset | h5py.Datatype:
+    """What `parent` holds under that name, in this file itself; `what` is needed."""
     with reading(place):
+        if "/" in name:
+            raise place.fault("a name with '/' in it", "names of levels joined by dots")
         link = parent.get(name, getlink=True)
         if link is None:
             raise place.fault("nothing", what)
