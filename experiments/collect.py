@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import jax
-
 from experiments import cli
+from experiments.acting import scripted
 from skillhier.data import minari, recorder
 from skillhier.envs import registry
 from skillhier.envs.sawyer.rewards import PAIRS
@@ -115,22 +114,7 @@ def record(env: Env, task: str, config, recording: minari.Recorder, heard: list[
 
 def policy(task: str, config, env: Env) -> Policy:
     """Who acts."""
-    if config.policy == "random":
-        return uniform(env)
-    from skillhier.envs.sawyer import expert
-
-    return expert.make(int(task.rpartition("set")[2]))
-
-
-def uniform(env: Env) -> Policy:
-    """Actions drawn uniformly from their range."""
-    bounds = env.spec.action
-
-    def act(params, carry, step, key):
-        shape = (*step.first.shape, *bounds.shape)
-        return carry, jax.random.uniform(key, shape, minval=bounds.low, maxval=bounds.high), {}
-
-    return Policy(lambda worlds: (), act)
+    return scripted.make(config.policy, task, env)
 
 
 def figures(attributes: list[dict]) -> dict:

@@ -34,6 +34,7 @@ TABLE = {
 }
 # What a dependency is called on the package index, where that differs from what is imported.
 PACKAGES = {
+    "PIL": "pillow",
     "absl": "absl-py",
     "orbax": "orbax-checkpoint",
     "warp": "warp-lang",

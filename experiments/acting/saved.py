@@ -1,5 +1,6 @@
 """The agent of a run folder, as it was saved, and the world that it belongs in. The flags of those who let it act."""
 
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import mujoco
 from absl import flags
 
 from experiments import cli
@@ -62,6 +64,16 @@ def worlds(name: str, count: int, engine: str = "auto", **settings: Any) -> Env:
         return registry.make(name, worlds=count, engine=engine, **settings)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
+
+
+def model(name: str, engine: str, settings: dict[str, Any]) -> mujoco.MjModel:
+    """The model of the worlds that `worlds` makes of the same settings. Raises Refused where there is none of ours."""
+    outer = inspect.signature(registry.make).parameters  # of episodes and observations: no task knows them
+    inner = {key: value for key, value in settings.items() if key not in outer}
+    try:
+        return registry.task(name, engine=engine, **inner).physics.model
+    except (ValueError, AttributeError):
+        raise cli.Refused(f"{name} has no model of ours that could be drawn; choose another --env") from None
 
 
 def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = False) -> Agent:

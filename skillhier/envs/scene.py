@@ -10,7 +10,7 @@ import jax
 import mujoco
 import numpy as np
 
-from skillhier.envs import physics
+from skillhier.envs import physics, render_colours
 from skillhier.types import Carry, Env, EnvState, Key, Params, Policy, TimeStep
 
 RECORD = "physics"  # the entry under which `shown` worlds show their physics.Data
@@ -24,8 +24,8 @@ KINDS = {
     mujoco.mjtGeom.mjGEOM_MESH: "mesh",
 }
 HIDDEN = 3  # groups from here on are not drawn, as in MuJoCo's own viewer
-PLAIN = (0.5, 0.5, 0.5, 1.0)  # MuJoCo's colour of what has none: a material then decides
-CHECK = 1.0  # m, side of a check of a texture that repeats once; a texture spans two
+TRACKING = (mujoco.mjtCamLight.mjCAMLIGHT_TRACK, mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM)
+DAY = {"above": [0.62, 0.72, 0.84], "haze": [0.87, 0.89, 0.91]}  # the sky of a model without one
 
 
 def shown(env: Env) -> Env:
@@ -76,65 +76,63 @@ def scene(model: mujoco.MjModel) -> dict[str, Any]:
 
     bodies: names; moving: the numbers of those that can move. shapes: {name, body, kind, size, pose (on its body),
     rgba, and mesh (its number) or checker ({other: rgb, cell: m})}. meshes: {corners, faces}, flat lists. views:
-    {name, follow (a body, or -1), eye, target, fovy (radians)}, of the cameras at the model's own first state and
-    one of all. extent: m of what matters. Sizes are MuJoCo's.
+    {name, camera (its number, or -1), follow (a body, or -1), eye, target, fovy (radians), base}: one of everything,
+    and those of the cameras while the followed body is at `base`, as in the model's own state. sky: {above, haze},
+    rgb. extent: m of what matters. Sizes are MuJoCo's.
     """
     bodies = [model.body(i).name or ("world" if i == 0 else f"body {i}") for i in range(model.nbody)]
-    moving = [
-        i for i in range(model.nbody) if model.body_weldid[i] != 0 or model.body_mocapid[model.body_rootid[i]] >= 0
-    ]
-    shapes = [
-        shape
-        for kind in ("geom", "site")
-        for i in range(getattr(model, f"n{kind}"))
-        for shape in _shape(model, kind, i)
-    ]
+    things = [(kind, i) for kind in ("geom", "site") for i in range(getattr(model, f"n{kind}"))]
     return {
         "bodies": bodies,
-        "moving": moving,
-        "shapes": shapes,
+        "moving": moving(model),
+        "shapes": [shape for thing in things for shape in _shape(model, *thing)],
         "meshes": [_mesh(model, i) for i in range(model.nmesh)],
         "views": views(model),
+        "sky": sky(model),
         "extent": float(model.stat.extent),
     }
 
 
-def colour(model: mujoco.MjModel, kind: str, i: int) -> np.ndarray:
-    """RGBA of geom or site `i`, float64: its own, or where that is MuJoCo's default, its material's."""
-    own, material = getattr(model, f"{kind}_rgba")[i], getattr(model, f"{kind}_matid")[i]
-    return np.array(model.mat_rgba[material] if material >= 0 and np.allclose(own, PLAIN) else own, np.float64)
+def moving(model: mujoco.MjModel) -> list[int]:
+    """The bodies that can be elsewhere than the model has them, by number."""
+    free = (model.body_weldid != 0) | (model.body_mocapid[model.body_rootid] >= 0)
+    return np.flatnonzero(free).tolist()
+
+
+def filmed(model: mujoco.MjModel) -> int:
+    """The camera that shows an episode best: one that tracks, else one called video, else the first; -1 without any."""
+    tracking = np.flatnonzero(np.isin(model.cam_mode, TRACKING)).tolist()
+    video = [i for i in range(model.ncam) if model.camera(i).name == "video"]
+    return next(iter([*tracking, *video, *range(model.ncam)]), -1)
+
+
+def sky(model: mujoco.MjModel) -> dict[str, list[float]]:
+    """The model's sky {above, haze}: rgb high up and at the horizon."""
+    found = render_colours.sky(model)
+    if found is None:
+        return DAY
+    sines = {"above": 0.8, "haze": 0.05}  # of the elevation
+    return {name: np.clip(at ** np.arange(len(found)) @ found, 0, 1).tolist() for name, at in sines.items()}
 
 
 def _shape(model: mujoco.MjModel, kind: str, i: int) -> list[dict[str, Any]]:
     """Geom or site `i`; nothing where it is not drawn."""
+    site = kind == "site"
     get = lambda field: getattr(model, f"{kind}_{field}")[i]  # noqa: E731
-    rgba, what = colour(model, kind, i), KINDS.get(int(get("type")))
+    pattern, what = render_colours.checker(model, site, i), KINDS.get(int(get("type")))
+    rgba = render_colours.paint(model, site, i, patterned=pattern is not None)[:4]
     if what is None or get("group") >= HIDDEN or rgba[3] == 0:
         return []
-    size, pose = get("size").tolist(), [*get("pos").tolist(), *get("quat").tolist()]
-    told = {"name": model.geom(i).name if kind == "geom" else model.site(i).name, "body": int(get("bodyid"))}
-    told |= {"kind": what, "size": size, "pose": pose, "rgba": rgba.tolist()}
+    pose = [*get("pos").tolist(), *get("quat").tolist()]
+    told = {"name": (model.site if site else model.geom)(i).name, "body": int(get("bodyid")), "kind": what}
+    told |= {"size": get("size").tolist(), "pose": pose, "rgba": rgba.tolist()}
     if what == "mesh":
         return [told | {"mesh": int(get("dataid"))}]
-    return [told | _checker(model, int(get("matid")), told)]
-
-
-def _checker(model: mujoco.MjModel, material: int, told: dict[str, Any]) -> dict[str, Any]:
-    """The two colours of a plane whose material has a checkered texture, and the sides of a check."""
-    texture = int(model.mat_texid[material, mujoco.mjtTextureRole.mjTEXROLE_RGB]) if material >= 0 else -1
-    if told["kind"] != "plane" or texture < 0 or model.tex_type[texture] != mujoco.mjtTexture.mjTEXTURE_2D:
-        return {}
-    high, wide, channels = (int(x[texture]) for x in (model.tex_height, model.tex_width, model.tex_nchannel))
-    start = int(model.tex_adr[texture])
-    pixels = model.tex_data[start : start + high * wide * channels].reshape(high, wide, channels)[..., :3] / 255.0
-    one, other = pixels[high // 4, wide // 4], pixels[high // 4, wide - wide // 4]  # clear of the marks on the edges
-    tint, repeat = np.array(told["rgba"][:3]), model.mat_texrepeat[material]
-    spans = [1.0, 1.0] if model.mat_texuniform[material] else [half or 1.0 for half in told["size"][:2]]
-    cell = [float(CHECK * span / times) for span, times in zip(spans, repeat, strict=True)]
-    return {
-        "rgba": [*(one * tint).tolist(), told["rgba"][3]],
-        "checker": {"other": (other * tint).tolist(), "cell": cell},
-    }
+    if pattern is None:
+        return [told]
+    even, odd = ((rgba[:3] * one).tolist() for one in (pattern.odd, pattern.even))  # a texture begins at x = y = 1 m
+    cell = np.abs(0.5 / pattern.repeat).tolist()  # two by two squares a texture
+    return [told | {"rgba": [*even, float(rgba[3])], "checker": {"other": odd, "cell": cell}}]
 
 
 def _mesh(model: mujoco.MjModel, i: int) -> dict[str, Any]:
@@ -147,7 +145,6 @@ def views(model: mujoco.MjModel) -> list[dict[str, Any]]:
     """Where to look from: cameras that track a body, a view of everything, then the other cameras; see `scene`."""
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    tracking = (mujoco.mjtCamLight.mjCAMLIGHT_TRACK, mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM)
     aiming = (mujoco.mjtCamLight.mjCAMLIGHT_TARGETBODY, mujoco.mjtCamLight.mjCAMLIGHT_TARGETBODYCOM)
     found = []
     for i in range(model.ncam):
@@ -155,14 +152,17 @@ def views(model: mujoco.MjModel) -> list[dict[str, Any]]:
         if mode == mujoco.mjtCamLight.mjCAMLIGHT_FIXED and body:
             continue  # fixed to something that turns: an eye that goes round cannot stand there
         eye, ahead = data.cam_xpos[i], -data.cam_xmat[i].reshape(3, 3)[:, 2]
-        middle = data.xpos[body] if mode in tracking and body else model.stat.center
+        follow = (body or next(iter(moving(model)), -1)) if mode in TRACKING else -1  # the world's own mass: of all
+        middle = data.xpos[follow] if follow >= 0 else model.stat.center
         if mode in aiming:
             middle = data.xpos[int(model.cam_targetbodyid[i])]
         away = max(float(ahead @ (middle - eye)), 0.1 * float(model.stat.extent), 0.05)
         found.append(
             {
                 "name": model.camera(i).name or f"camera {i}",
-                "follow": body if mode in tracking and body else -1,
+                "camera": i,
+                "follow": follow,
+                "base": (data.xpos[follow] if follow >= 0 else np.zeros(3)).tolist(),
                 "eye": eye.tolist(),
                 "target": (eye + away * ahead).tolist(),
                 "fovy": float(np.radians(model.cam_fovy[i])),
@@ -171,8 +171,12 @@ def views(model: mujoco.MjModel) -> list[dict[str, Any]]:
     turn, tilt = np.radians(model.vis.global_.azimuth + 55.0), np.radians(-27.0)
     ahead = np.array([np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
     target = np.array(model.stat.center)
-    whole = {"name": "everything", "follow": -1, "eye": (target - 1.5 * model.stat.extent * ahead).tolist()}
-    whole |= {"target": target.tolist(), "fovy": float(np.radians(model.vis.global_.fovy))}
+    whole = {"name": "everything", "camera": -1, "follow": -1, "base": [0.0, 0.0, 0.0]}
+    whole |= {
+        "eye": (target - 1.5 * model.stat.extent * ahead).tolist(),
+        "target": target.tolist(),
+        "fovy": float(np.radians(model.vis.global_.fovy)),
+    }
     return [
         *(view for view in found if view["follow"] >= 0),
         whole,

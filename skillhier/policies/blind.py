@@ -1,11 +1,11 @@
-"""Policies that look at no observation: managers of a hierarchy whose choice is fixed or left to a prior."""
+"""Policies that look at no observation: constant or drawn actions, managers with a fixed choice or left to a prior."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from skillhier.types import Array, Params, Policy
+from skillhier.types import Array, Bounds, Params, Policy
 
 
 def constant(choice: int | Array) -> Policy:
@@ -14,6 +14,16 @@ def constant(choice: int | Array) -> Policy:
 
     def act(params, carry, step, key):
         return carry, jnp.broadcast_to(choice, (step.first.shape[0], *choice.shape)), {}
+
+    return Policy(lambda worlds: (), act)
+
+
+def uniform(bounds: Bounds) -> Policy:
+    """Actions drawn uniformly from their range."""
+
+    def act(params, carry, step, key):
+        shape = (*step.first.shape, *bounds.shape)
+        return carry, jax.random.uniform(key, shape, minval=bounds.low, maxval=bounds.high), {}
 
     return Policy(lambda worlds: (), act)
 

@@ -37,6 +37,11 @@ def colour(skill: int | None) -> str:
     return "var(--dim)" if skill is None else f"var(--s{skill % SKILLS})"
 
 
+def pigment(skill: int | None) -> str:
+    """A skill's colour as #rrggbb, for pictures that no page colours."""
+    return "#8a93a0" if skill is None else _SKILLS.split()[skill % SKILLS]
+
+
 def svg(width: float, height: float, parts: Sequence[str], label: str = "") -> str:
     """An SVG element of that size from the text of its parts."""
     return (

@@ -19,7 +19,6 @@ from skillhier.train import drawing
 
 PARTS = Path(__file__).parent / "player"
 SCRIPTS = ("shapes.js", "viewer.js", "player.js")
-SKY = {"above": (0.62, 0.72, 0.84), "haze": (0.87, 0.89, 0.91)}  # rgb above and at the horizon
 
 
 class Episode(NamedTuple):
@@ -32,7 +31,7 @@ class Episode(NamedTuple):
     skill: np.ndarray | None = None  # [T] int: the skill in charge, -1 for none
 
 
-def page(title: str, subtitle: str, scene: dict[str, Any], episodes: Sequence[Episode], sky: dict = SKY) -> str:
+def page(title: str, subtitle: str, scene: dict[str, Any], episodes: Sequence[Episode]) -> str:
     """The HTML of `episodes` in `scene`, whose bodies, shapes, meshes and views envs.scene.scene describes."""
     for episode in episodes:
         rows, wanted = len(episode.reward), (len(episode.reward), len(scene["bodies"]), 7)
@@ -44,7 +43,6 @@ def page(title: str, subtitle: str, scene: dict[str, Any], episodes: Sequence[Ep
         "title": title,
         "subtitle": subtitle,
         "scene": scene,
-        "sky": sky,
         "episodes": [_plain(episode) for episode in episodes],
     }
     script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in SCRIPTS)

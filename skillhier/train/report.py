@@ -51,7 +51,7 @@ def page(run: Folder) -> str:
     parts = [
         f"<h1>{escape(title)}</h1><p>{escape(_subtitle(run))}</p>",
         _cards(headlines(run.summary, made=not _logs(run.config.get("config", {}).get("data.path")))),
-        *(part(run) for part in (sections.skills, sections.use, sections.errors, sections.learning)),
+        *(part(run) for part in (sections.skills, sections.watched, sections.use, sections.errors, sections.learning)),
         _details(run),
     ]
     return (

@@ -1,5 +1,6 @@
 """The sections of a run's page: each takes what the folder holds and gives HTML, nothing where its part is missing."""
 
+import base64
 import json
 import math
 import re
@@ -23,6 +24,8 @@ TITLES = {  # in the order in which they are drawn; other terms follow under the
     "learner/gradient_norm": "gradient norm before clipping",
     "learner/loss": "loss",
 }
+WATCHED = "watch"  # folder of episodes looked at
+EMBEDDED = 8 * 2**20  # bytes of a film that a page holds at most
 RIVALS = {"k1": "one component", "npmp": "NPMP"}  # folder below rivals/, ending of the summary's entry -> what it is
 
 
@@ -111,6 +114,30 @@ def _table(rows: list[dict]) -> str:
             f"<td>{escape(row['word'])}</td>{numbers}</tr>"
         )
     return f"<table>{''.join(lines)}</table>"
+
+
+def watched(run: Folder) -> str:
+    """The episodes that experiments.watch left: their film, some instants, and the page to look at them from anywhere.
+
+    The film is put into the page where it is small, else beside a link to it.
+    """
+    folder = run.path / WATCHED
+    told = _json((folder / "episode.json").read_text()) if (folder / "episode.json").is_file() else {}
+    parts = []
+    for name, kind, element in (
+        ("episode.mp4", "video/mp4", '<video controls loop muted playsinline style="max-width:100%" src="{}"></video>'),
+        ("strip.jpg", "image/jpeg", '<img alt="instants of the episodes" style="max-width:100%" src="{}">'),
+    ):
+        file = folder / name
+        if not file.is_file():
+            continue
+        small = file.stat().st_size <= EMBEDDED
+        source = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}" if small else f"{WATCHED}/{name}"
+        parts.append(f'<div class="fig-card wide">{element.format(source)}</div>')
+    if (folder / "episode.html").is_file():
+        parts.insert(0, f'<p><a href="{WATCHED}/episode.html">The same in three dimensions</a></p>')
+    about = ": ".join(escape(str(told[name])) for name in ("title", "about") if name in told)
+    return f"<h2>Episodes</h2><p>{about}</p>{''.join(parts)}" if parts else ""
 
 
 def use(run: Folder) -> str:

@@ -153,7 +153,7 @@ def lanes(
 def _episodes(values: np.ndarray) -> np.ndarray:
     """[L, repeats, T, B, ...] -> [L, repeats * B, T, ...]"""
     values = np.moveaxis(values, 3, 2)
-    return values.reshape(values.shape[0], -1, *values.shape[3:])
+    return values.reshape(values.shape[0], values.shape[1] * values.shape[2], *values.shape[3:])
 
 
 def validity(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 
 (() => {
   const at = (id) => document.getElementById(id);
-  const { title, subtitle, scene, sky, episodes } = JSON.parse(at("data").textContent);
+  const { title, subtitle, scene, episodes } = JSON.parse(at("data").textContent);
   const unpack = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const paint = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`);
@@ -26,7 +26,7 @@
 
   let viewer;
   try {
-    viewer = new Viewer(canvas, scene, sky);
+    viewer = new Viewer(canvas, scene);
   } catch (error) {
     at("trouble").hidden = false;
     at("trouble").textContent = `This page draws with WebGL 2, which this browser does not give (${error.message}). The film beside it shows the same.`;
@@ -77,11 +77,7 @@
     const view = scene.views[i], where = poses(now.time);
     now.follow = -1;
     orbit.set(view);
-    if (view.follow >= 0) { // its numbers are those of the first row of the first episode
-      const start = episodes[0].unpacked || (episodes[0].unpacked = unpack(episodes[0].poses));
-      orbit.target = plus(orbit.target, minus(place(where, view.follow), place(start, view.follow)));
-      orbit.changed();
-    }
+    if (view.follow >= 0) orbit.target = plus(orbit.target, minus(place(where, view.follow), view.base));
     follow(view.follow);
     at("view").value = i;
   }

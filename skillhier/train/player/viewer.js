@@ -98,12 +98,12 @@ void main() {
 const SHADOW = 2048, FAR_PLANE = 400; // pixels a side; m, half of a plane without end
 
 class Viewer {
-  /** Raises an Error where the browser has no WebGL 2. `sky`: {above, haze}, colours 0 to 1. */
-  constructor(canvas, scene, sky) {
+  /** Raises an Error where the browser has no WebGL 2. */
+  constructor(canvas, scene) {
     this.canvas = canvas;
     this.gl = canvas.getContext("webgl2", { antialias: true, preserveDrawingBuffer: true });
     if (!this.gl) throw new Error("no WebGL 2");
-    this.sky = sky;
+    this.sky = scene.sky;
     const gl = this.gl;
     this.main = this.program(VERTEX, FRAGMENT);
     this.shade = this.program(SHADE_VERTEX, SHADE_FRAGMENT);
