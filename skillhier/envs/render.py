@@ -2,8 +2,8 @@
 
 `renderer(model, camera=0)` gives a function from the record of one world (physics.Data) to its pictures. Each pixel
 sends one ray (`samples` squared of them, if edges are to be smooth) to every solid. Lights, materials, checkers and
-skies are MuJoCo's (see render_light); what its own renderer does and this one does not: stars and other textures than
-checkers and gradients (drawn in their mean), haze, height fields, tendons, skins, meshes that are not convex.
+skies are MuJoCo's (see render_light). What its own renderer does and this one does not: textures other than checkers
+(drawn in their mean), stars before a camera that turns, haze, height fields, tendons, skins, meshes that are not convex.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +16,11 @@ from jax.custom_batching import custom_vmap
 
 from skillhier.envs import render_shapes as shapes
 from skillhier.envs.physics import Data
+from skillhier.envs.render_colours import sky_seen
 from skillhier.envs.render_light import backdrop, surface
 from skillhier.envs.render_scene import Scene, bake
 from skillhier.envs.render_shapes import Hit, Ray, Solids
-from skillhier.envs.render_view import View, look, plane_of
+from skillhier.envs.render_view import View, look, plane_of, steady
 from skillhier.types import Array
 
 OUTPUTS = ("rgb", "depth", "segmentation")
@@ -54,6 +55,8 @@ def renderer(
             raise ValueError(f"{name} {value} is less than 1")
     scene = bake(model, camera)
     pitch = 2 * np.tan(np.radians(model.cam_fovy[scene.camera]) / 2) / height
+    turned = steady(model, scene.camera)
+    still = None if turned is None else sky_seen(model, turned, pitch / samples, height * samples, width * samples)
     near, far = (float(v * model.stat.extent) for v in (model.vis.map.znear, model.vis.map.zfar))
 
     def rays(view: View, fine: int) -> Ray:
@@ -67,7 +70,8 @@ def renderer(
         if "rgb" in outputs:
             ray = rays(view, samples)
             hit = first(scene.solid, view.solid, view.eye, ray, near, far)
-            colours = coloured(scene, view, ray, hit, pitch / samples, near, far, shadows, reflections)
+            sky = backdrop(scene, ray) if still is None else tuple(jnp.asarray(still.T, jnp.float32))
+            colours = coloured(scene, view, ray, hit, sky, pitch / samples, far, shadows, reflections)
             made["rgb"] = picture(colours, height, width, samples)
         if {"depth", "segmentation"} & {*outputs}:
             ray = rays(view, 1)
@@ -114,17 +118,18 @@ def first(groups, placed: tuple[Solids, ...], eye: Array, ray: Ray, near: Array 
 
 
 def coloured(
-    scene: Scene, view: View, ray: Ray, hit: Hit, pitch: float, near: float, far: float, shadows: bool, mirrors: bool
+    scene: Scene, view: View, ray: Ray, hit: Hit, sky: Ray, pitch: float, far: float, shadows: bool, mirrors: bool
 ) -> tuple[Array, ...]:
-    """Red, green and blue [P] of 0 to 1 of everything that a ray shows."""
+    """Red, green and blue [P] of 0 to 1 of everything that a ray shows; `sky` is what it shows of the sky."""
     lit = arriving(scene, view, ray, hit) if shadows and scene.lights.shadows.any() else None
     shown = surface(scene, view, view.eye, ray, hit, pitch, lit)
     if mirrors and scene.mirror is not None:
         shown = tuple(x + y for x, y in zip(shown, mirrored(scene, view, ray, hit, pitch, far), strict=True))
-    sky = backdrop(scene, ray)
     shown = tuple(jnp.where(hit.number >= 0, jnp.minimum(x, 1.0), y) for x, y in zip(shown, sky, strict=True))
     for group, solids in zip(scene.clear, view.clear, strict=True):
-        veil = shapes.nearest(hit._replace(number=jnp.full_like(hit.number, -1)), group.kind, solids, view.eye, ray, near)
+        veil = shapes.nearest(
+            hit._replace(number=jnp.full_like(hit.number, -1)), group.kind, solids, view.eye, ray, 0.0
+        )
         own = surface(scene, view, view.eye, ray, veil, pitch)
         number = int(group.number[0])
         alpha = scene.palette[np.searchsorted(scene.looks, number, "right") - 1, 3]

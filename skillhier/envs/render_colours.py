@@ -1,4 +1,4 @@
-"""Colours, patterns, lights and sky of a model, as numbers that a ray caster can evaluate without looking anything up."""
+"""Colours, patterns, lights and sky of a model, as numbers that a ray caster can evaluate without a table."""
 
 from typing import NamedTuple
 
@@ -67,9 +67,9 @@ def checker(model: mujoco.MjModel, site: bool, i: int) -> Checker | None:
     size, repeat = model.geom_size[i, :2], model.mat_texrepeat[material].astype(float)
     if not model.mat_texuniform[material]:
         repeat = repeat / np.where(size > 0, size, 1)
-    # s = repeat x / 2 - 1/2, t = -repeat y / 2 - 1/2
+    # from one corner of the plane to the other; from the middle where it has no end
     edge = 2.0 / wide if lines else 0.0
-    return Checker(repeat * [0.5, -0.5], np.array([-0.5, -0.5]), even, odd, marked[0], edge)
+    return Checker(repeat * [0.5, -0.5], 0.5 * repeat * np.maximum(size, 0), even, odd, marked[0], edge)
 
 
 def lights(model: mujoco.MjModel) -> Lights:
@@ -92,7 +92,7 @@ def lights(model: mujoco.MjModel) -> Lights:
 def sky(model: mujoco.MjModel) -> np.ndarray | None:
     """[6, 3] the skybox's colours as a polynomial in the sine of the elevation; None where it is black.
 
-    The suite's skies are gradients from top to bottom; stars are drawn in the mean.
+    For cameras that turn. The suite's skies are gradients from top to bottom; stars are drawn in the mean.
     """
     found = np.flatnonzero(model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX)
     if not len(found):
@@ -101,12 +101,43 @@ def sky(model: mujoco.MjModel) -> np.ndarray | None:
     side = texels.shape[1]
     faces = texels.reshape(-1, side, side, 3)
     faces = faces if len(faces) == 6 else np.repeat(faces[:1], 6, 0)  # right, left, up, down, front, back
-    height, across = np.meshgrid(-(2 * np.arange(side) + 1) / side + 1, (2 * np.arange(side) + 1) / side - 1, indexing="ij")
+    height, across = np.meshgrid(
+        -(2 * np.arange(side) + 1) / side + 1, (2 * np.arange(side) + 1) / side - 1, indexing="ij"
+    )
     level = height / np.sqrt(1 + height**2 + across**2)
     top = 1 / np.sqrt(1 + height**2 + across**2)
     sine = np.stack([level, level, top, -top, level, level])[:, ::8, ::8].ravel()
     powers = sine[:, None] ** np.arange(6)
     return np.linalg.lstsq(powers, _blocks(faces).reshape(-1, 3), rcond=None)[0]
+
+
+def sky_seen(
+    model: mujoco.MjModel, right_up_back: np.ndarray, pitch: float, height: int, width: int
+) -> np.ndarray | None:
+    """[height * width, 3] the skybox as a camera with these axes [3, 3] sees it, stars and all; None where it is black.
+
+    The sky is infinitely far: to a camera that never turns it is always the same picture.
+    """
+    found = np.flatnonzero(model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX)
+    if not len(found):
+        return None
+    texels = _texels(model, found[0])
+    side = texels.shape[1]
+    faces = texels.reshape(-1, side, side, 3)
+    many = int(np.clip(np.ceil(0.7 * pitch * side), 1, 8))  # samples a pixel and axis, about one a texel
+    across = pitch * ((np.arange(width * many) + 0.5) / many - width / 2)
+    up = pitch * (height / 2 - (np.arange(height * many) + 0.5) / many)
+    across, up = np.meshgrid(across, up)
+    x, y, z = (axis[0] * across + axis[1] * up - axis[2] for axis in right_up_back)
+    x, y, z = x, z, -y  # OpenGL's cube, which MuJoCo turns about x
+    size = np.abs([x, y, z])
+    axis = size.argmax(0)
+    face = 2 * axis + (np.choose(axis, [x, y, z]) < 0)
+    column = np.choose(face, [-z, z, x, x, x, -x]) / size.max(0)
+    row = np.choose(face, [-y, -y, z, -z, -y, -y]) / size.max(0)
+    column, row = (np.clip(((v + 1) / 2 * side).astype(int), 0, side - 1) for v in (column, row))
+    seen = faces[face if len(faces) == 6 else 0, row, column]
+    return seen.reshape(height, many, width, many, 3).mean((1, 3)).reshape(-1, 3)
 
 
 def _blocks(faces: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The colour of what a ray has met: OpenGL's lighting (ambient, diffuse, Blinn's highlight) times the texture, or the sky.
+"""The colour of what a ray has met: OpenGL's lighting (ambient, diffuse, Blinn's highlight) times the texture; sky.
 
 Every pixel is lit for itself, where MuJoCo lights the corners of triangles and blends between them.
 """
@@ -27,13 +27,16 @@ def surface(
     back = tuple(-d * away for d in ray)
     place = tuple(eye[i] + hit.t * ray[i] for i in range(3))
     uniform = _shared(128 * scene.palette[:, 6]), _shared(scene.lights.cone[~scene.lights.directional, 4])
+    # MuJoCo adds lights with shadows in passes of their own, of which none gives more than 1
+    alone = scene.lights.shadows if lit is not None else np.zeros_like(scene.lights.shadows)
     rows = (
-        view.light, view.beam, jnp.asarray(scene.lights.directional), jnp.asarray(scene.lights.colours, jnp.float32),
+        view.light, view.beam, jnp.asarray(scene.lights.directional), jnp.asarray(alone),
+        jnp.asarray(scene.lights.colours, jnp.float32),
         jnp.asarray(scene.lights.cone, jnp.float32), jnp.ones((len(view.light), 1)) if lit is None else lit,
     )  # fmt: skip
 
-    def one(total: tuple[Array, ...], light):
-        source, beam, directional, colours, cone, arrives = light
+    def one(total: tuple, light):
+        source, beam, directional, alone, colours, cone, arrives = light
         toward = tuple(jnp.where(directional, -beam[i], source[i] - place[i]) for i in range(3))
         far = _length(toward)
         toward = tuple(x / far for x in toward)
@@ -45,13 +48,16 @@ def surface(
         fade = jnp.where(along >= cone[3], _power(along, uniform[1], cone[4]), 0.0)
         fade = fade / (cone[0] + far * (cone[1] + far * cone[2]))
         share = jnp.where(directional, 1.0, fade) * arrives
-        told = zip(total, (red, green, blue), colours[:3], colours[3:6], colours[6:], strict=True)
-        return tuple(t + share * (own * (a + d * facing) + s * shine) for t, own, a, d, s in told), None
+        told = zip((red, green, blue), colours[:3], colours[3:6], colours[6:], strict=True)
+        added = tuple(share * (own * (a + d * facing) + s * shine) for own, a, d, s in told)
+        base = tuple(x + jnp.where(alone, 0.0, y) for x, y in zip(total[0], added, strict=True))
+        rest = tuple(x + jnp.where(alone, jnp.minimum(y, 1.0), 0.0) for x, y in zip(total[1], added, strict=True))
+        return (base, rest), None
 
     start = 0.0 if len(scene.lights.ids) else 0.3  # MuJoCo's light where there is none
-    total = tuple((emission + start) * own for own in (red, green, blue))
-    total, _ = jax.lax.scan(one, total, rows)
-    total = tuple(jnp.clip(x, 0.0, 1.0) for x in total)
+    base = tuple((emission + start) * own for own in (red, green, blue))
+    (base, rest), _ = jax.lax.scan(one, (base, (jnp.zeros_like(hit.t),) * 3), rows)
+    total = tuple(jnp.minimum(x, 1.0) + y for x, y in zip(base, rest, strict=True))
     for number, pattern in scene.checkers:
         wears = hit.number == number
         dyes = checkered(pattern, plane_of(scene, view, number), eye, ray, hit.t, view.gaze, pitch)
@@ -79,24 +85,26 @@ def checkered(
     """The pattern's colours [P] where rays meet its plane, as the mean over what a pixel covers."""
     centre, axes = plane
     local = (eye - centre) @ axes
-    climb = _dot(tuple(axes[:, 2]), ray)
-    climb = jnp.where(jnp.abs(climb) < 1e-6, 1e-6, climb)
-    sides, edges = jnp.ones_like(t), jnp.ones_like(t)
-    for k in (0, 1):
-        axis = tuple(axes[:, k])
+    across = axes.T @ gaze[:, :2]  # [3, 2] the steps from one pixel to the next, in the plane's axes
+    steep = -t / local[2]  # one over a ray's part along the plane's normal
+    repeat, shift = (jnp.asarray(x, jnp.float32) for x in (pattern.repeat, pattern.shift))
+
+    def one(shares: tuple[Array, Array], numbers) -> tuple[tuple[Array, Array], None]:
+        axis, start, steps, repeat, shift = numbers
         run = _dot(axis, ray)
-        spread = jnp.zeros_like(t)  # how far the meeting point moves along this axis from one pixel to the next
-        for step in (gaze[:, 0], gaze[:, 1]):
-            spread += jnp.abs(_dot(axis, tuple(step)) - run * (_dot(tuple(axes[:, 2]), tuple(step)) / climb))
-        repeat = float(pattern.repeat[k])
-        at = repeat * (local[k] + t * run) + float(pattern.shift[k])
-        wide = jnp.maximum(jnp.abs(repeat) * spread * t * pitch, 1e-6)
-        sides = sides * (_ramp(2 * at + wide) - _ramp(2 * at - wide)) / (2 * wide)
-        off = jnp.abs(at - jnp.round(at))
-        covered = jnp.clip((pattern.edge + wide) / 2 - off, 0.0, jnp.minimum(wide, pattern.edge)) / wide
-        edges = edges * (1 - covered)
+        spread = sum(jnp.abs(steps[i] - run * (across[2, i] * steep)) for i in (0, 1))
+        at = repeat * (start + t * run) + shift
+        wide = jnp.maximum(jnp.abs(repeat) * pitch * spread * t, 1e-6)
+        each = 1 / wide
+        squares = 0.5 * (_ramp(2 * at + wide) - _ramp(2 * at - wide)) * each
+        off = jnp.abs(at - jnp.floor(at + 0.5))
+        line = jnp.clip((pattern.edge + wide) / 2 - off, 0.0, jnp.minimum(wide, pattern.edge)) * each
+        return (shares[0] * squares, shares[1] * (1 - line)), None
+
+    rows = (axes.T[:2], local[:2], across[:2], repeat, shift)
+    (squares, edges), _ = jax.lax.scan(one, (jnp.ones_like(t), jnp.ones_like(t)), rows)
     even, odd, mark = pattern.even, pattern.odd, pattern.mark
-    mixed = [o + (e - o) * 0.5 * (1 + sides) for e, o in zip(even, odd, strict=True)]
+    mixed = [o + (e - o) * 0.5 * (1 + squares) for e, o in zip(even, odd, strict=True)]
     return tuple(m + (x - m) * edges for x, m in zip(mixed, mark, strict=True))
 
 

@@ -82,7 +82,7 @@ def _root(x: Array) -> Array:
 
 
 def _lengthwise(solids: Solids, origin: Array) -> tuple[Array, Array, Array, Array]:
-    """From the axis: axis [G, 3], origin from the centre [G, 3], its part along the axis, what is left of it squared."""
+    """Axis [G, 3]; origin from the centre [G, 3], its part along the axis [G], what is left of it squared [G]."""
     axis, away = solids.axes[:, :, 2], origin - solids.centre
     along = (axis * away).sum(-1)
     return axis, away, along, ((away - along[:, None] * axis) ** 2).sum(-1)

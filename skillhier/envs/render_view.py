@@ -12,6 +12,7 @@ from skillhier.envs.render_scene import Group, Scene
 from skillhier.types import Array
 
 _MODES = mujoco.mjtCamLight
+_FIXED = int(_MODES.mjCAMLIGHT_FIXED)
 _TRACK, _TRACKCOM = int(_MODES.mjCAMLIGHT_TRACK), int(_MODES.mjCAMLIGHT_TRACKCOM)
 _TARGET, _TARGETCOM = int(_MODES.mjCAMLIGHT_TARGETBODY), int(_MODES.mjCAMLIGHT_TARGETBODYCOM)
 
@@ -60,6 +61,16 @@ def camera(model: mujoco.MjModel, i: int, data: Data) -> tuple[Array, Array]:
         right = _unit(jnp.cross(jnp.array([0.0, 0.0, 1.0]), back))
         return place, jnp.stack([right, _unit(jnp.cross(back, right)), back], -1)
     return place, data.xmat[body] @ jnp.asarray(turn.reshape(3, 3), jnp.float32)
+
+
+def steady(model: mujoco.MjModel, i: int) -> np.ndarray | None:
+    """The axes [3, 3] of a camera that never turns; None of one that may."""
+    if model.cam_mode[i] in (_TRACK, _TRACKCOM) or (
+        model.cam_mode[i] == _FIXED and model.body_weldid[model.cam_bodyid[i]] == 0
+        and model.body_mocapid[model.cam_bodyid[i]] < 0
+    ):  # fmt: skip
+        return model.cam_mat0[i].reshape(3, 3)
+    return None
 
 
 def centre_of_mass(model: mujoco.MjModel, body: int, data: Data) -> Array:
