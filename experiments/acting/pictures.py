@@ -13,7 +13,6 @@ from skillhier.train import drawing, film, metrics
 from skillhier.train.episode_page import Episode
 from skillhier.train.skill_rollouts import PRIOR
 
-TOGETHER = 8  # pictures drawn by one call
 INSTANTS = 8  # pictures of an episode in a strip
 
 
@@ -28,10 +27,9 @@ class Watched(NamedTuple):
 
 
 def drawer(model: mujoco.MjModel, camera: int, height: int, width: int, shadows: bool, samples: int) -> Callable:
-    """A function from records [n, ...] to pictures, uint8 [n, height, width, 3], numpy."""
-    draw = render.renderer(model, camera, height, width, shadows=shadows, reflections=shadows, samples=samples)
-    draw = jax.jit(jax.vmap(draw))
-    return lambda records: np.asarray(draw(records)["rgb"])
+    """A function from one record to its picture, uint8 [height, width, 3], numpy. One at a time: it fits a cache."""
+    draw = jax.jit(render.renderer(model, camera, height, width, shadows=shadows, reflections=shadows, samples=samples))
+    return lambda record: np.asarray(draw(record)["rgb"])
 
 
 def shoot(path: Path, draw: Callable, watched: list[Watched], interval: float) -> None:
@@ -42,15 +40,9 @@ def shoot(path: Path, draw: Callable, watched: list[Watched], interval: float) -
     bar = metrics.progress(len(wanted), label="film", unit="pictures")
 
     def reel() -> Iterator[np.ndarray]:
-        for begin in range(0, len(wanted), TOGETHER):
-            part = wanted[begin : begin + TOGETHER]
-            part += [part[-1]] * (TOGETHER - len(part))  # one compiled program serves all
-            each = [draw(gathered(lane, part)) for lane in watched]
-            for i, (e, row) in enumerate(part[: len(wanted) - begin]):
-                yield film.tiled(
-                    [captioned(pictures[i], lane, e, row) for lane, pictures in zip(watched, each, strict=True)]
-                )
-                bar.write(begin + i + 1, {})
+        for done, (e, row) in enumerate(wanted):
+            yield film.tiled([pictured(draw, lane, e, row) for lane in watched])
+            bar.write(done + 1, {})
 
     try:
         film.write(path, reel(), rate)
@@ -60,24 +52,16 @@ def shoot(path: Path, draw: Callable, watched: list[Watched], interval: float) -
 
 def instants(draw: Callable, watched: list[Watched]) -> list[list[np.ndarray]]:
     """Some pictures of the first episode of every lane, evenly over its time."""
-    found = []
-    for lane in watched:
-        rows = np.linspace(0, len(lane.episodes[0].reward) - 1, INSTANTS).round().astype(int).tolist()
-        pictures = draw(gathered(lane, [(0, row) for row in rows]))
-        found.append([captioned(picture, lane, 0, row) for picture, row in zip(pictures, rows, strict=True)])
-    return found
+    ends = [len(lane.episodes[0].reward) - 1 for lane in watched]
+    rows = [np.linspace(0, end, INSTANTS).round().astype(int).tolist() for end in ends]
+    return [[pictured(draw, lane, 0, row) for row in own] for lane, own in zip(watched, rows, strict=True)]
 
 
-def gathered(lane: Watched, wanted: list[tuple[int, int]]) -> Any:
-    """The records of (episode, row), stacked; the last row of an episode that is over."""
-    rows = [jax.tree.map(lambda leaf, row=row: leaf[min(row, len(leaf) - 1)], lane.records[e]) for e, row in wanted]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-
-
-def captioned(picture: np.ndarray, lane: Watched, e: int, row: int) -> np.ndarray:
-    """A picture with its time, the return so far and the skill in charge."""
+def pictured(draw: Callable, lane: Watched, e: int, row: int) -> np.ndarray:
+    """The picture of a row of an episode (the last one where it is over) with time, return so far and skill."""
     episode = lane.episodes[e]
     row = min(row, len(episode.reward) - 1)
+    picture = draw(jax.tree.map(lambda leaf: leaf[row], lane.records[e]))
     words = [f"{row * episode.interval:.1f} s", f"return {episode.reward[: row + 1].sum():.1f}"]
     words[:0] = [lane.name] if lane.name else []
     skill = None if episode.skill is None or episode.skill[row] == PRIOR else int(episode.skill[row])

@@ -143,7 +143,9 @@
   function draw() {
     const where = poses(now.time);
     const shift = now.follow < 0 ? [0, 0, 0] : minus(place(where, now.follow), anchor);
-    if (viewer) viewer.draw(where, orbit.look(shift), Math.max(0.5, Math.min(1.4 * orbit.distance, scene.extent * 1.5)));
+    const look = orbit.look(shift), aspect = canvas.width / canvas.height;
+    if (aspect < 1) look.fovy = 2 * Math.atan(Math.tan(look.fovy / 2) / aspect); // tall windows see as far to the sides
+    if (viewer) viewer.draw(where, look, Math.max(0.5, Math.min(1.4 * orbit.distance, scene.extent * 1.5)));
     tell();
   }
 
