@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 
-from skillhier.envs import batch, foreign
+from skillhier.envs import batch, foreign, pixels
 from skillhier.types import Env
 
 SETS = (1, 2, 3, 4, 5)
@@ -53,6 +53,7 @@ WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
     "dmc.pendulum_swingup": partial(_suite, "pendulum"),
     **{f"dmc.quadruped_{task}": partial(_quadruped, f"dmc.quadruped_{task}") for task in QUADRUPED},
 }
+WORLDS |= {f"{name}{pixels.SUFFIX}": constructor for name, constructor in WORLDS.items()}  # the same, through a camera
 STACK = {"sawyer": 3}  # frames that a family of worlds shows unless asked for others; elsewhere one
 
 
@@ -78,30 +79,47 @@ def make(
 ) -> Env:
     """`worlds` worlds called `name`. `worlds` to `repeat`: see `batch.make`; `settings`: the task's.
 
-    `stack` is 3 in Sawyer worlds and 1 in others, if nothing is said. `gymnasium:NAME` and `playground:NAME` are
-    worlds of those libraries, with settings as in `interop.from_gymnasium` and `interop.from_playground`.
+    `stack` is 3 in Sawyer worlds and 1 in others, if nothing is said. `NAME@pixels` shows pictures in place of its
+    entries (privileged ones stay), one frame unless asked for more; settings of `pixels.drawing`. `gymnasium:NAME`
+    and `playground:NAME` are worlds of those libraries, with settings as in `interop.from_gymnasium` and
+    `interop.from_playground`.
     """
     if ":" in name:
         return foreign.make(name, worlds=worlds, limit=limit, delay=delay, stack=stack, repeat=repeat, **settings)
-    stack = STACK.get(canonical(name).split(".")[0], 1) if stack is None else stack
+    name = canonical(name)
+    seen = name.endswith(pixels.SUFFIX)
+    stack = (1 if seen else STACK.get(name.split(".")[0], 1)) if stack is None else stack
     made = task(name, worlds=worlds, **settings)
-    return batch.make(made, worlds, limit=limit, delay=delay, stack=stack, repeat=repeat)
+    draw = pixels.drawing(made.physics, name, worlds, **_of_pictures(name, settings)) if seen else None
+    episodes = {"limit": limit, "delay": delay, "stack": stack, "repeat": repeat}
+    return batch.make(made, worlds, **episodes, draw=draw, draw_only=seen)
 
 
 def task(name: str, *, worlds: int = 1, **settings) -> batch.Task:
-    """The task of the world `name`, for those who want its model: `task(name).physics.model`. Settings as in `make`."""
+    """The task of the world `name`, for those who want its model: `task(name).physics.model`. Settings as in `make`.
+
+    Those of pictures are known and change nothing.
+    """
     name = canonical(name)
     if name not in WORLDS:
         raise ValueError(f"world '{name}' is not known; {_nearest(name, WORLDS)}; set env.name")
     constructor = WORLDS[name]()
     allowed = [p.name for p in inspect.signature(constructor).parameters.values() if p.kind == p.KEYWORD_ONLY]
+    seen = pixels.SETTINGS if name.endswith(pixels.SUFFIX) else ()
+    pictured = _of_pictures(name, settings)
+    settings = {setting: value for setting, value in settings.items() if setting not in pictured}
     for setting in settings:
         if setting not in allowed:
-            known = [*allowed, "limit", "delay", "stack", "repeat"]
+            known = [*allowed, "limit", "delay", "stack", "repeat", *seen]
             raise ValueError(f"world '{name}' has no setting '{setting}'; {_nearest(setting, known)}")
     if "worlds" in allowed:
         settings["worlds"] = worlds
     return constructor(**settings)
+
+
+def _of_pictures(name: str, settings: dict) -> dict:
+    """Those of the settings that say how `name` is drawn."""
+    return {k: v for k, v in settings.items() if k in pixels.SETTINGS and name.endswith(pixels.SUFFIX)}
 
 
 def _nearest(given: str, known) -> str:

@@ -3,7 +3,7 @@
 `renderer(model, camera=0)` gives a function from the record of one world (physics.Data) to its pictures. Each pixel
 sends one ray (`samples` squared of them, if edges are to be smooth) to every solid. Lights, materials, checkers and
 skies are MuJoCo's (see render_light). What its own renderer does and this one does not: textures other than checkers
-(drawn in their mean), stars before a camera that turns, haze, height fields, tendons, skins, meshes that are not convex.
+(drawn in their mean), stars before a camera that turns, haze, height fields, tendons, skins, meshes with hollows.
 """
 
 from collections.abc import Callable, Sequence

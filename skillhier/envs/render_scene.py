@@ -49,11 +49,7 @@ class Scene(NamedTuple):
 
 def bake(model: mujoco.MjModel, camera: int | str) -> Scene:
     """The scene of `model` as its `camera` (number or name) sees it. Raises ValueError for one it does not have."""
-    names = [model.camera(i).name for i in range(model.ncam)]
-    if camera not in names and camera not in range(model.ncam):
-        told = ", ".join(f"{i} ({name})" for i, name in enumerate(names)) or "none"
-        raise ValueError(f"camera '{camera}' is not known; the model has {told}; set env.camera")
-    camera = names.index(camera) if camera in names else int(camera)
+    camera = camera_number(model, camera)
     things = [(site, i) for site in (False, True) for i in range(model.nsite if site else model.ngeom)]
     things = [thing for thing in things if _drawn(model, *thing)]
     patterns = {thing: found for thing in things if (found := checker(model, *thing)) is not None}
@@ -80,6 +76,15 @@ def bake(model: mujoco.MjModel, camera: int | str) -> Scene:
         checkers=tuple((number[thing], pattern) for thing, pattern in patterns.items()),
         mirror=min(reflecting, default=None), lights=lights(model), sky=sky(model),
     )  # fmt: skip
+
+
+def camera_number(model: mujoco.MjModel, camera: int | str) -> int:
+    """The number of a camera given by number or name. Raises ValueError for one that the model does not have."""
+    names = [model.camera(i).name for i in range(model.ncam)]
+    if camera not in names and camera not in range(model.ncam):
+        told = ", ".join(f"{i} ({name})" for i, name in enumerate(names)) or "none"
+        raise ValueError(f"camera '{camera}' is not known; the model has {told}; set env.camera")
+    return names.index(camera) if camera in names else int(camera)
 
 
 def _type(model: mujoco.MjModel, site: bool, i: int) -> int:
