@@ -364,6 +364,10 @@ def test_priors_are_added_by_weight_and_named():
 def test_errors_are_one_line_and_name_what_to_set():
     with pytest.raises(ValueError, match="bounds mean, temperature do not fit this policy; set mean, stddev, temp"):
         loss_of("gaussian", bounds={"temperature": Bound(0.1, 1.0), "mean": Bound(0.1, 1.0)})
+    with pytest.raises(ValueError, match="leave it out for a choice of K"):
+        loss_of("category", bounds=CATEGORY | {"penalty": Bound(1e-3, 1.0)})
+    with pytest.raises(ValueError, match="set samples to 1 or more"):
+        loss_of("gaussian", samples=0)
     args = (*begin("gaussian"), BATCHES["gaussian"], jax.random.key(0))
     with pytest.raises(ValueError, match="are given for skill, the priors are none; set eta for each"):
         loss_of("gaussian", eta={"skill": 0.1})(*args)

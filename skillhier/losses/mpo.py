@@ -91,6 +91,10 @@ def mpo_loss(
         raise ValueError(
             f"bounds {', '.join(sorted(bounds))} do not fit this policy; set {', '.join(sorted(wanted))} (and penalty)"
         )
+    if "penalty" in bounds and "mean" not in family.names:
+        raise ValueError("a bound 'penalty' is for actions that can lie beyond [-1, 1]; leave it out for a choice of K")
+    if samples < 1:
+        raise ValueError(f"{samples} samples stand for no policy; set samples to 1 or more")
     backup, eta = backup or one_step(), eta or {}
 
     def loss(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
