@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import skillhier  # noqa: F401  its worlds are to be had by their ids
 from skillhier.agents import offline
-from skillhier.envs import interop, registration, registry
+from skillhier.envs import interop, registration, registry, render
 from skillhier.envs.interop_rows import key_of
 from skillhier.envs.sawyer import expert
 from skillhier.policies.flat import sequence
@@ -185,9 +185,39 @@ def test_skillhier_imports_where_there_is_no_gymnasium():
 
 
 def test_made_by_their_ids_and_checked():
+    """All of it for a world whose pictures are soon compiled, and without pictures for stacking."""
+    small = {"height": 8, "width": 12}
+    env = gymnasium.make(
+        "skillhier/dmc.pendulum_swingup-v0", render_mode="rgb_array", disable_env_checker=True, **small
+    )
+    checked(env.unwrapped)
     env = gymnasium.make(f"skillhier/{STACKING}-v0", limit=LIMIT, disable_env_checker=True)
     assert env.spec.id == f"skillhier/{STACKING}-v0"
+    env.unwrapped.spec = None
     checked(env.unwrapped)
+
+
+def test_pictures_are_of_what_is_there():
+    """The picture of each of two pendulums is that of the renderer at its state, and changes as it swings."""
+    settings = {"render_mode": "rgb_array", "height": 24, "width": 24}
+    many = interop.to_gymnasium_vector("dmc.pendulum_swingup", 2, **settings)
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        many.render()
+    many.reset(seed=0)
+    before = many.render()
+    for _ in range(20):
+        many.step(np.ones((2, 1), np.float32))
+    after = many.render()
+    assert len(after) == 2 and after[0].shape == (24, 24, 3) and after[0].dtype == np.uint8
+    draw = jax.jit(render.renderer(registry.task("dmc.pendulum_swingup").physics.model, 0, 24, 24))
+    for world in range(2):
+        data = jax.tree.map(lambda x, world=world: x[world], many._carry.state.data)
+        differ = np.abs(after[world].astype(int) - np.asarray(draw(data)["rgb"]).astype(int))
+        assert (differ > 2).mean() < 0.02  # two programs may round an edge differently
+        assert (after[world] != before[world]).any()
+    assert interop.to_gymnasium("dmc.pendulum_swingup").render() is None
+    with pytest.raises(ValueError, match="render_mode 'rgb_array' of an Env"):
+        interop.to_gymnasium(counting_worlds.make(1), render_mode="rgb_array")
 
 
 def ours(env, policy, params, seed, rows):

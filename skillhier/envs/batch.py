@@ -184,7 +184,7 @@ def _entries(task: Task, draw: Callable | None, alone: bool) -> dict[str, jax.Sh
         if alone:
             raise ValueError("nothing is drawn that could be shown alone; set env.draw_only to False")
         return dict(task.obs)
-    data = jax.eval_shape(lambda key: task.physics.reset(task.start(key, 0)[0]), jax.random.key(0))
+    data = jax.eval_shape(lambda: task.physics.reset(physics.initial(task.physics.model)))  # makes no bank of starts
     kept = {k: v for k, v in task.obs.items() if not alone or k in task.privileged}
     return kept | jax.eval_shape(draw, data)
 

@@ -4,6 +4,8 @@ What the rows mean stands in interop_rows.py. `info["broken"]` tells of a world 
 `info` under their own names, not in the observation, unless `privileged=True`.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import gymnasium
@@ -13,8 +15,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from skillhier.envs import registry
 from skillhier.envs.interop_rows import Carry, Row, key_of, on_host, programs
-from skillhier.types import Env, Key, Spec
+from skillhier.types import Array, Env, EnvState, Key, Spec
+
+MODES = ["rgb_array"]
+OF_EPISODES = ("limit", "delay", "stack", "repeat")  # settings of worlds that their model knows nothing of
 
 
 def observation_space(spec: Spec, privileged: bool) -> gymnasium.spaces.Dict:
@@ -32,6 +38,24 @@ def action_space(spec: Spec) -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(spec.action.low, spec.action.high, spec.action.shape, np.float32)
 
 
+def painter(world: str | Env, mode: str | None, settings: dict, *view: Any) -> Callable[[EnvState], Array] | None:
+    """What draws pictures [B, height, width, 3] of the worlds in a state; None where nobody asks for any."""
+    if mode is None:
+        return None
+    if mode not in MODES or isinstance(world, Env):
+        what = "an Env without a model" if isinstance(world, Env) else f"'{world}'"
+        raise ValueError(f"render_mode '{mode}' of {what} is not known; choose rgb_array for worlds by name, or None")
+    return _painter(world, tuple((k, v) for k, v in sorted(settings.items()) if k not in OF_EPISODES), *view)
+
+
+@lru_cache(maxsize=16)
+def _painter(name: str, settings: tuple, camera: int | str, height: int, width: int) -> Callable[[EnvState], Array]:
+    from skillhier.envs import render
+
+    draw = render.renderer(registry.task(name, **dict(settings)).physics.model, camera, height, width)
+    return jax.jit(jax.vmap(lambda state: draw(state.data)["rgb"]))
+
+
 def _drawn(dice: np.random.Generator) -> Key:
     return key_of(int(dice.integers(2**32)))
 
@@ -39,10 +63,24 @@ def _drawn(dice: np.random.Generator) -> Key:
 class GymnasiumEnv(gymnasium.Env):
     """One world. `reset()` without a seed, after an episode has closed, opens the one that our rollout would open."""
 
-    metadata = {"render_modes": []}
+    metadata = {"render_modes": MODES}
 
-    def __init__(self, name: str | Env, *, render_mode: str | None = None, privileged: bool = False, **settings):
-        """`settings`: those of `registry.make`. Raises ValueError with one line on any that is not known."""
+    def __init__(
+        self,
+        name: str | Env,
+        *,
+        render_mode: str | None = None,
+        privileged: bool = False,
+        camera: int | str = 0,
+        height: int = 240,
+        width: int = 320,
+        **settings,
+    ):
+        """`settings`: those of `registry.make`. Raises ValueError with one line on any that is not known.
+
+        render_mode "rgb_array" draws what `camera` of the model sees, without OpenGL (see render.py).
+        """
+        self._paint = painter(name, render_mode, settings, camera, height, width)
         self._programs = programs(name, 1, settings)
         spec = self._programs.spec
         self.metadata = {**self.metadata, "render_fps": 1 / spec.interval}
@@ -67,6 +105,14 @@ class GymnasiumEnv(gymnasium.Env):
         obs, info, row = self._told(row)
         return obs, float(row.reward), bool(row.terminated), bool(row.truncated), info
 
+    def render(self) -> np.ndarray | None:
+        """What is to be seen now, uint8 [height, width, 3]; of a world that broke, its next start."""
+        if self._paint is None:
+            return None
+        if self._carry is None:
+            raise gymnasium.error.ResetNeeded("there is nothing to be seen yet; call reset() before render()")
+        return np.array(self._paint(self._carry.state)[0])
+
     def _told(self, row: Row) -> tuple[dict, dict, Row]:
         row = jax.tree.map(lambda x: np.array(x[0]), jax.device_get(row))
         obs = {k: v for k, v in row.obs.items() if k in self.observation_space.spaces}
@@ -90,17 +136,22 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         privileged: bool = False,
+        camera: int | str = 0,
+        height: int = 240,
+        width: int = 320,
         max_episode_steps: int | None = None,
         **settings,
     ):
-        """`max_episode_steps` is the world's `limit`; `settings`: those of `registry.make`."""
+        """`max_episode_steps` is the world's `limit`; the rest as in GymnasiumEnv."""
         if max_episode_steps is not None:
             settings["limit"] = max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self._paint = painter(name, render_mode, settings, camera, height, width)
         self._programs = programs(name, num_envs, settings)
         spec = self._programs.spec
         self.num_envs = num_envs
-        self.metadata = {"render_modes": [], "render_fps": 1 / spec.interval, "autoreset_mode": self.autoreset_mode}
+        self.metadata = {"render_modes": MODES, "render_fps": 1 / spec.interval}
+        self.metadata |= {"autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self.single_observation_space = observation_space(spec, privileged)
         self.single_action_space = action_space(spec)
@@ -147,6 +198,14 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
             row = on_host(row)
             obs, info = row.obs, self._info(row, everywhere)
         return self._shown(obs), row.reward.astype(np.float64), row.terminated, row.truncated, info
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """A picture of every world, uint8 [height, width, 3]."""
+        if self._paint is None:
+            return None
+        if self._carry is None:
+            raise gymnasium.error.ResetNeeded("there is nothing to be seen yet; call reset() before render()")
+        return tuple(np.array(self._paint(self._carry.state)))
 
     def _shown(self, obs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {k: v for k, v in obs.items() if k in self.single_observation_space.spaces}

@@ -32,11 +32,11 @@ def make(*, profile: str = "auto", engine: str = "auto", worlds: int = 1, starts
     suite, whatever the profile and the engine.
     """
     engines = suite.world("cheetah", INTERVAL, profile, engine, worlds)
-    model, rows = engines.model, settled(starts)
+    model = engines.model
     velocity = suite.reader(model, "torso_subtreelinvel")
 
     def start(key: Key) -> physics.State:
-        row = jax.random.randint(key, (), 0, starts)
+        rows, row = settled(starts), jax.random.randint(key, (), 0, starts)
         return physics.initial(model, jnp.asarray(rows["qpos"])[row], jnp.asarray(rows["qvel"])[row])
 
     def observe(data: physics.Data) -> dict[str, Array]:

@@ -126,10 +126,10 @@ def make(
     engines, layout = world(names, timestep or scenery.STEPS[engine], engine, worlds if engine == "warp" else 1)
     model: mujoco.MjModel = engines.model
     felt = sensing.unloaded(model)
-    bank = starts_of(names, starts)
 
     def start(key: Key, index: Array) -> tuple[physics.State, Memory]:
         k_arm, k_objects, k_params = jax.random.split(key, 3)
+        bank = starts_of(names, starts)
         arm = _drawn(k_arm, bank.arms)
         qpos = jnp.asarray(model.qpos0, jnp.float32)
         qpos = qpos.at[layout.arm].set(arm).at[layout.objects].set(_drawn(k_objects, bank.objects))
@@ -173,8 +173,9 @@ def make(
 
 @lru_cache(maxsize=16)
 def starts_of(names: tuple, size: int) -> banks.Bank:
-    """The bank of starts of three objects, read once."""
-    return banks.load(names, size)
+    """The bank of starts of three objects, read once; asked for when a world first opens, so while it is traced."""
+    with jax.ensure_compile_time_eval():
+        return banks.load(names, size)
 
 
 def _drawn(key: Key, rows) -> Array:
