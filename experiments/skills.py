@@ -5,8 +5,8 @@ python -m experiments.skills --config=experiments/configs/skills.py:quickstart -
 python -m experiments.skills --config=experiments/configs/skills.py:debug                             # a minute or two
 
 Runs, one after the other, the commands that anybody may run alone: collect, helms_offline three times (five skills;
-one skill; NPMP), helms_skills. The run folder is that of the five skills; the rivals lie in its rivals/. A stage that
-was finished is not run again, so the same command on the same --workdir continues.
+one skill; NPMP), helms_skills, watch. The run folder is that of the five skills; the rivals lie in its rivals/. A stage
+that was finished is not run again, so the same command on the same --workdir continues.
 """
 
 import json
@@ -48,6 +48,9 @@ def main(run: cli.Run) -> None:
         job.stage(f"train/{name}", "helms_offline", file, *settings, leaves=path / "summary.json")
     asked = [f"--run={folder}", f"--episodes={config.rollouts}"]
     job.stage("report/rollouts", "helms_skills", "", *asked, leaves=folder / "skills.json")
+
+    asked = [f"--run={folder}", "--skill=each", "--width=240", "--height=180", f"--film={str(config.film).lower()}"]
+    job.stage("report/watch", "watch", "", *asked, leaves=folder / "watch" / "episode.html")
 
     began = time.monotonic()
     own, k1, npmp = (_json(path / "summary.json") for path in (folder, *rivals.values()))

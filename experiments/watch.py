@@ -11,6 +11,7 @@ episode.mp4, episode.html, strip.jpg (some instants side by side), episode.json 
 run's report.html anew if it has one.
 """
 
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,8 +74,8 @@ def main(run: cli.Run) -> None:
         if asked.film:
             try:
                 pictures.shoot(path / "episode.mp4", draw, watched, cast.env.spec.interval)
-            except film.NoFilm as error:
-                raise cli.Refused(str(error)) from None
+            except film.NoFilm as error:  # the rest is worth having
+                print(error, file=sys.stderr)
         (path / "strip.jpg").write_bytes(film.strip(pictures.instants(draw, watched), SMALL))
     told["seconds"] = time.perf_counter() - began
     told["files"] = [name for name in FILES if (path / name).is_file()]

@@ -24,11 +24,13 @@ def get_config(arg: str = "") -> ConfigDict:
     config.collected = "datasets/red_on_blue"  # folder of the demonstrations that the expert makes
     config.episodes = 200  # of the expert
     config.rollouts = 20  # episodes of each skill held fixed
+    config.film = True  # of an episode of each skill, side by side, for the report
     config.preset = "quickstart"  # of experiments/configs/helms_offline.py, for the skills and their rivals alike
     if chosen.preset == "debug":
         config.collected = "datasets/red_on_blue_debug"
         config.episodes = 8
         config.rollouts = 4
+        config.film = False
         config.preset = "debug"
     return config
 

@@ -100,8 +100,13 @@ def moving(model: mujoco.MjModel) -> list[int]:
 
 
 def filmed(model: mujoco.MjModel) -> int:
-    """The camera that shows an episode best: one that tracks, else one called video, else the first; -1 without any."""
-    tracking = np.flatnonzero(np.isin(model.cam_mode, TRACKING)).tolist()
+    """The camera that shows an episode best: one that tracks a body, else all, else one called video, else the first.
+
+    -1 where the model has none.
+    """
+    tracking = sorted(
+        np.flatnonzero(np.isin(model.cam_mode, TRACKING)).tolist(), key=lambda i: model.cam_bodyid[i] == 0
+    )
     video = [i for i in range(model.ncam) if model.camera(i).name == "video"]
     return next(iter([*tracking, *video, *range(model.ncam)]), -1)
 

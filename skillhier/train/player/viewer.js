@@ -145,8 +145,8 @@ class Viewer {
   }
 
   upload(shape, meshes) {
-    const gl = this.gl, endless = shape.kind === "plane";
-    const size = endless ? shape.size.map((half) => half || FAR_PLANE) : shape.size;
+    const gl = this.gl, flat = shape.kind === "plane";
+    const size = flat ? shape.size.map((half) => half || FAR_PLANE) : shape.size;
     const { points, normals, faces } = Shapes({ ...shape, size }, meshes), array = gl.createVertexArray();
     gl.bindVertexArray(array);
     [points, normals].forEach((values, place) => {
@@ -161,7 +161,7 @@ class Viewer {
     const checker = shape.checker || { other: [0, 0, 0], cell: [0, 0] };
     return {
       array, count: faces.length, body: shape.body, local: Matrix.pose(shape.pose, 0), paint: shape.rgba,
-      other: checker.other, cell: checker.cell, casts: shape.kind !== "plane" && shape.rgba[3] >= 1,
+      other: checker.other, cell: checker.cell, casts: !flat && shape.rgba[3] >= 1, shine: flat ? 0.02 : 0.16,
     };
   }
 
@@ -208,7 +208,6 @@ class Viewer {
     gl.uniform3fv(main.sun, sun);
     gl.uniform3fv(main.haze, this.sky.haze);
     gl.uniform2f(main.fade, 6 * away, 24 * away);
-    gl.uniform1f(main.shine, 0.16);
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_2D, this.depth);
     gl.uniform1i(main.depth, 0);
@@ -220,6 +219,7 @@ class Viewer {
       gl.uniform4fv(main.paint, shape.paint);
       gl.uniform3fv(main.other, shape.other);
       gl.uniform2fv(main.cell, shape.cell);
+      gl.uniform1f(main.shine, shape.shine);
       this.triangles(main, shape);
     }
     gl.depthMask(true);
