@@ -186,7 +186,7 @@ def test_skillhier_imports_where_there_is_no_gymnasium():
 
 def test_made_by_their_ids_and_checked():
     """All of it for a world whose pictures are soon compiled, and without pictures for stacking."""
-    small = {"height": 8, "width": 12}
+    small = {"render_size": (8, 12), "render_camera": 0}
     env = gymnasium.make(
         "skillhier/dmc.pendulum_swingup-v0", render_mode="rgb_array", disable_env_checker=True, **small
     )
@@ -197,9 +197,17 @@ def test_made_by_their_ids_and_checked():
     checked(env.unwrapped)
 
 
+def test_a_world_of_pictures():
+    env = gymnasium.make("skillhier/dmc.pendulum_swingup.pixels-v0", size=8, stack=2)
+    obs, _ = env.reset(seed=0)
+    assert set(obs) == {"pixels"} and env.observation_space["pixels"].shape == (2, 8, 8, 3)
+    assert obs["pixels"].dtype == np.uint8 and obs["pixels"].max() > obs["pixels"].min()
+    assert env.observation_space.contains(env.step(env.action_space.sample())[0])
+
+
 def test_pictures_are_of_what_is_there():
     """The picture of each of two pendulums is that of the renderer at its state, and changes as it swings."""
-    settings = {"render_mode": "rgb_array", "height": 24, "width": 24}
+    settings = {"render_mode": "rgb_array", "render_size": (24, 24)}
     many = interop.to_gymnasium_vector("dmc.pendulum_swingup", 2, **settings)
     with pytest.raises(gymnasium.error.ResetNeeded):
         many.render()

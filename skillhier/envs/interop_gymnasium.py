@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from skillhier.envs import registry
+from skillhier.envs import pixels, registry
 from skillhier.envs.interop_rows import Carry, Row, key_of, on_host, programs
 from skillhier.types import Array, Env, EnvState, Key, Spec
 
@@ -49,8 +49,13 @@ def painter(world: str | Env, mode: str | None, settings: dict, *view: Any) -> C
 
 
 @lru_cache(maxsize=16)
-def _painter(name: str, settings: tuple, camera: int | str, height: int, width: int) -> Callable[[EnvState], Array]:
+def _painter(
+    name: str, settings: tuple, camera: int | str | None, height: int, width: int
+) -> Callable[[EnvState], Array]:
     from skillhier.envs import render
+
+    if camera is None:
+        camera = pixels.camera_of(name)
 
     draw = render.renderer(registry.task(name, **dict(settings)).physics.model, camera, height, width)
     return jax.jit(jax.vmap(lambda state: draw(state.data)["rgb"]))
@@ -71,16 +76,16 @@ class GymnasiumEnv(gymnasium.Env):
         *,
         render_mode: str | None = None,
         privileged: bool = False,
-        camera: int | str = 0,
-        height: int = 240,
-        width: int = 320,
+        render_camera: int | str | None = None,
+        render_size: tuple[int, int] = (240, 320),
         **settings,
     ):
         """`settings`: those of `registry.make`. Raises ValueError with one line on any that is not known.
 
-        render_mode "rgb_array" draws what `camera` of the model sees, without OpenGL (see render.py).
+        render_mode "rgb_array" draws what `render_camera` of the model sees (that of pixel variants, by default), height
+        and width in `render_size`, without OpenGL (see render.py).
         """
-        self._paint = painter(name, render_mode, settings, camera, height, width)
+        self._paint = painter(name, render_mode, settings, render_camera, *render_size)
         self._programs = programs(name, 1, settings)
         spec = self._programs.spec
         self.metadata = {**self.metadata, "render_fps": 1 / spec.interval}
@@ -136,9 +141,8 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         privileged: bool = False,
-        camera: int | str = 0,
-        height: int = 240,
-        width: int = 320,
+        render_camera: int | str | None = None,
+        render_size: tuple[int, int] = (240, 320),
         max_episode_steps: int | None = None,
         **settings,
     ):
@@ -146,7 +150,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         if max_episode_steps is not None:
             settings["limit"] = max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self._paint = painter(name, render_mode, settings, camera, height, width)
+        self._paint = painter(name, render_mode, settings, render_camera, *render_size)
         self._programs = programs(name, num_envs, settings)
         spec = self._programs.spec
         self.num_envs = num_envs

@@ -30,7 +30,7 @@ def drawing(
     reflections, samples: see render.renderer; renderer: `rays` in JAX anywhere, or `warp`, MJX's own (render_warp).
     """
     if camera is None:
-        camera = next((number for family, number in CAMERA.items() if name.startswith(family)), 0)
+        camera = camera_of(name)
     if renderer not in RENDERERS:
         raise ValueError(f"renderer '{renderer}' is not known; choose {' or '.join(RENDERERS)} in env.renderer")
     if size < 1:
@@ -45,6 +45,11 @@ def drawing(
         finer = {"shadows": shadows, "reflections": reflections, "samples": samples}
         draw = render.renderer(engine.model, camera, size, size, **finer)
     return lambda data: {ENTRY: draw(data)["rgb"]}
+
+
+def camera_of(name: str) -> int:
+    """The camera that the world `name` is seen by unless another is asked for."""
+    return next((number for family, number in CAMERA.items() if name.replace("/", ".", 1).startswith(family)), 0)
 
 
 SETTINGS = tuple(p.name for p in inspect.signature(drawing).parameters.values() if p.kind == p.KEYWORD_ONLY)
