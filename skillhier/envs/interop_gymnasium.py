@@ -82,8 +82,8 @@ class GymnasiumEnv(gymnasium.Env):
     ):
         """`settings`: those of `registry.make`. Raises ValueError with one line on any that is not known.
 
-        render_mode "rgb_array" draws what `render_camera` of the model sees (that of pixel variants, by default), height
-        and width in `render_size`, without OpenGL (see render.py).
+        render_mode "rgb_array" draws what `render_camera` of the model sees (by default that of pixel variants),
+        height and width in `render_size`, without OpenGL (see render.py).
         """
         self._paint = painter(name, render_mode, settings, render_camera, *render_size)
         self._programs = programs(name, 1, settings)
