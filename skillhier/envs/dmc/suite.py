@@ -20,10 +20,12 @@ from skillhier.types import Array, Bounds, Key
 
 LIMIT = 1000  # control steps of every task; nothing but the clock ends an episode
 PROFILES = ("parity", "fast")  # or auto, see `world`
+EXPLICIT = ("quadruped",)  # domains whose joint damping may be integrated explicitly: stiffer ones move otherwise
 CAPS = {  # (contacts, pairs of geoms looked at closely) a world, at most, in MJX under profile fast
     "cheetah": (6, 4),
     "walker": (4, 4),
     "hopper": (6, 2),
+    "quadruped": (24, 12),
 }
 
 
@@ -42,8 +44,8 @@ def load(
 ) -> mujoco.MjModel:
     """The model of `domain` (cheetah, walker, ...) after `edit` of its parsed MJCF text.
 
-    profile `parity` solves as the suite does; `fast` solves less exactly, for training on accelerators. Energies,
-    which MJX cannot compute and no task reads, are off.
+    profile `parity` solves as the suite does; `fast` solves less exactly, for training on accelerators (docs/worlds.md
+    says by how much). Energies, which MJX cannot compute and no task reads, are off.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile '{profile}' is not known; choose auto, {' or '.join(PROFILES)} in env.profile")
@@ -64,7 +66,8 @@ def load(
         mujoco.mj_setConst(model, mujoco.MjData(model))
     if profile == "fast":
         model.opt.iterations, model.opt.ls_iterations = 4, 8
-        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_EULERDAMP
+        if domain in EXPLICIT:
+            model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_EULERDAMP
     return model
 
 
