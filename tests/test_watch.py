@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from experiments import cli, watch
+from experiments.acting import saved
 from skillhier.agents import offline
 from skillhier.envs import registry
-from skillhier.train import checkpoint, episode_page, report
+from skillhier.train import checkpoint, episode_page, folder, report, report_sections
 from skillhier.train.skill_rollouts import PRIOR
 
 pytest.importorskip("dm_control")
@@ -102,6 +103,39 @@ def test_policies_by_name_need_no_run(tmp_path, capsys):
     assert out.startswith(f"zero in {WORLD}: 1 episode of") and still["episodes"][0]["skill"] is None
     assert call(capsys, "--policy=random", *asked)[0] == 0
     assert held(tmp_path / "episode.html")["episodes"][0]["poses"] != still["episodes"][0]["poses"]
+
+
+def test_a_large_film_stands_beside_its_report(tmp_path, monkeypatch):
+    (tmp_path / "watch").mkdir()
+    (tmp_path / "watch" / "episode.mp4").write_bytes(b"x" * 100)
+    (tmp_path / "watch" / "episode.json").write_text('{"title": "<i>helms</i>", "about": "return 3"}')
+    (tmp_path / "watch" / "episode.html").write_text("")
+    page = report.write(tmp_path).read_text()
+    assert f'src="data:video/mp4;base64,{"eHh4" * 33}eA=="' in page and "&lt;i&gt;helms&lt;/i&gt;: return 3" in page
+    assert 'href="watch/episode.html"' in page and "strip.jpg" not in page
+    monkeypatch.setattr(report_sections, "EMBEDDED", 99)
+    assert 'src="watch/episode.mp4"' in report.write(tmp_path).read_text()
+
+
+def test_where_the_agent_of_a_run_belongs(run):
+    name, settings = saved.world(run, folder.settings(run))
+    assert (name, settings) == (WORLD, {"stack": 2})
+    env = {"name": WORLD, "worlds": 20, "engine": "native", "stack": 1, "limit": 7, "delay": (0, 2), "profile": "fast"}
+    name, settings = saved.world(run, {"env": env})
+    assert (name, settings) == (WORLD, {"stack": 1, "limit": 7, "delay": (0, 2), "profile": "fast"})
+    assert saved.world(run, {"env": env}, "dmc/hopper_hop")[0] == "dmc.hopper_hop"
+    assert saved.worlds(name, 3, **settings).spec.worlds == 3
+    assert saved.model(name, "auto", settings).nbody == 3
+    for told, line in (
+        ({"seed": 0}, "says nothing of a world"),
+        ({"data": {"path": "toy", "stack": 1}}, "made-up data"),
+    ):
+        with pytest.raises(cli.Refused, match=line):
+            saved.world(run, told)
+    with pytest.raises(cli.Refused, match="has no setting 'randomise'"):
+        saved.worlds(WORLD, 1, randomise=True)
+    with pytest.raises(cli.Refused, match="no model of ours"):
+        saved.model("gymnasium:Pendulum-v1", "auto", {})
 
 
 @pytest.mark.parametrize(
