@@ -130,6 +130,13 @@ def test_it_moves_as_the_suite_s_does():
     assert max(away[:10]) < 1e-5 and max(away) < 1e-2
 
 
+def test_a_runner_beyond_100_m_is_not_taken_for_broken():
+    """At more than the 5 m/s that are paid in full, an episode of 20 s leads there."""
+    qpos, qvel, act, ctrl = (x[:STATES] for x in states())
+    _, _, data = ours("transfer")[1](qpos + np.eye(23, dtype=np.float32)[0] * 150, qvel, act, ctrl)
+    assert not data.broken.any() and (data.state.qpos[:, 0] > 149).all()
+
+
 # --- starts ----------------------------------------------------------------------------------------
 
 

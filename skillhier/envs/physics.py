@@ -10,12 +10,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 
 from skillhier.types import Array
 
 # A state beyond these is broken, whatever the engine thinks of it (C MuJoCo would reset a world at
 # 1e10 to its default pose without a word and let 1e8 through; MJX checks nothing).
-POSITION_LIMIT = 1e2  # m, rad
+POSITION_LIMIT = 1e3  # m, rad: runners leave 100 m, and poles turn through 100 rad, within an episode
 VELOCITY_LIMIT = 1e3  # m/s, rad/s
 
 # Model fields that may differ from world to world (domain randomisation). Constants that MuJoCo
@@ -94,6 +95,13 @@ def absurd(qpos: Array, qvel: Array, *others: Array) -> Array:
     for value in others:
         sane = sane & (abs(value) < float("inf")).all(-1)
     return ~sane
+
+
+def sane(qpos: np.ndarray, qvel: np.ndarray, *others: np.ndarray) -> bool:
+    """Whether no world at all is absurd: what nearly always holds, asked in fewer steps than world by world."""
+    limits = (POSITION_LIMIT, VELOCITY_LIMIT, *(float("inf") for _ in others))
+    largest = lambda array: max(array.max(initial=0.0), -array.min(initial=0.0))  # noqa: E731
+    return all(largest(array) < limit for array, limit in zip((qpos, qvel, *others), limits, strict=True))
 
 
 def resolve(engine: str) -> str:

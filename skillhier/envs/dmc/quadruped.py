@@ -33,8 +33,6 @@ class Memory(NamedTuple):
 @lru_cache(maxsize=16)
 def world(profile: str, arena: bool, pillar: tuple[float, float], engine: str, worlds: int):
     """(physics, where to find things in it), made once, so that all tasks on them share it."""
-    if profile == "auto":
-        profile = "parity" if engine == "native" else "fast"
     model = scenery.build(profile, arena, *pillar)
     return physics.make(model, substeps=SUBSTEPS, engine=engine, worlds=worlds), scenery.robot(model)
 
@@ -59,6 +57,8 @@ def make(
     if layout not in LAYOUTS:
         raise ValueError(f"layout '{layout}' is not known; choose {' or '.join(LAYOUTS)} in env.layout")
     engine = physics.resolve(engine)
+    if profile == "auto":
+        profile = "parity" if engine == "native" else "fast"
     arena = layout == "transfer"
     engines, robot = world(profile, arena, tuple(pillar), engine, worlds if engine == "warp" else 1)
     stretch = suite.stretched(engines.model)

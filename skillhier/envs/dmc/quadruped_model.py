@@ -21,8 +21,6 @@ PARKED = -20.0  # m, the height of what is out of the way
 FLOOR = 100.0  # m, half the floor that is drawn (collisions know no edge): 5 m/s for 20 s, the suite's for `run`
 EXTENT = 20.0  # m, the suite's for `run`
 DISC = (0.4, 0.05)  # m, radius and half height of the drawn target
-# Engine mjx looks at no more than these in the fast profile (the closest pairs of each kind, the deepest contacts).
-CAPS = {"max_geom_pairs": 12, "max_contact_points": 24}
 # (contype, conaffinity). MJX would also look at pillars against the floor and each other, so bits keep them apart.
 _COLLIDES = {
     "parity": {"robot": (3, 1), "torso": (3, 1), "eye": (3, 1), "floor": (1, 1), "pillar": (0, 2), "target": (0, 0)},
@@ -80,10 +78,6 @@ def build(profile: str = "parity", arena: bool = True, radius: float = 0.5, heig
             SubElement(torso, "geom", name="ball", type="sphere", size=str(BALL), mass="0", group="4", rgba="0 0 0 0")
         if arena or profile == "fast":
             _sort(world, _COLLIDES[profile])
-        if profile == "fast":
-            custom = SubElement(root, "custom")
-            for name, value in CAPS.items():
-                SubElement(custom, "numeric", name=name, data=str(value))
 
     return suite.load("quadruped", profile, edit)
 
