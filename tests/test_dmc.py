@@ -202,25 +202,27 @@ def test_models_are_the_suites():
 
 def test_the_fast_profile_says_what_it_changes():
     parity, fast = (suite.load("walker", profile).opt for profile in ("parity", "fast"))
-    assert (parity.iterations, parity.ls_iterations, fast.iterations, fast.ls_iterations) == (100, 50, 4, 8)
+    assert (parity.iterations, parity.ls_iterations, fast.iterations, fast.ls_iterations) == (100, 50, 8, 8)
     assert fast.disableflags == parity.disableflags  # joint damping stays implicit: a cheetah would move otherwise
     assert suite.load("walker", "fast").numeric("max_contact_points").data[0] == suite.CAPS["walker"][0]
     with pytest.raises(ValueError, match="profile 'slow' is not known; choose auto, parity or fast in env.profile"):
         suite.load("walker", "slow")
 
 
-@pytest.mark.parametrize("name", ("dmc.cheetah_run", "dmc.hopper_hop"))
-def test_the_fast_profile_moves_as_the_suite_does_but_for_hard_contacts(name):
-    """Half of 16 worlds have not parted by a millimetre or milliradian after 20 control steps of random actions."""
+@pytest.mark.parametrize("name", ("dmc.cheetah_run", "dmc.walker_run", "dmc.hopper_hop"))
+def test_a_step_under_the_fast_profile_is_the_suites(name):
+    """From every state of 30 control steps of random actions in 16 worlds: within 1e-3 m or rad after one more."""
     state, action = ref.states(name, 16, seed=4)
     parity, fast = ref.task(name), ref.task(name, "native", "fast")
-    for _ in range(20):
+    for _ in range(20):  # what was drawn into the ground has come out of it
         state = ref.stepped(parity, state, 0 * action).state
-    one = two = state
-    for k in range(20):
-        one, two = (ref.stepped(t, s, np.roll(action, k, 0)).state for t, s in ((parity, one), (fast, two)))
-    apart = np.abs(np.asarray(one.qpos) - two.qpos).max(-1)
-    assert np.median(apart) < 1e-3 and np.ptp(np.asarray(one.qpos), axis=0).max() > 0.1
+    moved, apart = [], []
+    for k in range(30):
+        one, two = (ref.stepped(made, state, np.roll(action, k, 0)).state.qpos for made in (parity, fast))
+        apart.append(np.abs(np.asarray(one) - two).max())
+        state = ref.stepped(parity, state, np.roll(action, k, 0)).state
+        moved.append(np.asarray(state.qpos))
+    assert max(apart) < 1e-3 and np.ptp(moved, axis=0).max() > 0.1
 
 
 def test_tasks_of_a_domain_share_their_physics():
