@@ -42,8 +42,8 @@ def renderer(
     """A function from one world's record to its pictures as `camera` (number or name) of the model takes them.
 
     rgb [height, width, 3] uint8. depth [height, width] float32: m along the camera's axis, the far plane where there is
-    sky; what is see-through has none. segmentation [height, width] int32: the geom's id, the number of geoms plus
-    the id for a site, -1 for sky.
+    sky. segmentation [height, width] int32: the geom's id, the number of geoms plus
+    the id for a site, -1 for sky. What is see-through counts like all else in both.
     shadows: solids keep a light's share from what lies behind them; reflections: in the first plane that reflects;
     samples: rays a pixel and axis, of which the mean is shown (depth and segmentation show the first).
     """
@@ -76,9 +76,9 @@ def renderer(
         if {"depth", "segmentation"} & {*outputs}:
             ray = rays(view, 1)
             hit = first(scene.solid, view.solid, view.eye, ray, near, far)
-            made["depth"] = jnp.where(hit.number >= 0, hit.t, far).reshape(height, width)
             for group, solids in zip(scene.clear, view.clear, strict=True):
                 hit = shapes.nearest(hit, group.kind, solids, view.eye, ray, near)
+            made["depth"] = jnp.where(hit.number >= 0, hit.t, far).reshape(height, width)
             ids = jnp.asarray(np.append(scene.ids, -1))  # number -1 is the last
             made["segmentation"] = ids[hit.number].reshape(height, width)
         return {name: made[name] for name in outputs}

@@ -55,8 +55,9 @@ def surface(
         return (base, rest), None
 
     start = 0.0 if len(scene.lights.ids) else 0.3  # MuJoCo's light where there is none
-    base = tuple((emission + start) * own for own in (red, green, blue))
-    (base, rest), _ = jax.lax.scan(one, (base, (jnp.zeros_like(hit.t),) * 3), rows)
+    dark = jnp.zeros_like(hit.t)
+    base = tuple(dark + (emission + start) * own for own in (red, green, blue))
+    (base, rest), _ = jax.lax.scan(one, (base, (dark,) * 3), rows)
     total = tuple(jnp.minimum(x, 1.0) + y for x, y in zip(base, rest, strict=True))
     for number, pattern in scene.checkers:
         wears = hit.number == number
