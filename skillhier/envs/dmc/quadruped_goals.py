@@ -156,8 +156,6 @@ def on_ground(xy: Array) -> Array:
 
 def standing_at(xy: Array, there: Array | bool = True) -> Array:
     """Pillars over `xy` [P, 2] (m), parked where not `there` [P]; slots beyond the last are parked: [SLOTS, 3]."""
-    if len(xy) > SLOTS:
-        raise ValueError(f"{len(xy)} pillars are more than the arena's {SLOTS}; set env.pillars")
     there = jnp.broadcast_to(there, len(xy))[:, None]
     parked = jnp.array([0.0, 0.0, PARKED])
     placed = jnp.where(there, jnp.concatenate([xy, jnp.zeros((len(xy), 1))], axis=1), parked)
@@ -184,8 +182,7 @@ def scattered(pillars: int = SLOTS, field: float = 8.0, clear: float = 2.0) -> C
 
     Places are drawn 16 times as often as needed and the first good ones taken: no loop of unknown length.
     """
-    if not 0 < pillars <= SLOTS:
-        raise ValueError(f"pillars {pillars} is not within 1 to {SLOTS}; set env.pillars")
+    _fits(pillars)
     if not 0 <= clear <= field:
         raise ValueError(f"clear {clear} m is not within 0 and field {field} m; set env.clear and env.field")
 
@@ -205,6 +202,7 @@ def line(pillars: int = 5, ahead: float = 3.0, spacing: float = 1.0, shift: floa
     The target is `goal` m before the start; the wall's middle is drawn within `shift` m to either side of the line
     between. key -> Places.
     """
+    _fits(pillars)
     _between(ahead, goal)
     row = spacing * (np.arange(pillars) - (pillars - 1) / 2)
 
@@ -222,10 +220,16 @@ def cove(pillars: int = 7, ahead: float = 2.5, bend: float = 2.0, goal: float = 
     Its centre is `ahead` m before the start and its radius `bend` m; the target is `goal` m before the start.
     key -> Places, always the same ones.
     """
+    _fits(pillars)
     _between(ahead + bend, goal)
     angle = np.linspace(-np.pi / 2, np.pi / 2, pillars)
     bow = np.stack([ahead + bend * np.cos(angle), bend * np.sin(angle)], axis=-1).astype(np.float32)
     return lambda key: Places(on_ground(jnp.array([goal, 0.0])), standing_at(bow))
+
+
+def _fits(pillars: int) -> None:
+    if not 0 < pillars <= SLOTS:
+        raise ValueError(f"pillars {pillars} is not within 1 to {SLOTS}; set env.pillars")
 
 
 def _between(wall: float, goal: float) -> None:
