@@ -1,6 +1,7 @@
 """The command that films episodes: what it leaves behind of a run and of policies by name, and what it refuses."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +30,12 @@ def call(capsys, *arguments: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of the command."""
     for flag in FLAGS:
         cli.flags.FLAGS[flag].unparse()
-    with pytest.raises(SystemExit) as stopped:
-        cli.run(watch.main, needs_config=False, argv=["watch", *arguments])
+    former = signal.getsignal(signal.SIGTERM)  # which a command takes for itself
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            cli.run(watch.main, needs_config=False, argv=["watch", *arguments])
+    finally:
+        signal.signal(signal.SIGTERM, former)
     told = capsys.readouterr()
     return stopped.value.code, told.out, told.err
 
