@@ -8,6 +8,9 @@ physics        control steps a second of the Sawyer stacking world under random 
                bare model.
 helms_offline  updates a second at the paper's sizes, their arithmetic beside the machine's matrix products; seconds
                from the command to its first update with an empty and a filled compilation cache; peak memory.
+pixels         frames a second of our pictures at 64 x 64 by number of worlds, beside MuJoCo's own renderer (software
+               OpenGL where MUJOCO_GL is egl without a GPU, or osmesa): as it comes, and without shadows, reflections
+               and smooth edges, which ours are without too.
 scaling        updates and native control steps a second of 1, 2, 4 and 8 devices beside one (on a CPU up to 4 made-up
                ones, which share its cores); updates of 1, 2, 4 and 8 seeds in one program beside as many runs of one.
 
@@ -25,11 +28,11 @@ import jax
 from absl import flags
 
 from experiments import cli
-from experiments.benchmarks import helms_offline, physics, scaling, timing
+from experiments.benchmarks import helms_offline, physics, pixels, scaling, timing
 from experiments.benchmarks.physics import Size
 from skillhier.train import metrics
 
-SUITES = ("physics", "helms_offline", "scaling")
+SUITES = ("physics", "pixels", "helms_offline", "scaling")
 WORLD = "sawyer.stack_red_on_blue.set4"
 QUICK = {"agent.hidden": "16,16", "train.batch": 4, "train.length": 6}  # small enough that only starting takes time
 
@@ -48,6 +51,8 @@ def main(run: cli.Run) -> None:
     found: dict[str, Any] = {"machine": timing.machine(), "quick": quick}
     if "physics" in asked:
         found["physics"] = physics_suite(quick)
+    if "pixels" in asked:
+        found["pixels"] = pixels_suite(quick)
     if "helms_offline" in asked:
         found["helms_offline"] = helms_offline_suite(quick)
     if "scaling" in asked:
@@ -69,6 +74,18 @@ def physics_suite(quick: bool) -> dict[str, Any]:
     sizes = [Size(8, 2)] if quick else [Size(worlds, 10) for worlds in (1024, 4096, 16384)]
     mjx = [measured(f"mjx, {size.worlds} worlds", physics.mjx, WORLD, size, repeats, **settings) for size in sizes]
     return {"native": native, "mjx": mjx}
+
+
+def pixels_suite(quick: bool) -> list[dict[str, Any]]:
+    worlds, counts, repeats = (pixels.WORLDS[:1], (1, 2), 1) if quick else (pixels.WORLDS, (1, 16, 64, 256), 6)
+    few = {"starts": 64}
+    return [
+        row
+        for name in worlds
+        for row in measured(
+            f"pixels of {name}", pixels.frames, name, counts, repeats, **few if "sawyer" in name else {}
+        )
+    ]
 
 
 def helms_offline_suite(quick: bool) -> dict[str, Any]:
@@ -128,6 +145,14 @@ def table(found: dict[str, Any]) -> list[str]:
             row(f"{engine}, {of['worlds']} worlds, control steps", ours, bare, of, memory)
             if "compile_seconds" in of:
                 lines.append(f"{'  compile':34}{of['compile_seconds']:10.1f} s{of['compile_seconds_bare']:10.1f} s")
+    for of in found.get("pixels", []):
+        name = f"{of['world'].split('.')[1]}, {of['worlds']}"
+        ours = f"{of['frames_per_second']:,.0f}/s"
+        if "skipped" in of:
+            lines.append(f"{name + ', frames':34}{ours:>12}  {of['skipped']}")
+        for kind, target in of["targets"].items() if "skipped" not in of else ():
+            shares = {key: of[f"{key}_{kind}"] for key in ("share", "share_low", "share_high")} | {"target": target}
+            row(f"{name}, OpenGL {kind}", ours, f"{of[f'{kind}_per_second']:,.0f}/s", shares, None)
     suite = found.get("helms_offline", {})
     for of in suite.get("updates", []):
         best = f"{max(of['products'].values()) / 1e9:,.1f} GF/s"

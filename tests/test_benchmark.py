@@ -141,4 +141,4 @@ def test_an_unknown_suite_is_refused_in_one_line():
         command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "choose one or more of physics, helms_offline, scaling" in done.stderr
+    assert done.stderr.count("\n") == 1 and "choose one or more of physics, pixels, helms_offline, scaling" in done.stderr

@@ -31,7 +31,7 @@ DRAFT = ".draft"  # ends the name of a file being written
 class Episode(NamedTuple):
     """One whole episode on the host: T actions, T + 1 observations."""
 
-    obs: dict[str, np.ndarray]  # entry -> float32 [T + 1, d], single frames
+    obs: dict[str, np.ndarray]  # entry -> float32 [T + 1, d] (pictures uint8), single frames
     action: np.ndarray  # float32 [T, A]
     reward: np.ndarray  # float32 [T]: what action t led to
     terminated: bool  # the task ended; else the clock did
@@ -141,7 +141,8 @@ class Recorder:
 def _write(group: h5py.Group, index: int, episode: Episode) -> dict[str, float | str]:
     steps = len(episode.action)
     end = np.arange(steps) == steps - 1
-    fields = {f"observations/{name}": np.asarray(values, np.float32) for name, values in episode.obs.items()}
+    numbers = lambda values: np.asarray(values, _kept(values.dtype))  # noqa: E731
+    fields = {f"observations/{name}": numbers(values) for name, values in episode.obs.items()}
     fields |= {"actions": np.asarray(episode.action, np.float32), "rewards": np.asarray(episode.reward, np.float32)}
     fields |= {"terminations": end & episode.terminated, "truncations": end & (not episode.terminated)}
     fields |= {f"infos/{name}": np.asarray(values) for name, values in episode.infos.items()}
@@ -156,7 +157,10 @@ def _write(group: h5py.Group, index: int, episode: Episode) -> dict[str, float |
 
 def _metadata(folder: Path, spec: Spec) -> dict:
     """What Minari asks for: spaces as JSON in its own notation, and a dataset id with a version."""
-    entries = {name: _box(shape.shape[1:], -np.inf, np.inf) for name, shape in sorted(spec.obs.items())}
+    entries = {}
+    for entry, shape in sorted(spec.obs.items()):
+        low, high = (0, 255) if _kept(shape.dtype) == "uint8" else (-np.inf, np.inf)
+        entries[entry] = _box(shape.shape[1:], low, high, _kept(shape.dtype))
     name = re.sub(r"[^-\w]", "_", folder.resolve().name) or "data"
     return {
         "dataset_id": name if re.search(r"-v\d+$", name) else f"{name}-v0",
@@ -169,9 +173,14 @@ def _metadata(folder: Path, spec: Spec) -> dict:
     }
 
 
-def _box(shape: tuple[int, ...], low: float, high: float) -> dict:
-    low, high = (np.full(shape, bound, np.float32).tolist() for bound in (low, high))
-    return {"type": "Box", "dtype": "float32", "shape": list(shape), "low": low, "high": high}
+def _kept(dtype: np.dtype) -> str:
+    """The type in which numbers are kept: pictures as the bytes that they are."""
+    return "uint8" if dtype == np.uint8 else "float32"
+
+
+def _box(shape: tuple[int, ...], low: float, high: float, dtype: str = "float32") -> dict:
+    low, high = (np.full(shape, bound, dtype).tolist() for bound in (low, high))
+    return {"type": "Box", "dtype": dtype, "shape": list(shape), "low": low, "high": high}
 
 
 def _told(space: dict) -> str:
