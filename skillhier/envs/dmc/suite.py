@@ -25,8 +25,8 @@ ITERATIONS = {"cheetah": 6, "walker": 8, "hopper": 6}  # elsewhere 4
 EXPLICIT = ("quadruped",)  # domains whose joint damping may be integrated explicitly: stiffer ones move otherwise
 CAPS = {  # (contacts, pairs of geoms looked at closely) a world, at most, in MJX under profile fast
     "cheetah": (6, 4),
-    "walker": (4, 4),
-    "hopper": (6, 2),
+    "walker": (8, 7),
+    "hopper": (8, 6),
     "quadruped": (24, 12),
 }
 
