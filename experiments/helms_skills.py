@@ -5,8 +5,8 @@ python -m experiments.helms_skills --run=runs/skills --env=sawyer.stack_red_on_b
 
 Rolls out every skill of a run of experiments/helms_offline.py, and the skills as they follow the learned prior, in
 the world that the data came from unless --env names another. Prints a table and writes into the run folder:
-skills.json, skills.npz (paths), skills.svg (the picture), two entries of summary.json (fixed_skill_spread,
-fixed_skill_noise; see train/skill_measures.py), and report.html anew.
+skills.json, skills.npz (paths), skills.svg (the paths drawn), skills.jpg (pictures of the first episode of each), two
+entries of summary.json (fixed_skill_spread, fixed_skill_noise; see train/skill_measures.py), and report.html anew.
 """
 
 import json
@@ -14,13 +14,20 @@ import time
 from pathlib import Path
 
 import jax
+import mujoco
+import numpy as np
 from absl import flags
 
 from experiments import cli
-from experiments.acting import saved
-from skillhier.train import drawing, folder, metrics, report, skill_figures, skill_measures, skill_rollouts
+from experiments.acting import pictures, saved
+from skillhier.envs import scene
+from skillhier.envs.physics import Data
+from skillhier.train import drawing, film, folder, metrics, report, skill_figures, skill_measures, skill_rollouts
+from skillhier.train.report_sections import STRIP
+from skillhier.train.skill_rollouts import PRIOR
 from skillhier.types import Env
 
+INSTANTS, SIZE = 8, (180, 240)  # pictures of each skill, and their height and width
 EPISODES = 20  # of each skill, unless --episodes says otherwise
 
 
@@ -36,7 +43,11 @@ def main(run: cli.Run) -> None:
     name, chosen = saved.world(path, settings, asked.env)
     began = time.perf_counter()
     env = saved.worlds(name, episodes // skill_rollouts.REPEATS, asked.engine, **chosen)
-    study = rollouts(path, settings, env, asked.rollout_seed, asked.rows)
+    study, records = rollouts(path, settings, env, asked.rollout_seed, asked.rows)
+    (path / STRIP).unlink(missing_ok=True)
+    if records is not None:
+        model = saved.model(name, asked.engine, chosen)
+        (path / STRIP).write_bytes(strip(model, study, records, env.spec.interval))
     seconds = time.perf_counter() - began
     found = finish(
         path, study, {"env": name, "engine": asked.engine, "rollout_seed": asked.rollout_seed, "seconds": seconds}
@@ -53,10 +64,37 @@ def main(run: cli.Run) -> None:
     print(f"report: {path / 'report.html'}")
 
 
-def rollouts(path: Path, settings: dict, env: Env, seed: int, rows: int | None = None) -> skill_rollouts.Study:
-    """The skills of the run in folder `path` in `env`, as the model has them: latents and actions are drawn."""
-    agent = saved.agent(path, settings, env, sample=True)
-    return skill_rollouts.roll(env, agent.act, agent.params, agent.skills, jax.random.key(seed), rows=rows)
+def rollouts(
+    path: Path, settings: dict, env: Env, seed: int, rows: int | None = None
+) -> tuple[skill_rollouts.Study, Data | None]:
+    """The skills of the run in folder `path` in `env`, as the model has them: latents and actions are drawn.
+
+    With them the records [L, E, INSTANTS, ...] of the first world, evenly over the episode; None without physics.
+    """
+    agent, key = saved.agent(path, settings, env, sample=True), jax.random.key(seed)
+    try:
+        scene.record(jax.eval_shape(env.reset, key)[0])
+    except ValueError:
+        return skill_rollouts.roll(env, agent.act, agent.params, agent.skills, key, rows=rows), None
+    times = np.linspace(0, env.spec.limit if rows is None else rows, INSTANTS).round().astype(int)
+    take = lambda seen: jax.tree.map(lambda leaf: leaf[times][:, :1], seen.step.obs[scene.RECORD])  # noqa: E731
+    acting = lambda skill: scene.unaware(agent.act(skill))  # noqa: E731
+    return skill_rollouts.rolled(scene.shown(env), acting, agent.params, agent.skills, key, rows=rows, also=take)
+
+
+def strip(model: mujoco.MjModel, study: skill_rollouts.Study, records: Data, interval: float) -> bytes:
+    """The JPEG of a row of pictures for each skill, the prior last: its first episode."""
+    camera = scene.filmed(model)
+    draw = pictures.drawer(model, max(camera, 0), *SIZE, shadows=True, samples=2)
+    times = np.linspace(0, study.valid.shape[2] - 1, INSTANTS).round() * interval
+    order = [*np.flatnonzero(study.skill != PRIOR), *np.flatnonzero(study.skill == PRIOR)]
+    drawn = []
+    for lane in order:
+        name, skill = skill_figures.name(study.skill[lane]), int(study.skill[lane])
+        tint = None if skill == PRIOR else drawing.pigment(skill)
+        row = [draw(jax.tree.map(lambda leaf, i=i, lane=lane: leaf[lane, 0, i], records)) for i in range(INSTANTS)]
+        drawn.append([film.caption(p, f"{name}, {t:.1f} s", tint) for p, t in zip(row, times, strict=True)])
+    return film.strip(drawn, SIZE[1])
 
 
 def finish(path: Path, study: skill_rollouts.Study, about: dict) -> dict:

@@ -24,6 +24,7 @@ TITLES = {  # in the order in which they are drawn; other terms follow under the
     "learner/gradient_norm": "gradient norm before clipping",
     "learner/loss": "loss",
 }
+STRIP = "skills.jpg"  # pictures of every skill held fixed
 WATCHED = "watch"  # folder of episodes looked at
 EMBEDDED = 8 * 2**20  # bytes of a film that a page holds at most
 RIVALS = {"k1": "one component", "npmp": "NPMP"}  # folder below rivals/, ending of the summary's entry -> what it is
@@ -83,6 +84,10 @@ def skills(run: Folder) -> str:
     drawn = run.study is not None and len(run.study.skill) == len(rows)
     if drawn:
         parts.append(f'<div class="fig-card wide">{skill_figures.sheet(run.study, run.skills)}</div>')
+    if (run.path / STRIP).is_file():
+        seen = base64.b64encode((run.path / STRIP).read_bytes()).decode()
+        shown = f'<img alt="each skill over an episode" style="max-width:100%" src="data:image/jpeg;base64,{seen}">'
+        parts.append(f'<p>The first episode of each, from the same start.</p><div class="fig-card wide">{shown}</div>')
     parts.append(f'<div class="fig-card wide">{_table(sorted(rows, key=lambda row: row["skill"] is None))}</div>')
     if drawn:
         parts += [

@@ -69,7 +69,12 @@ def unheld(act: ACT) -> Policy:
     return Policy(free.init, step)
 
 
-def roll(
+def roll(*arguments: Any, **settings: Any) -> Study:
+    """The study alone that `rolled` gives."""
+    return rolled(*arguments, **settings)[0]
+
+
+def rolled(
     env: Env,
     act: ACT,
     params: Params,
@@ -83,7 +88,8 @@ def roll(
     grasp: str = "gripper.grasp",
     nothing: float = 1.0,
     shut: float = 0.97,
-) -> Study:
+    also: Callable[[Trajectory], Any] | None = None,
+) -> tuple[Study, Any]:
     """Each of `skills` skills held for an episode, REPEATS times in every world of `env`; the prior likewise.
 
     skills = 0 (a system without skills) leaves the prior-driven lane alone.
@@ -92,6 +98,7 @@ def roll(
     is `nothing` unless both fingers feel something: an object (while closing or opening: an expert that holds by
     short pulses makes it read both by turns), or each other once they are closed beyond the share `shut` (in the
     released experts' logs it reads so in nine of ten rows with empty closed fingers).
+    With the study comes what `also` takes of the same rows [T, B, ...], leaves [L, E, T, ...]; None if it is None.
     """
     missing = [name for name in (pinch, gripper, grasp, *OBJECTS.values()) if name not in env.spec.obs]
     if missing:
@@ -107,14 +114,14 @@ def roll(
             "closed": frame[gripper][..., 0] / stroke,
             "grasping": (frame[grasp][..., 0] != nothing) & (frame[gripper][..., 0] < shut * stroke),
             "action": seen.action,
+            "also": None if also is None else also(seen),
         }
 
     skill = range(PRIOR, skills)
     seen = lanes(env, act, params, skill, key, keep, held=skills > 0, repeats=REPEATS, rows=rows)
     valid, broken = validity(seen.pop("first"), seen.pop("last"))
-    return Study(
-        skill=np.array(skill), valid=valid, broken=broken.sum(-1), interval=np.float32(env.spec.interval), **seen
-    )
+    taken, interval = seen.pop("also"), np.float32(env.spec.interval)
+    return Study(skill=np.array(skill), valid=valid, broken=broken.sum(-1), interval=interval, **seen), taken
 
 
 def lanes(
