@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 import jax
-from jax.custom_batching import custom_vmap
 
-from skillhier.types import Array, Carry, Env, EnvState, Key, Params, Policy, TimeStep, Trajectory
+from skillhier.types import Carry, Env, EnvState, Key, Params, Policy, TimeStep, Trajectory
 
 
 class ActorState(NamedTuple):
@@ -37,17 +36,3 @@ def rollout(
         return ActorState(state, step, carry), Trajectory(actor.step, action, extras)
 
     return jax.lax.scan(row, actor, jax.random.split(key, length))
-
-
-@custom_vmap
-def anywhere(flags: Array) -> Array:
-    """Whether any flag is set, []. Under `vmap` (seeds) any of all, and still one flag for all.
-
-    A `lax.cond` on it therefore stays a branch; on a batched predicate it would become a `select` that runs both.
-    """
-    return flags.any()
-
-
-@anywhere.def_vmap
-def _(axis_size, batched, flags):
-    return anywhere(flags), False

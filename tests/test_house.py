@@ -21,14 +21,18 @@ SETTINGS = {"ml_collections", "absl"}
 TABLE = {
     "types": (set(), LEARNING | PHYSICS | SETTINGS),
     "devices": (set(), LEARNING | PHYSICS | SETTINGS),
+    "branch": ({"types"}, LEARNING | PHYSICS | SETTINGS),
     "rollout": ({"types"}, LEARNING | PHYSICS | SETTINGS),
     "ops": ({"types"}, {"flax", "optax"} | PHYSICS | SETTINGS),
     "nets": ({"types", "devices", "ops"}, {"optax", "orbax"} | PHYSICS | SETTINGS),
     "losses": ({"types", "ops"}, {"flax", "optax", "orbax"} | PHYSICS | SETTINGS),
-    "policies": ({"types", "rollout", "ops"}, {"flax", "optax", "orbax"} | PHYSICS | SETTINGS),
-    "agents": ({"types", "devices", "rollout", "ops", "nets", "losses", "policies"}, {"orbax"} | PHYSICS | SETTINGS),
-    "envs": ({"types", "devices"}, LEARNING | SETTINGS),
-    "data": ({"types", "devices", "rollout"}, LEARNING | PHYSICS | SETTINGS),
+    "policies": ({"types", "branch", "rollout", "ops"}, {"flax", "optax", "orbax"} | PHYSICS | SETTINGS),
+    "agents": (
+        {"types", "branch", "devices", "rollout", "ops", "nets", "losses", "policies"},
+        {"orbax"} | PHYSICS | SETTINGS,
+    ),
+    "envs": ({"types", "branch", "devices"}, LEARNING | SETTINGS),
+    "data": ({"types", "branch", "devices", "rollout"}, LEARNING | PHYSICS | SETTINGS),
     "train": ({"types", "devices", "rollout"}, {"flax", "optax", "distrax"} | PHYSICS | SETTINGS),
     "__init__": ({"envs"}, LEARNING | PHYSICS | SETTINGS),  # envs/registration.py, which imports nothing by itself
 }

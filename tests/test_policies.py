@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from skillhier.branch import anywhere
 from skillhier.policies.blind import chain, constant, drift
 from skillhier.policies.flat import flat, sequence
-from skillhier.policies.hierarchy import anywhere, hierarchy
+from skillhier.policies.hierarchy import hierarchy
 from skillhier.types import Policy, TimeStep
 
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from skillhier.branch import anywhere
 from skillhier.data.replay import Kept, Replay
-from skillhier.rollout import ActorState, anywhere, rollout, start
+from skillhier.rollout import ActorState, rollout, start
 from skillhier.types import Array, Env, Key, Metrics, Params, Policy, Source, TimeStep, Trajectory
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from skillhier import devices
+from skillhier.branch import anywhere
 from skillhier.envs import physics
 from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
 
@@ -34,6 +35,14 @@ class Task(NamedTuple):
     privileged: tuple[str, ...] = ()
 
 
+class Opening(NamedTuple):
+    """How an episode of one world begins."""
+
+    start: physics.State
+    memory: Memory
+    delay: Array  # [] int32 control steps between asking and acting
+
+
 class Worlds(NamedTuple):
     """The state of all worlds; every leaf [B, ...]."""
 
@@ -47,6 +56,7 @@ class Worlds(NamedTuple):
     index: Array  # [B] int32 the world's number
     episode: Array  # [B] int32 episodes opened in this world so far
     key: Key  # [B] the world's own dice: no world's draws depend on its neighbours
+    next: Opening  # of the world's next episode: drawn when one opens, and not at every step
 
 
 def make(
@@ -82,10 +92,10 @@ def make(
     entries = _entries(task, draw, draw_only)
     depth = {name: 1 if name in task.privileged else stack for name in entries}
 
-    def opening(key: Key, index: Array, episode: Array) -> tuple[physics.State, Memory, Array]:
+    def opening(key: Key, index: Array, episode: Array) -> Opening:
         k_start, k_delay = jax.random.split(jax.random.fold_in(key, episode))
         start, memory = task.start(k_start, index)
-        return start, memory, jax.random.randint(k_delay, (), fewest, most + 1)
+        return Opening(start, memory, jax.random.randint(k_delay, (), fewest, most + 1))
 
     def shown(frame: dict[str, Array], data: physics.Data) -> dict[str, Array]:
         drawn = draw(data) if draw is not None else {}
@@ -102,11 +112,14 @@ def make(
         frame, memory = task.observe(data, memory, pending[0])
         frame = shown(frame, data)
         zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-        state = Worlds(data, memory, filled(frame), pending, lag, zero, no, index, episode, key)
+        state = Worlds(
+            data, memory, filled(frame), pending, lag, zero, no, index, episode, key,
+            opening(key, index, episode + 1),
+        )  # fmt: skip
         return state, TimeStep(state.frames, jnp.zeros(()), jnp.ones(()), ~no, no)
 
     def step_one(state: Worlds, action: Array) -> tuple[Worlds, TimeStep]:
-        start, opened, lag = opening(state.key, state.index, state.episode + 1)
+        start, opened, lag = state.next
         action = jnp.clip(action, task.action.low, task.action.high).astype(jnp.float32)
         pending = jnp.concatenate([action[None], state.pending[:-1]])
         acted = pending[state.delay]
@@ -130,9 +143,12 @@ def make(
         frame = shown(now.frame, now.data)
         older = {k: jnp.concatenate([v[None], state.frames[k][:-1]]) for k, v in frame.items()}
         frames = pick(filled(frame), older)
+        episode = state.episode + first
+        draw_next = lambda: opening(state.key, state.index, episode + 1)  # noqa: E731  the same again where none opened
+        following = jax.lax.cond(anywhere(first), draw_next, lambda: state.next)
         state = Worlds(
             now.data, now.memory, frames, pending, pick(lag, state.delay), now.steps, now.last,
-            state.index, state.episode + first, state.key,
+            state.index, episode, state.key, following,
         )  # fmt: skip
         return state, TimeStep(frames, now.reward, now.discount, first, now.last)
 

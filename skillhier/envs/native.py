@@ -90,44 +90,49 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
     evolving = {k: shape(k) for k in _EVOLVES}
     flag = jax.ShapeDtypeStruct((), jnp.bool_)
 
-    def unpack(arrays, parameters):
-        """Flat worlds [n, ...] of the arrays of one state, in the order of `pack`."""
-        names = (*_STATE, *parameters)
-        return dict(zip(names, arrays, strict=True))
-
     def stepper(parameters: tuple[str, ...], shapes: dict[str, tuple], opens_all: bool):
         """The host side of one call; `opens_all` leaves out the step (a reset)."""
         size = len(_STATE) + len(parameters)
 
+        names = (*_STATE, *parameters)
+        ndims = [len(shapes[name]) for name in names]
+
         def flat(array, ndim):
             lead, rest = array.shape[: array.ndim - ndim], array.shape[array.ndim - ndim :]
-            return array.reshape(math.prod(lead), *rest)
+            return array if len(lead) == 1 else array.reshape(math.prod(lead), *rest)
+
+        def unpack(arrays) -> dict[str, np.ndarray]:
+            """Worlds [n, ...] of one state, whose arrays come in the order of `pack`."""
+            return {k: flat(a, n) for k, a, n in zip(names, arrays, ndims, strict=True)}
+
+        def stepped(mine: Worlds, state: dict, ctrl: np.ndarray, renew: np.ndarray) -> np.ndarray:
+            """Steps the worlds that do not open anew; which worlds broke [n]."""
+            before = [state[k] for k in ("qpos", "qvel", "act")] + [ctrl]
+            broken = np.zeros(len(renew), bool) if physics.sane(*before) else ~renew & physics.absurd(*before)
+            idle = renew | broken
+            ids = None
+            if idle.any():
+                ids = np.flatnonzero(~idle).astype(np.int32)
+                ctrl = np.where(idle[:, None], 0, ctrl)
+            mine.write(state, state)
+            mine.ctrl[:] = ctrl
+            if ids is None or len(ids):
+                failed = mine.run(lambda: mine.batch.step(ids, substeps, _VELOCITY))
+                after = [mine.state[k] for k in ("qpos", "qvel", "act")] + [mine.record["sensordata"]]
+                if not physics.sane(*after):
+                    broken |= ~idle & physics.absurd(*after)
+                broken[failed] = True
+            return broken
 
         def host(arguments, results):
-            ndims = [len(shapes[k]) for k in (*_STATE, *parameters)]
             if opens_all:
-                start = unpack([flat(a, n) for a, n in zip(arguments, ndims, strict=True)], parameters)
+                start = unpack(arguments)
                 renew = np.ones(len(start["qpos"]), bool)
             else:
-                tail = arguments[2 * size :]
-                state = unpack([flat(a, n) for a, n in zip(arguments[:size], ndims, strict=True)], parameters)
-                start = unpack([flat(a, n) for a, n in zip(arguments[size : 2 * size], ndims, strict=True)], parameters)
-                ctrl, renew = flat(tail[0], 1), flat(tail[1], 0)
-            count = len(renew)
-            with lent(count, parameters) as mine:
-                broken = np.zeros(count, bool)
-                if not opens_all:
-                    broken = ~renew & physics.absurd(state["qpos"], state["qvel"], state["act"], ctrl)
-                    runs = ~(renew | broken)
-                    mine.write(state, state)
-                    mine.ctrl[:] = np.where(runs[:, None], ctrl, 0)
-                    ids = None if runs.all() else np.flatnonzero(runs).astype(np.int32)
-                    if runs.any():
-                        failed = mine.run(lambda: mine.batch.step(ids, substeps, _VELOCITY))
-                        broken |= runs & physics.absurd(
-                            mine.state["qpos"], mine.state["qvel"], mine.state["act"], mine.record["sensordata"]
-                        )
-                        broken[failed] = True
+                state, start = unpack(arguments[:size]), unpack(arguments[size : 2 * size])
+                ctrl, renew = flat(arguments[-2], 1), flat(arguments[-1], 0)
+            with lent(len(renew), parameters) as mine:
+                broken = np.zeros(len(renew), bool) if opens_all else stepped(mine, state, ctrl, renew)
                 fresh = renew | broken
                 if fresh.any():
                     mine.open(start, start, np.flatnonzero(fresh).astype(np.int32))
@@ -136,7 +141,7 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
                     np.copyto(result, value.reshape(result.shape), casting="same_kind")
                 if fresh.any():
                     sensordata = results[len(_EVOLVES) + _RECORD.index("sensordata")]
-                    sensordata.reshape(count, -1)[np.ix_(fresh, mine.late)] = 0
+                    sensordata.reshape(len(renew), -1)[np.ix_(fresh, mine.late)] = 0
                 results[-1][...] = broken.reshape(results[-1].shape)
 
         return host

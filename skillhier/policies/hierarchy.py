@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skillhier.rollout import anywhere
+from skillhier.branch import anywhere
 from skillhier.types import Action, Array, Carry, Params, Policy, TimeStep
 
 

@@ -1,7 +1,7 @@
 """From a 5-D action to joint velocities and a finger speed: kinematics and the Cartesian 4-D controller.
 
-One robot, no batch axis, made for vmap. No call leaves XLA's own arithmetic: the 6 x 6 systems are solved by
-an unrolled Cholesky factorisation, because library solvers are slow for thousands of tiny systems.
+One robot, no batch axis, made for vmap. No call leaves XLA's own arithmetic: library solvers are slow for thousands
+of systems of 6 x 6 (see `tiny`).
 Source: fact sheet 4.3, 4.4 and 4.7 (the moma effectors and the two-level QP of dm_robotics).
 """
 
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from skillhier.envs import tiny
 from skillhier.envs.sawyer import robot
 from skillhier.types import Array
 
@@ -59,18 +60,18 @@ def forward(q: Array) -> Pose:
     place, axes = jnp.zeros(3, q.dtype), jnp.eye(3, dtype=q.dtype)
     origins, directions = [], []
     for i in range(7):
-        place = place + _turn(axes, _OFFSET[i])
-        axes = _compose(axes, _TURN[i])
+        place = place + tiny.apply(axes, _OFFSET[i])
+        axes = tiny.compose(axes, _TURN[i])
         origins.append(place)
         directions.append(axes[:, 2])
         x, y = axes[:, 0], axes[:, 1]
         axes = jnp.stack([x * cos[i] + y * sin[i], y * cos[i] - x * sin[i], axes[:, 2]], 1)
-    wrist = place + _turn(axes, _HAND)
-    wrist_axes = _compose(axes, _HAND_TURN)
-    pinch = wrist + _turn(wrist_axes, _PINCH)
+    wrist = place + tiny.apply(axes, _HAND)
+    wrist_axes = tiny.compose(axes, _HAND_TURN)
+    pinch = wrist + tiny.apply(wrist_axes, _PINCH)
     turning = jnp.stack(directions, 1)  # [3, 7]
     moving = jnp.cross(turning, wrist[:, None] - jnp.stack(origins, 1), axis=0)
-    return Pose(wrist, wrist_axes, pinch, _compose(wrist_axes, _PINCH_TURN), jnp.concatenate([moving, turning]))
+    return Pose(wrist, wrist_axes, pinch, tiny.compose(wrist_axes, _PINCH_TURN), jnp.concatenate([moving, turning]))
 
 
 def command(q: Array, action: Array) -> tuple[Array, Array]:
@@ -94,7 +95,7 @@ def twist(q: Array, pose: Pose, action: Array) -> Array:
     sine = jnp.sqrt(down[0] ** 2 + down[1] ** 2 + 1e-12)
     angle = jnp.arctan2(sine, down[2]) / sine
     local = jnp.stack([-TILT_GAIN * angle * down[1], TILT_GAIN * angle * down[0], -spin])
-    angular = _within(_turn(pose.wrist_axes, local), ANGULAR)
+    angular = _within(tiny.apply(pose.wrist_axes, local), ANGULAR)
     return jnp.concatenate([linear, angular])
 
 
@@ -107,18 +108,18 @@ def joint_velocity(q: Array, pose: Pose, wanted: Array) -> Array:
     """
     lower, upper = bounds(q)
     jacobian = pose.jacobian
-    square = _gram(jacobian)
-    first = _apply(jacobian.T, solve(square, DAMPING, wanted))
+    square = tiny.gram(jacobian)
+    first = tiny.apply(jacobian.T, tiny.solve(square, DAMPING, wanted))
     held = (first < lower) | (first > upper)
     fixed = jnp.where(held, jnp.clip(first, lower, upper), 0.0)
     free = jacobian * ~held
-    rest = _apply(free.T, solve(_gram(free), DAMPING, wanted - _apply(jacobian, fixed)))
+    rest = tiny.apply(free.T, tiny.solve(tiny.gram(free), DAMPING, wanted - tiny.apply(jacobian, fixed)))
     reach = jnp.clip(fixed + rest, lower, upper)
 
     spare = jnp.clip(NULL_GAIN * (jnp.array(REFERENCE) - q), lower, upper) - reach
-    spare = spare - _apply(jacobian.T, solve(square, NULL_DAMPING, _apply(jacobian, spare)))
+    spare = spare - tiny.apply(jacobian.T, tiny.solve(square, NULL_DAMPING, tiny.apply(jacobian, spare)))
     room = jnp.where(spare > 0, upper - reach, lower - reach)
-    share = jnp.where(jnp.abs(spare) > 1e-7, room / jnp.where(spare == 0, 1.0, spare), 1.0).min()
+    share = tiny.least(jnp.where(jnp.abs(spare) > 1e-7, room / jnp.where(spare == 0, 1.0, spare), 1.0))
     return jnp.clip(reach + jnp.minimum(share, 1.0) * spare, lower, upper)
 
 
@@ -136,12 +137,12 @@ def inverse(pinch: Array, yaw: Array, *, steps: int = 60) -> Array:
 
     def closer(q, _):
         pose = forward(q)
-        turn = 0.5 * jnp.cross(pose.pinch_axes, target, axis=0).sum(1)
+        turn = 0.5 * tiny.total(jnp.cross(pose.pinch_axes, target, axis=0))
         move = pinch - pose.pinch - jnp.cross(turn, pose.pinch - pose.wrist)
-        pull, square = 0.4 * (middle - q), _gram(pose.jacobian)
-        reach = solve(square, 1e-4, 0.95 * jnp.concatenate([move, turn]))
-        spare = solve(square, NULL_DAMPING, _apply(pose.jacobian, pull))
-        change = _apply(pose.jacobian.T, reach - spare) + pull
+        pull, square = 0.4 * (middle - q), tiny.gram(pose.jacobian)
+        reach = tiny.solve(square, 1e-4, 0.95 * jnp.concatenate([move, turn]))
+        spare = tiny.solve(square, NULL_DAMPING, tiny.apply(pose.jacobian, pull))
+        change = tiny.apply(pose.jacobian.T, reach - spare) + pull
         return jnp.clip(q + jnp.clip(change, -0.4, 0.4), jnp.array(robot.LOWER), jnp.array(robot.UPPER)), None
 
     return jax.lax.scan(closer, jnp.array(REFERENCE), None, length=steps)[0]
@@ -155,39 +156,5 @@ def bounds(q: Array) -> tuple[Array, Array]:
     return -jnp.clip(LIMIT_GAIN * below, 0.0, speed), jnp.clip(LIMIT_GAIN * above, 0.0, speed)
 
 
-def solve(square: Array, damping: float, right: Array) -> Array:
-    """x [n] with (square [n, n] + damping I) x = right [n]; symmetric positive definite, n small, unrolled."""
-    n = right.shape[0]
-    lower, inverse, y = [[None] * n for _ in range(n)], [None] * n, [None] * n
-    for j in range(n):
-        pivot = square[j, j] + damping - sum((lower[j][k] ** 2 for k in range(j)), 0.0)
-        inverse[j] = jax.lax.rsqrt(jnp.maximum(pivot, 1e-9))
-        for i in range(j + 1, n):
-            lower[i][j] = (square[i, j] - sum((lower[i][k] * lower[j][k] for k in range(j)), 0.0)) * inverse[j]
-        y[j] = (right[j] - sum((lower[j][k] * y[k] for k in range(j)), 0.0)) * inverse[j]
-    x = [None] * n
-    for j in reversed(range(n)):
-        x[j] = (y[j] - sum((lower[i][j] * x[i] for i in range(j + 1, n)), 0.0)) * inverse[j]
-    return jnp.stack(x)
-
-
-# Sums of products instead of matrix products: exact in float32 on accelerators that round factors of a
-# product, and fused by XLA over all worlds.
-def _turn(axes: Array, vector) -> Array:
-    return (axes * vector).sum(-1)
-
-
-def _compose(axes: Array, other) -> Array:
-    return (axes[:, :, None] * other).sum(1)
-
-
-def _apply(matrix: Array, vector: Array) -> Array:
-    return (matrix * vector).sum(-1)
-
-
-def _gram(matrix: Array) -> Array:
-    return (matrix[:, None] * matrix[None]).sum(-1)
-
-
 def _within(vector: Array, size: float) -> Array:
-    return vector * jnp.minimum(1.0, size / jnp.sqrt((vector**2).sum() + 1e-12))
+    return vector * jnp.minimum(1.0, size / jnp.sqrt(tiny.total(vector**2) + 1e-12))
