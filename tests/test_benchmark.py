@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import arithmetic, helms_offline, physics, scaling, timing
+from experiments.benchmarks import arithmetic, helms_offline, physics, pixels, scaling, timing
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"agent.hidden": "8,8", "train.batch": 2, "train.length": 6}
@@ -111,6 +111,22 @@ def test_figures_of_seeds_and_of_devices():
         assert said in lines, lines
 
 
+def test_figures_of_pictures_with_and_without_opengl(monkeypatch):
+    """Whether there is OpenGL here or not, our own frames are counted; what there is to compare with is said."""
+    pytest.importorskip("dm_control")
+    monkeypatch.setattr(pixels, "opengl", lambda: "no OpenGL to compare with (none)")
+    one, two = pixels.frames("dmc.pendulum_swingup", (1, 2), 1)
+    assert one["frames_per_second"] == pytest.approx(64 / one["seconds"]["ours"][0])
+    assert two["frames_per_second"] == pytest.approx(64 / two["seconds"]["ours"][0])
+    compared = two | {"world": "dmc.both", "plain_per_second": 2.0, "default_per_second": 1.0}
+    compared |= {f"{share}_{kind}": 3.0 for share in SHARES for kind in pixels.TARGETS}
+    del compared["skipped"]
+    machine = {**timing.machine(), "load_after": 0.0}
+    lines = "\n".join(benchmark.table({"machine": machine, "quick": True, "pixels": [one, compared]}))
+    for said in ("pendulum_swingup, 1, frames", "no OpenGL to compare with (none)", "both, 2, OpenGL plain"):
+        assert said in lines, lines
+
+
 @pytest.mark.slow
 def test_devices_are_measured_in_a_process_of_their_own():
     settings = {"updates": 1, "world": benchmark.WORLD, "worlds": 2, "rows": 2, "starts": 8, "repeats": 1}
@@ -127,6 +143,7 @@ def test_the_command_leaves_a_whole_file(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "benchmark.json").read_text())
     assert [of["worlds"] for of in found["physics"]["native"]] == [2, 3]
+    assert [of["worlds"] for of in found["pixels"]] == [1, 2]
     assert [of["devices"] for of in found["scaling"]["devices"]] == [2]
     assert [of["seeds"] for of in found["scaling"]["seeds"]] == [1, 2]
     starts = found["helms_offline"]["starts"]
@@ -141,4 +158,6 @@ def test_an_unknown_suite_is_refused_in_one_line():
         command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "choose one or more of physics, pixels, helms_offline, scaling" in done.stderr
+    assert (
+        done.stderr.count("\n") == 1 and "choose one or more of physics, pixels, helms_offline, scaling" in done.stderr
+    )

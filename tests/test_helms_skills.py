@@ -77,6 +77,7 @@ def test_a_run_folder_gains_figures_and_pages(tmp_path, in_points, capsys):
     assert summary["fixed_skill_noise"] == found["noise"] > 0  # latents and actions are drawn
     study = skill_rollouts.load(path)
     assert study.pinch.shape == (4, 6, LIMIT + 1, 3) and set(study.chosen[0].ravel().tolist()) <= {0, 1, 2}
+    assert not (path / "skills.jpg").exists()  # points have no bodies to draw
     assert "skill 2" in (path / "report.html").read_text() and (path / "skills.svg").read_text().startswith("<svg")
     assert "what it does" in out and "prior" in out and str(path / "report.html") in out
 
@@ -119,6 +120,8 @@ def test_in_the_stacking_cell(tmp_path, capsys):
     path = run_folder(tmp_path, env.spec.obs, action, {"name": "helms", "skills": 2}, "datasets/red_on_blue")
     code, _, err = call(capsys, f"--run={path}", "--episodes=2", "--rows=5", "--env=sawyer.stack_red_on_blue.set4")
     assert code == 0, err
+    assert (path / "skills.jpg").read_bytes()[:2] == b"\xff\xd8"  # pictures of every skill, and in the report
+    assert 'alt="each skill over an episode"' in (path / "report.html").read_text()
     study = skill_rollouts.load(path)
     assert study.pinch.shape == (3, 2, 6, 3) and study.valid.all()
     assert (study.objects[:, :, 0] == study.objects[0, :, 0]).all()
