@@ -94,12 +94,10 @@ def sky(model: mujoco.MjModel) -> np.ndarray | None:
 
     For cameras that turn. The suite's skies are gradients from top to bottom; stars are drawn in the mean.
     """
-    found = np.flatnonzero(model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX)
-    if not len(found):
+    faces = _sky(model)
+    if faces is None:
         return None
-    texels = _texels(model, found[0])
-    side = texels.shape[1]
-    faces = texels.reshape(-1, side, side, 3)
+    side = faces.shape[1]
     faces = faces if len(faces) == 6 else np.repeat(faces[:1], 6, 0)  # right, left, up, down, front, back
     height, across = np.meshgrid(
         -(2 * np.arange(side) + 1) / side + 1, (2 * np.arange(side) + 1) / side - 1, indexing="ij"
@@ -111,6 +109,15 @@ def sky(model: mujoco.MjModel) -> np.ndarray | None:
     return np.linalg.lstsq(powers, _blocks(faces).reshape(-1, 3), rcond=None)[0]
 
 
+def _sky(model: mujoco.MjModel) -> np.ndarray | None:
+    """The faces [1 or 6, side, side, 3] of the skybox; None where there is none."""
+    found = np.flatnonzero(model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX)
+    if not len(found):
+        return None
+    texels = _texels(model, found[0])
+    return texels.reshape(-1, texels.shape[1], texels.shape[1], 3)
+
+
 def sky_seen(
     model: mujoco.MjModel, right_up_back: np.ndarray, pitch: float, height: int, width: int
 ) -> np.ndarray | None:
@@ -118,12 +125,10 @@ def sky_seen(
 
     The sky is infinitely far: to a camera that never turns it is always the same picture.
     """
-    found = np.flatnonzero(model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX)
-    if not len(found):
+    faces = _sky(model)
+    if faces is None:
         return None
-    texels = _texels(model, found[0])
-    side = texels.shape[1]
-    faces = texels.reshape(-1, side, side, 3)
+    side = faces.shape[1]
     many = int(np.clip(np.ceil(0.7 * pitch * side), 1, 8))  # samples a pixel and axis, about one a texel
     across = pitch * ((np.arange(width * many) + 0.5) / many - width / 2)
     up = pitch * (height / 2 - (np.arange(height * many) + 0.5) / many)
