@@ -1,6 +1,6 @@
 # Two commands, each of which sets everything up by itself:
 #   make skills   demonstrations, HeLMS skills, a report      RUN=folder of the run, DATA=other demonstrations
-#   make test     the fast tests                              ARGS=anything pytest takes
+#   make test     the fast tests                              ARGS=anything pytest takes, WORKERS=processes
 # PYTHON chooses the interpreter (3.11 to 3.13), EXTRAS what to install: EXTRAS=dev,cuda on a machine with a GPU.
 
 PYTHON ?= python3
@@ -9,9 +9,12 @@ PRESET ?= quickstart
 RUN ?= runs/skills
 DATA ?=
 ARGS ?=
+# Processes that tests run in: tracing and compiling are mostly the work of one core each. A few GiB of memory each.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 
 bin := .venv/bin
 comma := ,
+parallel = -n $(WORKERS) --dist loadfile
 # A stamp for each choice of extras. It is older than what it was made from when that changes, and only then is
 # anything installed again.
 stamp := .venv/installed-$(subst $(comma),-,$(EXTRAS))
@@ -23,13 +26,13 @@ skills: $(stamp)
 	  $(if $(DATA),--config.data="$(DATA)") $(ARGS)
 
 test: $(stamp)
-	$(bin)/python -m pytest -m "not slow" $(ARGS)
+	$(bin)/python -m pytest -m "not slow" $(parallel) $(ARGS)
 
 test-slow: $(stamp)
 	$(bin)/python -m pytest -m slow $(ARGS)
 
 test-all: $(stamp)
-	$(bin)/python -m pytest $(ARGS)
+	$(bin)/python -m pytest $(parallel) $(ARGS)
 
 benchmark: $(stamp)
 	$(bin)/python -m experiments.benchmark $(ARGS)
