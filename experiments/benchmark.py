@@ -6,6 +6,9 @@ python -m experiments.benchmark --quick             # does it run? Few worlds, s
 physics        control steps a second of the Sawyer stacking world under random actions, through `rollout`: engine
                native beside the bare C batch; where there is an accelerator, engine mjx beside MJX stepping the
                bare model.
+worlds         every task of the control suite and one of the stacking cell: control steps a second on engine native
+               beside the bare C batch, and beside one that also computes what tasks read; with resets beside without;
+               seconds to the first step in a fresh process. With an accelerator, engine mjx by number of worlds.
 helms_offline  updates a second at the paper's sizes, their arithmetic beside the machine's matrix products; seconds
                from the command to its first update with an empty and a filled compilation cache; peak memory.
 pixels         frames a second of our pictures at 64 x 64 by number of worlds, beside MuJoCo's own renderer (software
@@ -28,11 +31,11 @@ import jax
 from absl import flags
 
 from experiments import cli
-from experiments.benchmarks import helms_offline, physics, pixels, scaling, timing
+from experiments.benchmarks import helms_offline, physics, pixels, scaling, timing, worlds
 from experiments.benchmarks.physics import Size
 from skillhier.train import metrics
 
-SUITES = ("physics", "pixels", "helms_offline", "scaling")
+SUITES = ("physics", "worlds", "pixels", "helms_offline", "scaling")
 WORLD = "sawyer.stack_red_on_blue.set4"
 QUICK = {"agent.hidden": "16,16", "train.batch": 4, "train.length": 6}  # small enough that only starting takes time
 
@@ -51,6 +54,8 @@ def main(run: cli.Run) -> None:
     found: dict[str, Any] = {"machine": timing.machine(), "quick": quick}
     if "physics" in asked:
         found["physics"] = physics_suite(quick)
+    if "worlds" in asked:
+        found["worlds"] = worlds_suite(quick)
     if "pixels" in asked:
         found["pixels"] = pixels_suite(quick)
     if "helms_offline" in asked:
@@ -74,6 +79,25 @@ def physics_suite(quick: bool) -> dict[str, Any]:
     sizes = [Size(8, 2)] if quick else [Size(worlds, 10) for worlds in (1024, 4096, 16384)]
     mjx = [measured(f"mjx, {size.worlds} worlds", physics.mjx, WORLD, size, repeats, **settings) for size in sizes]
     return {"native": native, "mjx": mjx}
+
+
+def worlds_suite(quick: bool) -> dict[str, Any]:
+    names, few, many = (worlds.FEW[:1],) * 2 + (2,) if quick else (worlds.NAMES, worlds.FEW, 1024)
+    pairs = [(name, many) for name in names] + [(name, 3 if quick else 64) for name in few]
+    rows, repeats = (2, 1) if quick else (None, 8)
+    native = [measured(f"{name}, {count} worlds", worlds.native, name, count, repeats, rows) for name, count in pairs]
+    resets = [measured(f"resets of {name}", worlds.resets, name, many, rows or 40, repeats) for name in few]
+    cold = [measured(f"first step of {name}", worlds.cold, name, many) for name in names]
+    found = {"native": native, "resets": resets, "cold": cold}
+    if jax.default_backend() == "cpu":
+        return found | {"mjx": {"skipped": "no accelerator: on a CPU the engine is native"}}
+    sizes = [Size(8, 2)] if quick else [Size(count, 10) for count in (1024, 4096, 16384)]
+    mjx = [
+        {"world": name} | measured(f"mjx, {name}, {size.worlds} worlds", physics.mjx, name, size, repeats)
+        for name in few
+        for size in sizes
+    ]
+    return found | {"mjx": mjx}
 
 
 def pixels_suite(quick: bool) -> list[dict[str, Any]]:
@@ -145,6 +169,8 @@ def table(found: dict[str, Any]) -> list[str]:
             row(f"{engine}, {of['worlds']} worlds, control steps", ours, bare, of, memory)
             if "compile_seconds" in of:
                 lines.append(f"{'  compile':34}{of['compile_seconds']:10.1f} s{of['compile_seconds_bare']:10.1f} s")
+    if "worlds" in found:
+        worlds_table(found["worlds"], row, lines)
     for of in found.get("pixels", []):
         name = f"{of['world'].split('.')[1]}, {of['worlds']}"
         ours = f"{of['frames_per_second']:,.0f}/s"
@@ -172,6 +198,28 @@ def table(found: dict[str, Any]) -> list[str]:
         ours, one = (f"{of[f'{which}updates_per_second']:,.1f}/s" for which in ("", "one_"))
         row(f"{of['seeds']} seeds in one program, updates", ours, one, of, None)
     return lines
+
+
+def worlds_table(found: dict[str, Any], row: Callable[..., None], lines: list[str]) -> None:
+    """The lines of the suite `worlds`: rates go through `row`."""
+    for of in found["native"]:
+        name, rate = f"{of['world'].split('.', 1)[1][:24]}, {of['worlds']}", f"{of['control_steps_per_second']:,.0f}/s"
+        row(name, rate, f"{of['bare_steps_per_second']:,.0f}/s", of, None)
+        record = timing.shares(of["seconds"]["rollout"], of["seconds"]["record"])
+        row("  against poses and sensors too", "", f"{of['record_steps_per_second']:,.0f}/s", record, None)
+    for of in found["resets"]:
+        ours, whole = (f"{of[f'{which}_steps_per_second']:,.0f}/s" for which in ("control", "whole"))
+        row(f"{of['world'].split('.', 1)[1][:24]}, resets", ours, whole, of, None)
+    for of in found["cold"]:
+        parts = ", ".join(f"{part} {of[part]:.2f}" for part in ("make", "trace", "compile", "run"))
+        name = f"{of['world'].split('.', 1)[1][:24]}, cold"
+        lines.append(f"{name:34}{of['seconds']:10.2f} s{of['target']:10.1f} s  {parts}")
+    if isinstance(found["mjx"], dict):
+        lines.append(f"{'worlds, mjx':34}{found['mjx']['skipped']}")
+        return
+    for of in found["mjx"]:
+        ours, bare = (f"{of[name]:,.0f}/s" for name in ("control_steps_per_second", "bare_steps_per_second"))
+        row(f"{of['world'].split('.', 1)[1][:20]}, mjx, {of['worlds']}", ours, bare, of, of["device_memory"])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import arithmetic, helms_offline, physics, pixels, scaling, timing
+from experiments.benchmarks import arithmetic, helms_offline, physics, pixels, scaling, timing, worlds
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"agent.hidden": "8,8", "train.batch": 2, "train.length": 6}
@@ -59,9 +59,11 @@ def test_the_bare_batch_ends_where_the_rollout_does():
 
     task = registry.WORLDS[benchmark.WORLD]()(engine="native", starts=8)
     env = physics.showing_ctrl(batch.make(task, 2, stack=physics.STACK))
-    policy = physics.random(env)
+    policy, acts = physics.playing(), physics.drawn(env, 2, jax.random.key(1))
     actor = jax.jit(lambda key: rollout.start(env, policy, key))(jax.random.key(0))
-    end, rows = jax.jit(lambda actor, key: rollout.rollout(env, policy, (), actor, key, 2))(actor, jax.random.key(1))
+    end, rows = jax.jit(lambda actor, key: rollout.rollout(env, policy, acts, actor, key, 2))(actor, jax.random.key(1))
+    np.testing.assert_array_equal(rows.action, acts)
+    assert int(end.carry) == 2 and int(physics.rewound(end).carry) == 0
     bare = physics.Bare(task.physics.model, 2, task.physics.substeps, record=False)
     bare.open(actor.env.data.state)
     before = bare.state["qpos"].copy()
@@ -127,6 +129,36 @@ def test_figures_of_pictures_with_and_without_opengl(monkeypatch):
         assert said in lines, lines
 
 
+def test_figures_of_worlds():
+    """Episodes of 20 steps take 21 rows with the one that opens: in 21 rows each world opens once."""
+    pytest.importorskip("dm_control")
+    name = "dmc.pendulum_swingup"
+    of = worlds.native(name, 2, 1, 3)
+    assert {"world", "worlds", "control_steps_per_second", "share_of_record"} | SHARES <= set(of)
+    assert of["target"] == worlds.TARGET and of["rows"] == 3 and of["opened"] == 0
+    opening = worlds.resets(name, 20, 21, 1)
+    assert opening["opened"] == pytest.approx(1 / 21)
+    assert opening["control_steps_per_second"] == pytest.approx(20 * 21 / opening["seconds"]["short"][0])
+    cold = worlds.first_step(name, 2)
+    parts = [cold.pop(part) for part in ("make", "trace", "compile", "run")]
+    assert cold["seconds"] == pytest.approx(sum(parts)) and min(parts) > 0
+    found = {"native": [of], "resets": [opening], "cold": [{"world": name, "target": 3.0, "seconds": 9.0}]}
+    found["cold"][0] |= dict(zip(("make", "trace", "compile", "run"), parts, strict=True))
+    machine, bare = {**timing.machine(), "load_after": 0.0}, {"mjx": {"skipped": "no accelerator"}}
+    lines = "\n".join(benchmark.table({"machine": machine, "quick": True, "worlds": found | bare}))
+    said = ("pendulum_swingup, 2", "poses and sensors", "pendulum_swingup, resets", "9.00 s", "no accelerator")
+    assert all(line in lines for line in said), lines
+    fast = of | {"device_memory": None, "worlds": 8}
+    assert "pendulum_swingup, mjx, 8" in "\n".join(
+        benchmark.table({"machine": machine, "quick": True, "worlds": found | {"mjx": [fast]}})
+    )
+
+
+def test_every_task_of_the_suite_is_measured():
+    assert len(worlds.NAMES) == len(set(worlds.NAMES)) == 20 and set(worlds.FEW) < set(worlds.NAMES)
+    assert not [name for name in worlds.NAMES if "@" in name]
+
+
 @pytest.mark.slow
 def test_devices_are_measured_in_a_process_of_their_own():
     settings = {"updates": 1, "world": benchmark.WORLD, "worlds": 2, "rows": 2, "starts": 8, "repeats": 1}
@@ -143,6 +175,9 @@ def test_the_command_leaves_a_whole_file(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "benchmark.json").read_text())
     assert [of["worlds"] for of in found["physics"]["native"]] == [2, 3]
+    assert [of["worlds"] for of in found["worlds"]["native"]] == [2, 3]
+    [cold] = found["worlds"]["cold"]
+    assert cold["seconds"] < cold["process"]
     assert [of["worlds"] for of in found["pixels"]] == [1, 2]
     assert [of["devices"] for of in found["scaling"]["devices"]] == [2]
     assert [of["seeds"] for of in found["scaling"]["seeds"]] == [1, 2]
@@ -159,5 +194,6 @@ def test_an_unknown_suite_is_refused_in_one_line():
     )
     assert done.returncode == 2
     assert (
-        done.stderr.count("\n") == 1 and "choose one or more of physics, pixels, helms_offline, scaling" in done.stderr
+        done.stderr.count("\n") == 1
+        and "choose one or more of physics, worlds, pixels, helms_offline, scaling" in done.stderr
     )

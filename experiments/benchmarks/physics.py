@@ -13,7 +13,7 @@ from skillhier import rollout
 from skillhier.envs import batch, registry
 from skillhier.envs.physics import State
 from skillhier.policies.flat import flat
-from skillhier.types import Array, Env, Policy, Trajectory
+from skillhier.types import Array, Env, Key, Policy, Trajectory
 
 TARGET = 0.92  # share of the bare C batch that a rollout should reach
 STACK = 3  # frames that a row shows, as agents want them
@@ -34,6 +34,23 @@ def random(env: Env) -> Policy:
         return jax.random.uniform(key, (env.spec.worlds, *bounds.shape), minval=bounds.low, maxval=bounds.high), {}
 
     return flat(choose)
+
+
+def playing() -> Policy:
+    """Plays its parameters, actions [T, B, A], row by row: what is drawn before takes no time from the worlds."""
+    return Policy(lambda worlds: jnp.zeros((), jnp.int32), lambda acts, row, step, key: (row + 1, acts[row], {}))
+
+
+def drawn(env: Env, rows: int, key: Key) -> Array:
+    """Actions [rows, B, A] drawn uniformly from their range."""
+    bounds = env.spec.action
+    shape = (rows, env.spec.worlds, *bounds.shape)
+    return jax.random.uniform(key, shape, minval=bounds.low, maxval=bounds.high)
+
+
+def rewound(actor: rollout.ActorState) -> rollout.ActorState:
+    """`actor` before the first of the actions that it plays."""
+    return actor._replace(carry=jnp.zeros((), jnp.int32))
 
 
 def showing_ctrl(env: Env) -> Env:
@@ -80,22 +97,22 @@ class Bare:
             self.batch.step(None, self.substeps, self.stage)
 
 
-def native(name: str, size: Size, repeats: int, **settings: Any) -> dict[str, Any]:
+def native(name: str, size: Size, repeats: int, *, stack: int = STACK, **settings: Any) -> dict[str, Any]:
     """Rollouts of world `name` (with `settings`) beside the bare batch, from the same states under the same controls.
 
     `share` is of the bare batch, `share_of_record` of one that also computes what a task reads.
     """
-    task = registry.WORLDS[name]()(engine="native", **settings)
-    env = showing_ctrl(batch.make(task, size.worlds, stack=STACK))
-    policy = random(env)
+    task = registry.task(name, engine="native", **settings)
+    env = showing_ctrl(batch.make(task, size.worlds, stack=stack))
+    policy = playing()
     model, substeps = task.physics.model, task.physics.substeps
     bare, record = (Bare(model, size.worlds, substeps, record=record) for record in (False, True))
-    run = jax.jit(lambda actor, key: rollout.rollout(env, policy, (), actor, key, size.rows))
+    run = jax.jit(lambda actor, acts: rollout.rollout(env, policy, acts, actor, jax.random.key(0), size.rows))
     actor = jax.jit(lambda key: rollout.start(env, policy, key))(jax.random.key(0))
     turns, opened = [], 0
     for key in jax.random.split(jax.random.key(1), repeats + 1):
-        start = actor.env.data.state
-        (actor, rows), ours = timing.timed(lambda actor=actor, key=key: run(actor, key))
+        start, acts = actor.env.data.state, jax.block_until_ready(drawn(env, size.rows, key))
+        (actor, rows), ours = timing.timed(lambda actor=actor, acts=acts: run(rewound(actor), acts))
         ctrl = controls(rows, actor)
         bare.open(start)
         record.open(start)
