@@ -9,11 +9,9 @@ command on the same --workdir continues the run: worlds, expert and replay are i
 if it had never been stopped (unless --config.replay.saved=false).
 """
 
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +56,7 @@ def main(run: cli.Run) -> None:
     )
     path, about = cli.open_run(run)
     print(f"{path}: {config.agent.name} of the expert in {config.env.worlds} worlds {config.env.name}", file=sys.stderr)
-    if lacks_replay(path):
+    if checkpoint.lacks(path, REPLAY):
         print(
             f"{path}: its checkpoint holds no replay; it goes on with the expert's first rows alone, and will not be "
             "the run that it would have been without a break (config.replay.saved=true keeps the replay)",
@@ -114,18 +112,6 @@ def tried_out(arena: Env, clone: Policy, seed: int) -> Callable[[LearnerState], 
         return {f"eval/{name}": float(value) for name, value in told.items()}
 
     return figures
-
-
-def lacks_replay(path: Path) -> bool:
-    """Whether the run in a folder has a checkpoint to go on from, and the last one was saved without its replay."""
-    there = checkpoint.steps(path / "checkpoints")
-    if not there:
-        return False
-    try:
-        manifest = json.loads((path / "checkpoints" / str(there[-1]) / checkpoint.MANIFEST).read_text())
-        return REPLAY in manifest["left_out"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False  # whoever restores it says what is wrong with it
 
 
 def summarise(rows: list[dict], config: ConfigDict) -> dict:

@@ -18,6 +18,10 @@ OPTIONS = {
         "agent": ["helms", "helms_discrete", "npmp", "npmp_ar1", "bc", "hierarchical_bc"],
         "task": ["red_on_blue", "all_pairs"],
     },
+    "helms_transfer": {
+        "agent": ["helms_cat", "helms_mix", "mpo", "npmp", "bc", "hierarchical_bc"],
+        "task": ["red_on_blue", "pyramid"],
+    },
     "imitate": {"agent": ["bc", "hierarchical_bc"]},
 }
 
@@ -110,6 +114,7 @@ def test_help_tells_every_preset_with_its_time(file):
     [
         ("helms_offline", "--config.agent.beta_zz=1", "config.agent.beta_z"),
         ("collect", "--config.episode=1", "config.episodes"),
+        ("helms_transfer", "--config.agent.eta_yy=1", "config.agent.eta_y"),
         ("imitate", "--config.replay.row=1", "config.replay.rows"),
         ("skills", "--config.rollout=2", "config.rollouts"),
     ],

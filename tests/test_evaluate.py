@@ -57,3 +57,14 @@ def test_episodes_run_the_policy_with_its_params_to_the_limit():
     assert {name: float(value) for name, value in told.items()} == {
         "return": 2.0, "length": 4.0, "final_reward": 0.5, "broken": 0.0, "success": 1.0,
     }  # fmt: skip
+
+
+def test_totals_sum_an_entry_over_the_rows_that_a_reward_would_be_paid_on():
+    rows = seen(
+        first=[[1, 0, 0, 1], [1, 0, 1, 0]],  # ended in row 2; broken after row 1
+        last=[[0, 0, 1, 0], [0, 0, 0, 0]],
+        reward=[[0, 0, 0, 0], [0, 0, 0, 0]],
+    )
+    paid = jnp.array([[9, 1, 2, 50], [9, 4, 50, 50]]).T.astype(float)
+    rows = rows._replace(step=rows.step._replace(obs={"staged": paid[:, :, None, None]}))
+    assert float(evaluate.figures(rows, totals={"total": "staged"})["total"]) == pytest.approx((3 + 4) / 2)

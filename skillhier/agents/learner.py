@@ -1,6 +1,6 @@
 """A loss, an optimiser and parameters with named children make a Learner. Freezing a child is a label."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from skillhier import devices
+from skillhier.branch import anywhere
 from skillhier.types import Array, Health, Key, Learner, LearnerState, Loss, Params, Policy, Slow, SlowLoss, Trajectory
 
 PATIENCE = 10  # updates in a row left out for bad numbers before a learner stands still
@@ -19,6 +20,15 @@ class Skills(NamedTuple):
     learner: Learner
     assess: Callable[[Params, Trajectory, Key], dict[str, Array]]
     act: Callable[..., Policy]  # act(skill=None, *, sample=False)
+
+
+class Control(NamedTuple):
+    """What an online system gives back: it learns from what it does, and acts in two ways."""
+
+    learner: Learner
+    explore: Policy  # draws; collects data
+    exploit: Policy  # takes what is likeliest; is evaluated
+    kept: dict[str, jax.ShapeDtypeStruct]  # the notes of `explore` that its replay must keep
 
 
 def stateless(loss: Loss) -> SlowLoss:
@@ -57,6 +67,40 @@ def adam(rates: dict[str, float | None], *, clip: float = 40.0) -> optax.Gradien
             only({name: name for name in rates}),
         ),
     )
+
+
+def with_duals(
+    tx: optax.GradientTransformation, project: Callable[[Params], Params], *, rate: float = 1e-2, clip: float = 40.0
+) -> optax.GradientTransformation:
+    """`tx` for all children but `duals`, which get an Adam and a clipping of their own and are then put through
+    `project`. For `tx` they are frozen: their rate is None.
+    """
+
+    def labels(params: Params) -> Params:
+        return {name: jax.tree.map(lambda _, name=name: name == "duals", params[name]) for name in params}
+
+    own = optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))
+
+    def update(gradient, state, params):
+        change, state = own.update(gradient, state, params)
+        return jax.tree.map(jnp.subtract, project(optax.apply_updates(params, change)), params), state
+
+    return optax.multi_transform({False: tx, True: optax.GradientTransformation(own.init, update)}, labels)
+
+
+def targets(
+    names: Sequence[str], period: int
+) -> tuple[Callable[[Params], Slow], Callable[[Slow, Params, Array], Slow]]:
+    """(init_slow, follow) of target copies of the named children, made anew every `period` updates."""
+
+    def copied(params: Params) -> Slow:
+        return {"target": {name: params[name] for name in names}}
+
+    def follow(slow: Slow, params: Params, steps: Array) -> Slow:
+        # a branch under vmapped seeds too, for they take their steps together
+        return jax.lax.cond(anywhere(steps % period == 0), lambda: copied(params), lambda: slow)
+
+    return lambda params: jax.tree.map(jnp.copy, copied(params)), follow
 
 
 def cached(rows: int, batch: int, limit: int = 1000) -> int:
@@ -99,6 +143,34 @@ def healthy() -> Health:
     return Health(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
 
+def placed(here: Params, there: Params, name: str = "") -> Params:
+    """`here` with the arrays that `there` has in their place; `name` is what it is called in errors.
+
+    Raises ValueError, one line: a name or shape that `here` does not have.
+    """
+    if not isinstance(there, dict):
+        if isinstance(here, dict) or jnp.shape(here) != jnp.shape(there):
+            wanted = f"the parts {', '.join(here)}" if isinstance(here, dict) else f"shape {list(jnp.shape(here))}"
+            raise ValueError(f"{name} has shape {list(jnp.shape(there))}, the learner needs {wanted}")
+        return jnp.asarray(there, jnp.result_type(here))
+    strange = sorted(there.keys() - (here.keys() if isinstance(here, dict) else set()))
+    if strange:
+        known = f"it has {', '.join(here)}" if isinstance(here, dict) else "it is an array"
+        raise ValueError(f"{'/'.join(filter(None, [name, strange[0]]))} is no part of the learner; {known}")
+    found = {part: placed(here[part], inner, f"{name}/{part}".strip("/")) for part, inner in there.items()}
+    return {**here, **found}
+
+
+def begun_from(fresh: Params, source: Params | None, name: str) -> Params:
+    """`fresh`, every named child of it as `source` has it; as it is where `source` is None. Raises ValueError."""
+    if source is None:
+        return fresh
+    missing = sorted(fresh.keys() - source.keys())
+    if missing:
+        raise ValueError(f"{name} need the part {missing[0]}; what is given has {', '.join(sorted(source)) or 'none'}")
+    return placed(fresh, {part: source[part] for part in fresh}, name)
+
+
 def begun_with(made: Learner, found: Params) -> Learner:
     """`made`, whose first parameters are those `found`, nested dictionaries of arrays that may hold just some of them.
 
@@ -106,26 +178,11 @@ def begun_with(made: Learner, found: Params) -> Learner:
     the first parameters and would not know.
     """
 
-    def placed(here: Params, there: Params, name: str) -> Params:
-        if not isinstance(there, dict):
-            if isinstance(here, dict) or jnp.shape(here) != jnp.shape(there):
-                wanted = f"the parts {', '.join(here)}" if isinstance(here, dict) else f"shape {list(jnp.shape(here))}"
-                raise ValueError(f"{name} has shape {list(jnp.shape(there))}, the learner needs {wanted}")
-            return jnp.asarray(there, jnp.result_type(here))
-        strange = sorted(there.keys() - (here.keys() if isinstance(here, dict) else set()))
-        if strange:
-            known = f"it has {', '.join(here)}" if isinstance(here, dict) else "it is an array"
-            raise ValueError(f"{'/'.join(filter(None, [name, strange[0]]))} is no part of the learner; {known}")
-        return {
-            **here,
-            **{part: placed(here[part], inner, f"{name}/{part}".strip("/")) for part, inner in there.items()},
-        }
-
     def init(key: Key) -> LearnerState:
         state = made.init(key)
         if jax.tree.leaves(state.slow):
             raise ValueError("this learner has slow state, which must be made from the parameters it begins with")
-        return state._replace(params=placed(state.params, found, ""))
+        return state._replace(params=placed(state.params, found))
 
     return made._replace(init=init)
 

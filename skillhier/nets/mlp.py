@@ -30,6 +30,7 @@ class MLP(nn.Module):
 
     hidden: Sequence[int]
     size: int
+    last: float = 1.0  # variance of the last layer's weights, as a share of LeCun's
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -37,7 +38,21 @@ class MLP(nn.Module):
         rows = devices.merged(x)
         for width in self.hidden:
             rows = elu(nn.Dense(width)(rows))
-        return nn.Dense(self.size)(rows).reshape(*x.shape[:-1], self.size)
+        small = nn.initializers.variance_scaling(self.last, "fan_in", "truncated_normal")
+        return nn.Dense(self.size, kernel_init=small)(rows).reshape(*x.shape[:-1], self.size)
+
+
+class Normaliser(nn.Module):
+    """What stands before nets that learn from nothing (HeLMS, Table 5): linear, layer norm, tanh; [..., D] -> [..., F].
+
+    The norm's epsilon is that of the released state agents.
+    """
+
+    size: int = 256
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return jnp.tanh(nn.LayerNorm(epsilon=1e-5)(nn.Dense(self.size)(x)))
 
 
 class Joined(nn.Module):

@@ -112,6 +112,17 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(path.parent.name) for path in found if path.parent.name.isdigit())
 
 
+def lacks(path: Path, name: str) -> bool:
+    """Whether the run in folder `path` has a checkpoint to go on from, and the last one was saved without `name`."""
+    there = steps(path / "checkpoints")
+    if not there:
+        return False
+    try:
+        return name in json.loads((path / "checkpoints" / str(there[-1]) / MANIFEST).read_text())["left_out"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # whoever restores it says what is wrong with it
+
+
 def read(folder: Path, subtree: str, step: int | None = None) -> Any:
     """The named subtree ('learner/params/low') of a checkpoint, as nested dicts of arrays, or one array.
 

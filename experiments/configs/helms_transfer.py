@@ -1,0 +1,194 @@
+"""Settings of experiments/helms_transfer.py: which agent learns which task, paid how, and for how long."""
+
+from ml_collections import ConfigDict
+
+from experiments import cli
+from skillhier.agents.transfer import SYSTEMS
+from skillhier.envs import registry
+from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
+
+PRESETS = {
+    "debug": "does the command work? Small nets, short episodes, skills made up on the spot; a minute",
+    "cpu": "three seeds in one program; some fifteen minutes on 2 cores",
+    "paper": "Table 5 of the paper: 512 sequences of 10, 20 samples, 100 million control steps; for an accelerator",
+}
+TASKS = {"red_on_blue": "sawyer.stack_red_on_blue.set{}", "pyramid": "sawyer.pyramid.set{}"}
+REWARDS = ["dense", "sparse_staged", "sparse"]
+LIMITS = {
+    "seed": (0, 2**31 - 1),
+    "seeds": (1, 1024),
+    "env.worlds": (1, 10**6),
+    "env.engine": ["auto", "native", "mjx", "warp"],
+    "env.reward": REWARDS,
+    "env.timestep": (0.0, 0.05),
+    "env.delay": (0, 100),
+    "env.limit": (1, 10**6),
+    "env.starts": (1, 10**6),
+    "env.stack": (1, 16),
+    "source.updates": (0, 10**6),
+    "agent.name": list(SYSTEMS),
+    "agent.hidden": (1, 8192),
+    "agent.samples": (1, 10**4),
+    "agent.gamma": (0.0, 1.0),
+    "agent.backup": ["td", "n_step", "retrace"],
+    "agent.steps": (1, 10**4),
+    "agent.lam": (0.0, 1.0),
+    "agent.prior": ["uniform", "transition"],
+    "agent.eta_y": (0.0, 1e3),
+    "agent.eta_z": (0.0, 1e3),
+    "agent.memory": (0.0, 0.9999),
+    "agent.spread": (1e-3, 10.0),
+    "agent.epsilon": (1e-6, 1e3),
+    "agent.epsilon_category": (1e-6, 1e3),
+    "agent.epsilon_mean": (1e-6, 1e3),
+    "agent.epsilon_stddev": (1e-8, 1e3),
+    "agent.epsilon_penalty": (0.0, 1e3),
+    "agent.learning_rate": (0.0, 1.0),
+    "agent.dual_rate": (0.0, 1.0),
+    "agent.clip": (1e-6, 1e6),
+    "agent.period": (1, 10**6),
+    "agent.patience": (1, 10**6),
+    "replay.rows": (1, 10**9),
+    "replay.prefill": (0, 10**9),
+    "replay.memory": (0.0, 1e6),
+    "train.updates": (1, 10**9),
+    "train.epoch": (1, 10**6),
+    "train.batch": (1, 2**16),
+    "train.length": (2, 10**4),
+    "train.collect": (1, 10**6),
+    "train.draws": (1, 10**6),
+    "train.assess_every": (1, 10**9),
+    "train.save_every": (1, 10**9),
+    "eval.episodes": (1, 10**6),
+    "eval.seed": (0, 2**31 - 1),
+}
+FREE = ("train.updates", "train.assess_every", "train.save_every", "replay.saved", "replay.memory")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    chosen = cli.choose(
+        arg, PRESETS, agent=list(SYSTEMS), task=list(TASKS), reward=REWARDS, set=["4", "1", "2", "3", "5"]
+    )
+    config = ConfigDict()
+    config.seed = 0  # of the worlds, the first parameters, the batches and the samples
+    config.seeds = 1  # runs in one program: seed, seed + 1, ...; each keeps its figures in RUN/seed_<n>
+    config.env = ConfigDict()
+    config.env.name = TASKS[chosen.task].format(chosen.set)  # the world, see envs/registry.py
+    config.env.reward = chosen.reward  # what is paid: dense, sparse_staged, sparse
+    config.env.worlds = 1024  # stepped together
+    config.env.engine = "auto"  # of the physics: native (C, on CPUs), mjx, warp; auto chooses by the device
+    config.env.timestep = 0.0  # s of the physics; 0 for the engine's own (envs/sawyer/model.py)
+    config.env.delay = (0, 2)  # fewest, most control steps between asking and acting, drawn for every episode
+    config.env.randomise = True  # masses, frictions, ... drawn anew for every episode
+    config.env.limit = 400  # control steps of an episode
+    config.env.starts = 1000  # places where episodes open; made at first use and kept
+    config.env.stack = 3  # frames that the agent sees, newest first
+    config.source = ConfigDict()
+    config.source.updates = 0  # of skills made up on the spot, if --init_from names none; 0: it must
+    config.agent = agent(chosen.agent)
+    config.replay = ConfigDict()
+    config.replay.rows = 2000  # newest rows of every world that are learned from
+    config.replay.prefill = 100  # rows of every world before the first update
+    config.replay.memory = 0.0  # GiB that the replay may take; 0: what the device, or on a CPU the machine, has
+    config.replay.saved = True  # in checkpoints; without it a run goes on, but not as it would have
+    config.train = ConfigDict()
+    config.train.collect = 5  # rows of every world, then
+    config.train.draws = 16  # batches and updates, then rows again
+    config.train.batch = 512  # sequences in an update
+    config.train.length = 10  # rows of a sequence
+    config.train.updates = 320_000  # in all
+    config.train.epoch = 160  # updates between two lines of the metrics: one compiled program
+    config.train.assess_every = 16_000  # updates between two looks at the agent in worlds of its own
+    config.train.save_every = 16_000  # updates between two checkpoints
+    config.eval = ConfigDict()
+    config.eval.episodes = 256  # of the agent, each in a world of its own
+    config.eval.seed = 0  # of their starts: the same each time
+    config.eval.sample = False  # it draws skills, latents and actions, as while learning; else what is likeliest
+    if chosen.preset != "paper":
+        {"debug": debug, "cpu": cpu}[chosen.preset](config)
+    return config
+
+
+def agent(name: str) -> ConfigDict:
+    """The settings of a system, Table 5 of the paper where it has them; they are keywords of its `make`."""
+    found = ConfigDict()
+    found.name = name  # of the system, see agents/transfer.py; chosen by agent=, for each has settings of its own
+    if name in ("helms_cat", "helms_mix", "npmp", "mpo"):
+        found.high = (*PROPRIO, *OBJECTS)  # entries of the observation that the new policy sees
+    found.critic = (*PROPRIO, *OBJECTS)  # entries that the critic sees; more than the policy: an asymmetric critic
+    found.hidden = (256, 256)  # widths of the layers of new nets; a critic has one more, of the first width
+    found.recurrent = False  # the critic remembers the rows before, by a GRU
+    found.samples = 20  # actions that stand for a policy; helms_cat weighs all K skills instead
+    found.gamma = 0.99  # discount of a control step
+    found.backup = "td"  # the critic's targets: td, n_step, retrace
+    found.steps = 5  # rewards of n_step
+    found.lam = 0.95  # of retrace
+    if name.startswith("helms"):
+        found.prior = "uniform"  # what the high level is kept near: uniform, or transition, the one learned offline
+        found.eta_y = 0.01  # weight of that
+    if name in ("helms_mix", "npmp"):
+        found.eta_z = 0.01  # weight of the KL of components to the offline ones, or of latents to their prior
+    if name == "npmp":
+        found.memory = 0.0  # of that prior: 0 for N(0, I); 0.95 for AR(1), with skills of npmp_ar1
+    if not name.startswith("helms"):
+        found.spread = {"mpo": 0.7, "npmp": 1.0}.get(name, 0.1)  # standard deviation of the policy's actions at first
+    found.epsilon = 0.1  # nats from a policy to its improvement, which sets the temperature
+    if name.startswith("helms"):
+        found.epsilon_category = 1.0  # nats that the choice of skills may move between two target copies
+    if name != "helms_cat":
+        found.epsilon_mean = 5e-3  # nats that means may move
+        found.epsilon_stddev = 1e-4  # nats that standard deviations may move
+    if name in ("mpo", "bc", "hierarchical_bc"):
+        found.epsilon_penalty = 1e-3  # nats from a policy to one that shuns actions beyond [-1, 1]; 0: no such thing
+    found.learning_rate = 2e-4  # of Adam, for actor and critic
+    found.dual_rate = 1e-2  # of Adam, for the temperature and the multipliers of bounds
+    found.clip = 40.0  # norm at which a gradient is cut
+    found.period = 200  # updates between two target copies
+    found.patience = 10  # updates in a row that may be left out for bad numbers before the run stops
+    return found
+
+
+def debug(config: ConfigDict) -> None:
+    config.env.update(worlds=4, limit=30, starts=8)
+    config.source.updates = 20
+    config.agent.update(hidden=(32, 32), samples=4, period=10)
+    config.replay.update(rows=150, prefill=40)
+    config.train.update(collect=4, draws=2, batch=8, length=4, updates=40, epoch=10, assess_every=20, save_every=20)
+    config.eval.episodes = 4
+
+
+def cpu(config: ConfigDict) -> None:
+    config.seeds = 3
+    config.env.worlds = 16
+    config.agent.update(hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=100)
+    config.replay.update(rows=10_000, prefill=400)
+    config.train.update(
+        collect=4, draws=1, batch=32, length=8, updates=4000, epoch=50, assess_every=1000, save_every=1000
+    )
+    config.eval.episodes = 20
+
+
+def check(config: ConfigDict) -> None:
+    train, memory, world = config.train, config.replay, config.env.name
+    cli.pick("config.env.name:", world, registry.WORLDS)
+    if not world.startswith("sawyer.") or world.endswith("@pixels"):
+        raise cli.Refused(f"agents put to work here stack objects, not {world}; set config.env.name")
+    for name in ("updates", "assess_every", "save_every"):
+        if train[name] % train.epoch:
+            given = f"config.train.{name}={train[name]}"
+            raise cli.Refused(f"{given} is no multiple of the epoch of {train.epoch}; set config.train.epoch")
+    for level in ("high", "critic"):
+        if level in config.agent and not config.agent[level]:
+            example = next(iter(PROPRIO))
+            raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {example}")
+    span = train.length + config.env.stack - 1
+    if memory.prefill < span:
+        raise cli.Refused(
+            f"config.replay.prefill={memory.prefill} holds no window of {span} rows (length, stack); set it to at "
+            f"least that"
+        )
+    if memory.rows < max(span, train.collect):
+        raise cli.Refused(
+            f"config.replay.rows={memory.rows} holds no window of {span} rows or no chunk of "
+            f"config.train.collect={train.collect}; set it to at least that"
+        )
