@@ -28,23 +28,58 @@ _RECORD = ("xpos", "xmat", "site_xpos", "site_xmat", "sensordata")
 _VELOCITY = mujoco.mjtStage.mjSTAGE_VEL.value
 
 
+_KINEMATIC = {  # sensors that follow from positions and velocities of bodies alone: no contact, no force
+    int(getattr(mujoco.mjtSensor, f"mjSENS_{name}"))
+    for name in (
+        "CLOCK", "SUBTREECOM", "SUBTREELINVEL", "SUBTREEANGMOM", "VELOCIMETER", "GYRO", "MAGNETOMETER", "RANGEFINDER",
+        "JOINTPOS", "JOINTVEL", "BALLQUAT", "BALLANGVEL", "TENDONPOS", "TENDONVEL", "ACTUATORPOS", "ACTUATORVEL",
+        "FRAMEPOS", "FRAMEQUAT", "FRAMEXAXIS", "FRAMEYAXIS", "FRAMEZAXIS", "FRAMELINVEL", "FRAMEANGVEL",
+    )
+}  # fmt: skip
+_MASSES = ("body_mass", "body_inertia")  # the only parameters of a world that such a sensor feels
+_FORCES = (  # what moves bodies: what has no say in where they are
+    mujoco.mjtDisableBit.mjDSBL_CONSTRAINT | mujoco.mjtDisableBit.mjDSBL_CONTACT
+    | mujoco.mjtDisableBit.mjDSBL_SPRING | mujoco.mjtDisableBit.mjDSBL_DAMPER | mujoco.mjtDisableBit.mjDSBL_GRAVITY
+)  # fmt: skip
+_PLACES = ("qpos", "qvel", "mocap_pos", "mocap_quat", "time")  # of a state: what decides the record
+
+
 class Worlds:
-    """`count` worlds of `model` in C, re-used from call to call; nothing in them outlives a call."""
+    """`count` worlds of `model` in C, re-used from call to call; nothing in them outlives a call.
+
+    The record is that of the state where a step ends, and computing it as a step would costs as much as half of one.
+    Where bodies can touch and no sensor needs to know, worlds of the same bodies without contacts and forces show it,
+    the same to the bit, for less.
+    """
 
     def __init__(self, model: mujoco.MjModel, count: int, parameters: tuple[str, ...]):
-        self.batch = mujoco.batch.Batch(model, count)
-        self.state = {k: self.batch.bind(v) for k, v in _STATE.items()}
-        self.record = {k: self.batch.bind(k) for k in _RECORD}
-        self.ctrl = self.batch.bind("ctrl")
-        self.parameters = {k: self.batch.expand(k) for k in parameters}
-        self.batch.bind("sensordata")
         late = model.sensor_needstage > _VELOCITY
         self.late = np.repeat(late, model.sensor_dim)  # sensors of forces and accelerations
+        self.apart = not model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT and all(
+            kind in _KINEMATIC for kind in model.sensor_type[~late]
+        )
+        shower = model
+        if self.apart:
+            shower = mujoco.MjModel.__copy__(model)
+            shower.opt.disableflags |= _FORCES
+            if not late.any():
+                model = mujoco.MjModel.__copy__(model)
+                model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
+        self.batch = mujoco.batch.Batch(model, count)
+        self.shower = mujoco.batch.Batch(shower, count) if self.apart else self.batch
+        self.state = {k: self.batch.bind(v) for k, v in _STATE.items()}
+        self.shown = {k: self.shower.bind(k) for k in _PLACES} if self.apart else {}
+        self.record = {k: self.shower.bind(k) for k in _RECORD}
+        self.felt = self.batch.bind("sensordata") if late.any() else None
+        self.ctrl = self.batch.bind("ctrl")
+        self.parameters = [(k, self.batch.expand(k)) for k in parameters]
+        if self.apart:
+            self.parameters += [(k, self.shower.expand(k)) for k in parameters if k in _MASSES]
 
     def write(self, state: dict[str, np.ndarray], params: dict[str, np.ndarray], where=slice(None)):
         """Sets the integration state and the parameters of the worlds `where`."""
-        for target, source in ((self.state, state), (self.parameters, params)):
-            for name, view in target.items():
+        for source, views in ((state, self.state.items()), (params, self.parameters)):
+            for name, view in views:
                 view[where] = source[name][where].reshape(view[where].shape)
 
     def run(self, call: Callable) -> np.ndarray:
@@ -55,12 +90,35 @@ class Worlds:
             return error.ids
         return np.zeros(0, int)
 
+    def step(self, ids: np.ndarray | None, substeps: int) -> np.ndarray:
+        """Steps the worlds `ids` [n] (None: all) and computes their record; those in which C MuJoCo raised an error."""
+        if not self.apart:
+            return self.run(lambda: self.batch.step(ids, substeps, _VELOCITY))
+        failed = self.run(lambda: self.batch.step(ids, substeps))
+        unseen = self.show(ids)
+        return np.union1d(failed, unseen) if len(unseen) else failed
+
+    def show(self, ids: np.ndarray | None) -> np.ndarray:
+        """Computes the record of the worlds `ids` where worlds of their own show it; see `step`."""
+        for name, view in self.shown.items():
+            view[...] = self.state[name]
+        return self.run(lambda: self.shower.forward(ids, stage=_VELOCITY))
+
+    def values(self) -> list[np.ndarray]:
+        """The record, in the order of _RECORD."""
+        values = [self.record[k] for k in _RECORD]
+        if self.apart and self.felt is not None:
+            values[-1] = np.where(self.late, self.felt, values[-1])
+        return values
+
     def open(self, state: dict[str, np.ndarray], params: dict[str, np.ndarray], ids: np.ndarray):
         """Opens the worlds `ids` [n] at `state`: their record is computed, force sensors read zero."""
         self.write(state, params, ids)
         failed = self.run(lambda: self.batch.forward(ids, stage=_VELOCITY))
         if len(failed):
             raise ValueError(f"MuJoCo refuses the start of world {failed[0]}: {self.batch.error(int(failed[0]))}")
+        if self.apart:
+            self.show(ids)
 
 
 def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]:
@@ -117,8 +175,8 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
             mine.write(state, state)
             mine.ctrl[:] = ctrl
             if ids is None or len(ids):
-                failed = mine.run(lambda: mine.batch.step(ids, substeps, _VELOCITY))
-                after = [mine.state[k] for k in ("qpos", "qvel", "act")] + [mine.record["sensordata"]]
+                failed = mine.step(ids, substeps)
+                after = [mine.state[k] for k in ("qpos", "qvel", "act")] + [mine.values()[-1]]
                 if not physics.sane(*after):
                     broken |= ~idle & physics.absurd(*after)
                 broken[failed] = True
@@ -136,7 +194,7 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
                 fresh = renew | broken
                 if fresh.any():
                     mine.open(start, start, np.flatnonzero(fresh).astype(np.int32))
-                values = [mine.state[k] for k in _EVOLVES] + [mine.record[k] for k in _RECORD]
+                values = [mine.state[k] for k in _EVOLVES] + mine.values()
                 for result, value in zip(results, values, strict=False):
                     np.copyto(result, value.reshape(result.shape), casting="same_kind")
                 if fresh.any():
