@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jax
 import pytest
 
 from experiments import cli
@@ -25,3 +26,10 @@ def expert_logs() -> Path:
     if not any(folder.glob("*.h5")):
         pytest.skip(f"no expert logs (*.h5) in {folder}; name their folder in SKILLHIER_EXPERT_LOGS")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgetful():
+    """Programs that one file compiled are of no use to the next, and all together they fill ten gigabytes."""
+    yield
+    jax.clear_caches()
