@@ -163,7 +163,7 @@ def cpu(config: ConfigDict) -> None:
     config.agent.update(hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=100)
     config.replay.update(rows=10_000, prefill=400)
     config.train.update(
-        collect=4, draws=1, batch=32, length=8, updates=4000, epoch=50, assess_every=1000, save_every=1000
+        collect=4, draws=2, batch=32, length=8, updates=6000, epoch=50, assess_every=1500, save_every=1500
     )
     config.eval.episodes = 20
 

@@ -1,0 +1,232 @@
+"""Skills put to work by the real command: its settings, what it begins with, its runs, and what a stop does to them."""
+
+import json
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from counters import counters
+from kills import ROOT, entry, run
+from leftovers import leaves, record, same
+
+from experiments import cli, helms_offline, helms_transfer
+from skillhier.agents import transfer
+from skillhier.data import online, replay
+from skillhier.envs import registry
+from skillhier.train import checkpoint, folder, loop, metrics
+
+FILE = ROOT / "experiments" / "configs" / "helms_transfer.py"
+PARTS = ("learner", "source", "key")
+SEEN = ("--config.agent.high=count", "--config.agent.critic=count")
+
+
+def command(folder: Path, *arguments: str, preset: str = "debug") -> list[str]:
+    """The command line as a user types it."""
+    return entry("helms_transfer", f"--config={FILE}:{preset}", *arguments, f"--workdir={folder}")
+
+
+def asked(folder: Path, *changes: str, preset: str = "debug", init_from: str | None = None) -> cli.Run:
+    """The command line as `main` gets it."""
+    pairs = [tuple(change.removeprefix("--config.").split("=")) for change in changes]
+    config, module = cli.load_config(f"{FILE}:{preset}", pairs)
+    return cli.Run("helms_transfer", config, folder, module.FREE, init_from)
+
+
+# --- the config ---
+
+
+@pytest.mark.parametrize("agent", transfer.SYSTEMS)
+@pytest.mark.parametrize("preset", ["debug", "cpu", "paper"])
+def test_every_agent_has_the_settings_of_its_parts_and_no_others(preset, agent):
+    config, _ = cli.load_config(f"{FILE}:{preset},agent={agent},task=pyramid,set=3,reward=sparse")
+    assert (config.env.name, config.env.reward) == ("sawyer.pyramid.set3", "sparse")
+    assert tuple(config.env.delay) == (0, 2) and config.env.randomise  # as in the paper
+    had = {name for name in config.agent if name.startswith(("epsilon_", "eta_"))}
+    assert had == {
+        "helms_cat": {"epsilon_category", "eta_y"},
+        "helms_mix": {"epsilon_category", "epsilon_mean", "epsilon_stddev", "eta_y", "eta_z"},
+        "npmp": {"epsilon_mean", "epsilon_stddev", "eta_z"},
+    }.get(agent, {"epsilon_mean", "epsilon_stddev", "epsilon_penalty"})
+
+
+def test_the_paper_preset_is_table_5():
+    config, _ = cli.load_config(f"{FILE}:paper,agent=helms_mix")
+    agent, train = config.agent, config.train
+    assert (train.batch, train.length, agent.samples, agent.learning_rate) == (512, 10, 20, 2e-4)
+    assert (agent.epsilon_category, agent.epsilon_mean, agent.epsilon_stddev, agent.eta_y) == (1.0, 5e-3, 1e-4, 0.01)
+    assert agent.hidden == (256, 256)
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "said"),
+    [
+        ("debug,agent=helms", [], "agent 'helms' is not known; did you mean helms_"),
+        ("debug,set=6", [], "set '6' is not known"),
+        ("debug,reward=spars", [], "reward 'spars' is not known; did you mean sparse"),
+        ("debug", ["env.name=dmc.cheetah_run"], "agents put to work here stack objects, not dmc.cheetah_run"),
+        ("debug", ["train.updates=45"], "config.train.updates=45 is no multiple of the epoch of 10"),
+        ("debug", ["replay.prefill=5"], "config.replay.prefill=5 holds no window of 6 rows"),
+        ("debug", ["replay.rows=5"], "config.replay.rows=5 holds no window of 6 rows"),
+        ("debug", ["agent.critic="], "config.agent.critic is empty"),
+        ("debug", ["train.length=1"], "config.train.length is 1; it must lie between 2 and"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_compiles(preset, changes, said):
+    with pytest.raises(cli.Refused, match="^[^\n]*$") as caught:
+        cli.load_config(f"{FILE}:{preset}", [tuple(change.split("=")) for change in changes])
+    assert said in str(caught.value)
+
+
+# --- in worlds that cost nothing ---
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """Every world counts its rows."""
+    monkeypatch.setattr(
+        registry, "make", lambda name, *, worlds, **_: counters(tuple(5 + w % 3 for w in range(worlds)))
+    )
+    for entry_ in ("SUCCESS", "STAGED"):
+        monkeypatch.setattr(helms_transfer, entry_, "told")
+
+
+def learned(path: Path, monkeypatch, agent: str = "helms") -> Path:
+    """A run of experiments.helms_offline whose skills see what the counting worlds show, and act in one dimension."""
+    monkeypatch.setattr(helms_offline, "WIDTHS", {"count": 2})
+    monkeypatch.setattr(
+        helms_offline.toy, "demonstrations",
+        lambda sizes, steps, make=helms_offline.toy.demonstrations: (
+            lambda data: data._replace(action=data.action[:, :1])
+        )(make(sizes, steps=steps)),
+    )  # fmt: skip
+    changes = [("agent.low", "count"), ("agent.mid", "count"), ("train.updates", "10"), ("train.epoch", "10"),
+               ("train.assess_every", "10"), ("train.save_every", "10")]  # fmt: skip
+    config, module = cli.load_config(f"{ROOT}/experiments/configs/helms_offline.py:debug,agent={agent}", changes)
+    helms_offline.main(cli.Run("helms_offline", config, path, module.FREE))
+    return path
+
+
+def test_it_begins_with_the_skills_of_a_run_and_keeps_them(tmp_path, monkeypatch, stand_ins):
+    source = learned(tmp_path / "skills", monkeypatch)
+    once = [f"--config.train.{name}=10" for name in ("updates", "assess_every", "save_every")]
+    helms_transfer.main(asked(tmp_path / "run", *SEEN, *once, "--config.seeds=2", preset="debug,agent=helms_mix",
+                              init_from=f"{source}:skills"))  # fmt: skip
+    offline = checkpoint.read(source, "learner/params")
+    for seed in (0, 1):
+        found = checkpoint.read(tmp_path / "run" / f"seed_{seed}", "learner/params")
+        for part in ("low", "mid", "whitening"):
+            assert same(found["skills"][part], offline[part]), part
+        assert not same(found["actor"]["mid"], offline["mid"])  # these have learned
+    assert folder.settings(tmp_path / "run")["init_from"] == f"{source}:skills"
+    for name, said in (
+        (f"{source}:low", "is not RUN:skills"),
+        (f"{source}", "is not RUN:skills"),
+        (f"{tmp_path / 'run'}:skills", "is a run of helms_mix; helms_cat begins with one of"),
+    ):
+        with pytest.raises(cli.Refused, match=said):
+            helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=helms_cat", init_from=name))
+    with pytest.raises(cli.Refused, match="is a run of helms; npmp begins with one of .* agent=npmp or npmp_ar1"):
+        helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=npmp", init_from=f"{source}:skills"))
+    with pytest.raises(cli.Refused, match="mpo begins from scratch; leave it out"):
+        helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=mpo", init_from=f"{source}:skills"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_skills_that_are_missing_are_asked_for(tmp_path):
+    with pytest.raises(cli.Refused, match="^--init_from is missing: helms_cat begins with .* agent=helms or helms_dis"):
+        helms_transfer.main(asked(tmp_path / "run", preset="cpu,agent=helms_cat"))
+
+
+def test_a_replay_that_does_not_fit_is_refused_before_a_folder_is_made(tmp_path, stand_ins):
+    with pytest.raises(cli.Refused, match="a replay of 150 rows in 4 worlds takes .* set replay.rows to at most"):
+        helms_transfer.main(asked(tmp_path / "run", *SEEN, "--config.replay.memory=0.00001", preset="debug,agent=mpo"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_new_nets_whiten_by_random_actions_whatever_the_agent():
+    env = counters((9, 9))
+    rows = helms_transfer.practice(env)
+    found = helms_transfer.statistics(rows)
+    mean, deviation = found["count"]  # rows 0 to 9 of worlds 0 and 1
+    np.testing.assert_allclose(mean, [4.5, 0.5])
+    np.testing.assert_allclose(deviation, [np.arange(10).std(), 0.5], rtol=1e-6)
+    assert found["told"][1].tolist() == [0.01]  # it never moved
+
+
+def test_a_summary_counts_the_steps_of_all_worlds_and_the_last_tenth():
+    config, _ = cli.load_config(f"{FILE}:debug,agent=mpo")  # 40 rows in 4 worlds, then 4 rows for every 2 updates
+    line = {"episodes/success": 0.5, "eval/success": 0.25, "eval/return": 3.0, "eval/staged": 2.0,
+            "time/epoch_seconds": 2.0}  # fmt: skip
+    rows = [line | {"step": 10 * n, "episodes/return": float(n)} for n in range(1, 21)]
+    told = helms_transfer.summarise(rows, config)
+    assert told["env_steps"] == 4 * (40 + 200 // 2 * 4) and told["updates_per_second"] == 5.0
+    assert told["return_last_tenth"] == 19.5 and told["success_last_tenth"] == 0.5
+    assert (told["eval_return"], told["eval_staged"], told["eval_success"]) == (3.0, 2.0, 0.25)
+    none = helms_transfer.summarise([row | {"episodes/return": float("nan")} for row in rows], config)
+    assert none["return_last_tenth"] is None
+
+
+@pytest.mark.parametrize("agent", ["helms_cat", "mpo"])
+def test_stopped_and_continued_it_is_the_run_that_was_never_stopped(tmp_path, monkeypatch, stand_ins, agent):
+    preset, told = f"debug,agent={agent}", metrics.logged
+    helms_transfer.main(asked(tmp_path / "whole", *SEEN, preset=preset))
+
+    def dying(writers):
+        log = told(writers)
+
+        def callback(report):
+            log(report)
+            if report.done == 20:
+                signal.raise_signal(signal.SIGTERM)
+
+        return callback
+
+    with monkeypatch.context() as patched, pytest.raises(cli.Stopped, match="the same command continues"):
+        patched.setattr(metrics, "logged", dying)
+        helms_transfer.main(asked(tmp_path / "run", *SEEN, preset=preset))
+    helms_transfer.main(asked(tmp_path / "run", *SEEN, preset=preset))
+    assert record(tmp_path / "run") == record(tmp_path / "whole")
+    assert leaves(tmp_path / "run", 40, PARTS) == leaves(tmp_path / "whole", 40, PARTS)
+
+
+# --- by the real command, in its own worlds ---
+
+
+@pytest.mark.parametrize("agent", ["helms_cat", "mpo"])
+def test_a_run_leaves_all_that_was_promised(tmp_path, agent):
+    told = run(command(tmp_path / "run", preset=f"debug,agent={agent},reward=sparse_staged"))
+    assert told.returncode == 0, told.stderr
+    assert "40/40" in told.stderr and f"report: {tmp_path / 'run' / 'report.html'}" in told.stdout
+    names = {"config.json", "metrics.jsonl", "tensorboard", "checkpoints", "summary.json", "report.html"}
+    assert names <= {path.name for path in (tmp_path / "run").iterdir()}
+    rows = record(tmp_path / "run")
+    assert [row["step"] for row in rows] == [10, 20, 30, 40]
+    assert all(row["worlds/steps"] == 4 * 4 / 2 for row in rows)  # 4 worlds, 4 rows for every 2 updates
+    assert [row["step"] for row in rows if "eval/success" in row] == [20, 40]
+    assert rows[-1]["eval/staged"] == pytest.approx(rows[-1]["eval/return"])  # it is what is paid here
+    assert all(np.isfinite(value) for name, value in rows[-1].items() if name.startswith(("control/", "eval/")))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["env_steps"] == 4 * (40 + 40 // 2 * 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["red_on_blue", "pyramid"])
+@pytest.mark.parametrize("agent", transfer.SYSTEMS)
+def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx(agent, task):
+    asked_ = asked(Path("unused"), "--config.env.engine=mjx", preset=f"debug,agent={agent},task={task}")
+    config = asked_.config
+    kind, origin, _ = helms_transfer.origin_of(asked_)
+    env = helms_transfer.worlds(config, 2)
+    action = jax.ShapeDtypeStruct(env.spec.action.shape, np.float32)
+    told = helms_transfer.borrowed(agent, kind, origin, None)
+    made = transfer.make(env.spec.obs, action, **config.agent, **told)
+    source = online.online(
+        env, made.explore, replay.make(150, env.spec, extras=made.kept), collect=4, draws=2, batch=4, length=4,
+        prefill=20, first_params=lambda key: made.learner.init(key).params, success=helms_transfer.SUCCESS,
+    )  # fmt: skip
+    key = jax.random.key(0)
+    state = loop.RunState(jax.eval_shape(made.learner.init, key), jax.eval_shape(source.init, key), key)
+    exported = jax.export.export(loop.epoch(made.learner, source, 2), platforms=("cuda", "tpu"))(state)
+    assert exported.platforms == ("cuda", "tpu")
+    assert "callback" not in (program := exported.mlir_module()) and "skillhier_" not in program
