@@ -8,9 +8,9 @@ python -m experiments.helms_transfer --config=experiments/configs/helms_transfer
 --init_from names a run of experiments/helms_offline.py or imitate.py whose system suits the agent: helms for helms_cat
 and helms_mix (helms_discrete for helms_cat too), npmp or npmp_ar1 for npmp, bc for bc, hierarchical_bc for its own;
 mpo takes none.
-Writes a run folder: config.json, metrics.jsonl, tensorboard/, checkpoints/, summary.json, report.html. The same
-command on the same --workdir continues the run: worlds and replay are in its checkpoints (unless
---config.replay.saved=false).
+Writes a run folder: config.json, origin.json (how its skills were made), metrics.jsonl, tensorboard/, checkpoints/,
+summary.json, report.html. The same command on the same --workdir continues the run: worlds and replay are in its
+checkpoints (unless --config.replay.saved=false).
 """
 
 import sys
@@ -30,7 +30,7 @@ from skillhier.agents import offline, transfer
 from skillhier.data import online, replay
 from skillhier.envs import registry
 from skillhier.policies import blind
-from skillhier.train import checkpoint, evaluate, folder, session
+from skillhier.train import checkpoint, evaluate, folder, hosts, metrics, session
 from skillhier.types import Env, LearnerState, Policy, Trajectory
 
 SUCCESS, STAGED = "task.success", "task.staged"  # the public success test, the sparse staged reward
@@ -58,7 +58,8 @@ def main(run: cli.Run) -> None:
         action = jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
         if kind and found is None:
             found = made_up(kind, origin, arena, rows, made["statistics"], config.source.updates)
-        agent = transfer.make(env.spec.obs, action, **made, **borrowed(config.agent.name, kind, origin, found))
+        skills = borrowed(config.agent.name, kind, origin)
+        agent = transfer.make(env.spec.obs, action, **made, **skills, **({"source": found} if found else {}))
         jax.eval_shape(agent.learner.init, jax.random.key(0))
     except ValueError as error:
         raise cli.Refused(error.args[0]) from None
@@ -80,6 +81,8 @@ def main(run: cli.Run) -> None:
         success=SUCCESS,
     )
     path, about = cli.open_run(run)
+    if hosts.first():
+        metrics.write_json(path / folder.ORIGIN, skills)
     print(f"{path}: {config.agent.name} in {config.env.worlds} worlds {config.env.name}", file=sys.stderr)
     if checkpoint.lacks(path, REPLAY):
         print(
@@ -166,12 +169,12 @@ def made_up(kind: str, told: dict, arena: Env, rows: Trajectory, scales: dict, u
     return state.params
 
 
-def borrowed(name: str, kind: str | None, told: dict, found: dict | None) -> dict[str, Any]:
-    """What transfer.make must be told of the skills that an agent begins with."""
+def borrowed(name: str, kind: str | None, told: dict) -> dict[str, Any]:
+    """What transfer.make must be told of the skills that an agent begins with, beside their parameters."""
     if kind is None:
         return {}
     taken = {"skill_hidden" if asked == "hidden" else asked: told[asked] for asked in ASKED[name]}
-    return taken | {"source": found} | ({"discrete": kind == "helms_discrete"} if "skills" in taken else {})
+    return taken | ({"discrete": kind == "helms_discrete"} if "skills" in taken else {})
 
 
 def practice(arena: Env) -> Trajectory:

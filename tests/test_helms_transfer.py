@@ -12,6 +12,7 @@ from kills import ROOT, entry, run
 from leftovers import leaves, record, same
 
 from experiments import cli, helms_offline, helms_transfer
+from experiments.acting import saved
 from skillhier.agents import transfer
 from skillhier.data import online, replay
 from skillhier.envs import registry
@@ -208,6 +209,23 @@ def test_a_run_leaves_all_that_was_promised(tmp_path, agent):
     assert rows[-1]["eval/staged"] == pytest.approx(rows[-1]["eval/return"])  # it is what is paid here
     assert all(np.isfinite(value) for name, value in rows[-1].items() if name.startswith(("control/", "eval/")))
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["env_steps"] == 4 * (40 + 40 // 2 * 4)
+    acts_as_it_was_saved(tmp_path / "run", agent)
+
+
+def acts_as_it_was_saved(path: Path, agent: str) -> None:
+    """What experiments.watch and others make of the run."""
+    settings = folder.settings(path)
+    name, chosen = saved.world(path, settings)
+    env = saved.worlds(name, 2, **chosen)
+    found = saved.agent(path, settings, env)
+    assert found.skills == 0 and set(found.params) >= {"actor", "critic", "duals", "scales"}
+    policy = found.act()
+    _, step = jax.eval_shape(env.reset, jax.random.key(0))
+    _, action, notes = jax.eval_shape(policy.act, found.params, policy.init(2), step, jax.random.key(0))
+    assert action.shape == (2, 5) and ("skill" in notes) == (agent == "helms_cat")
+    (path / "origin.json").write_text("[")
+    with pytest.raises(cli.Refused, match="origin.json cannot be read"):
+        saved.agent(path, settings, env)
 
 
 @pytest.mark.slow
@@ -219,7 +237,7 @@ def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx(agent, 
     kind, origin, _ = helms_transfer.origin_of(asked_)
     env = helms_transfer.worlds(config, 2)
     action = jax.ShapeDtypeStruct(env.spec.action.shape, np.float32)
-    told = helms_transfer.borrowed(agent, kind, origin, None)
+    told = helms_transfer.borrowed(agent, kind, origin)
     made = transfer.make(env.spec.obs, action, **config.agent, **told)
     source = online.online(
         env, made.explore, replay.make(150, env.spec, extras=made.kept), collect=4, draws=2, batch=4, length=4,

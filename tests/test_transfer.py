@@ -280,21 +280,22 @@ def source_of(agent, env, **settings):
     return online.online(env, agent.explore, memory, first_params=lambda key: agent.learner.init(key).params, **given)
 
 
-@pytest.mark.parametrize("name", transfer.SYSTEMS)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in transfer.SYSTEMS if name not in ("helms_cat", "mpo")]
+
+
+@pytest.mark.parametrize("name", ["helms_cat", "mpo", *SLOW])
 def test_it_learns_what_pays(name):
+    """The second of two epochs earns more than the first."""
     env = targets()
-    agent = system(name, hidden=(32, 32), learning_rate=3e-3, dual_rate=0.05, period=10, gamma=0.5,
-                   epsilon_mean=0.05, epsilon_stddev=1e-3)  # fmt: skip
+    fast = {"learning_rate": 3e-3, "dual_rate": 0.05, "period": 10, "gamma": 0.5}
+    agent = system(name, hidden=(32, 32), epsilon_mean=0.05, epsilon_stddev=1e-3, **fast)
     source = source_of(agent, env)
-    state = loop.start(agent.learner, source, jax.random.key(0))
-    begun = {part: jnp.copy(x) for part, x in enumerate(jax.tree.leaves(state.learner.params))}
     run = loop.epoch(agent.learner, source, 300)
-    told = [run(state)]
-    told.append(run(told[-1][0]))
-    first, later = (float(metrics["episodes/return"]) for _, metrics, _ in told)
-    assert len(begun) == len(jax.tree.leaves(told[-1][0].learner.params))
-    assert told[-1][0].learner.health.skipped == 0
-    assert later > first, (first, later)
+    state, told, _ = run(loop.start(agent.learner, source, jax.random.key(0)))
+    first = float(told["episodes/return"])
+    state, told, _ = run(state)
+    assert state.learner.health.skipped == 0
+    assert float(told["episodes/return"]) > first
 
 
 @pytest.mark.parametrize("name", transfer.SYSTEMS)

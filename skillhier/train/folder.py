@@ -4,6 +4,7 @@ config.json     the config, and for each start of the run its command, versions,
 metrics.jsonl   a line an epoch
 tensorboard/    the same as events
 checkpoints/    see checkpoint.py
+origin.json    of skills put to work: how they were made
 seed_<n>/       with several seeds: what the run of that seed alone would keep, but for its checkpoints
 summary.json    what came out, in numbers; there while the run is done, gone while it goes on
 report.html     the same to look at
@@ -27,6 +28,8 @@ from skillhier.train import metrics
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "mujoco", "mujoco-mjx", "numpy")
 _LOCKS = {}  # open files by folder; a folder stays locked until its process ends, however it ends
+
+ORIGIN = "origin.json"
 
 
 class Unfit(ValueError):
