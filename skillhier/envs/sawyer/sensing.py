@@ -44,9 +44,7 @@ def unloaded(model: mujoco.MjModel) -> Callable[..., Load]:
     def read(xpos: Array, xmat: Array, site_xpos: Array, site_xmat: Array, sensordata: Array) -> Load:
         raw = Load(*(tiny.take(sensordata, place) for place in (layout.torque, layout.force, layout.moment)))
         com = tiny.take(xpos, held) + tiny.apply(tiny.take(xmat, held), centre[:, None])
-        first = tiny.compose(
-            jnp.asarray(below), jax.lax.optimization_barrier(com)
-        )  # [8, 3] N m
+        first = tiny.compose(jnp.asarray(below), jax.lax.optimization_barrier(com))  # [8, 3] N m
         base = jnp.concatenate([tiny.take(xpos, joints), site_xpos[sensor][None]])
         lever = first - total[:, None] * base
         holding = jnp.stack([lever[:, 1], -lever[:, 0]], 1)  # [8, 2] x and y of the moment that holds the weight
