@@ -14,8 +14,6 @@ checkpoints (unless --config.replay.saved=false).
 """
 
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +23,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import cli
+from experiments.online import running
 from skillhier import rollout
 from skillhier.agents import offline, transfer
-from skillhier.data import online, replay
-from skillhier.envs import registry
+from skillhier.data import dataset, online
 from skillhier.policies import blind
-from skillhier.train import checkpoint, evaluate, folder, hosts, metrics, session
-from skillhier.types import Env, LearnerState, Policy, Trajectory
+from skillhier.train import checkpoint, folder, hosts, metrics
+from skillhier.types import Env, Trajectory
 
 SUCCESS, STAGED = "task.success", "task.staged"  # the public success test, the sparse staged reward
-REPLAY = "source/replay"  # its place in the run state
-FLOOR = 1e-2  # smallest deviation that counts: what hardly moved here must not be blown up where it does
 PRACTICE = 100  # rows of random actions in every world of the evaluation, from which new nets get their scales
 # what an agent must know of how its skills were made
 ASKED = {
@@ -52,7 +48,7 @@ def main(run: cli.Run) -> None:
     cli.shared_out(run, "env.worlds", "eval.episodes", "train.batch")
     kind, origin, found = origin_of(run)
     try:
-        env, arena = worlds(config, config.env.worlds), worlds(config, config.eval.episodes)
+        env, arena = (running.worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
         rows = practice(arena)
         made = {"statistics": statistics(rows), **config.agent}
         action = jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
@@ -64,8 +60,7 @@ def main(run: cli.Run) -> None:
     except ValueError as error:
         raise cli.Refused(error.args[0]) from None
     try:
-        room = config.replay.memory * replay.GIB or None
-        memory = replay.make(config.replay.rows, env.spec, extras=agent.kept, memory=room, copies=config.seeds)
+        memory = running.memory(config, env.spec, agent.kept)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
     source = online.online(
@@ -84,38 +79,18 @@ def main(run: cli.Run) -> None:
     if hosts.first():
         metrics.write_json(path / folder.ORIGIN, skills)
     print(f"{path}: {config.agent.name} in {config.env.worlds} worlds {config.env.name}", file=sys.stderr)
-    if checkpoint.lacks(path, REPLAY):
-        print(
-            f"{path}: its checkpoint holds no replay; it goes on with new rows alone, and will not be the run that "
-            "it would have been without a break (config.replay.saved=true keeps the replay)",
-            file=sys.stderr,
-        )
-    outcome = session.execute(
+    policy = agent.explore if config.eval.sample else agent.exploit
+    running.train(
+        run,
         path,
+        about,
         agent.learner,
         source,
-        seed=config.seed,
-        seeds=config.seeds,
-        budget=config.train.updates,
-        updates=config.train.epoch,
-        save_every=config.train.save_every,
-        assess=tried_out(arena, agent.explore if config.eval.sample else agent.exploit, config.eval.seed),
-        assess_every=config.train.assess_every,
+        # `eval/staged` whatever it is paid
+        assess=running.tried_out(arena, policy, config.eval.seed, success=SUCCESS, totals={"staged": STAGED}),
         terms=("episodes/return", "eval/staged", "eval/success", "control/critic_loss"),
-        label=config.agent.name,
-        left_out=() if config.replay.saved else (REPLAY,),
-        about=about,
-        mesh=run.mesh,
+        summarise=summarise,
     )
-    if outcome.stopped:
-        raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
-    session.finish(path, config.seed, config.seeds, partial(summarise, config=config))
-
-
-def worlds(config: ConfigDict, count: int) -> Env:
-    """`count` worlds of the config's task."""
-    settings = config.env.to_dict() | {"worlds": count}
-    return registry.make(settings.pop("name"), **settings)
 
 
 def origin_of(run: cli.Run) -> tuple[str | None, dict[str, Any], dict | None]:
@@ -191,25 +166,12 @@ def practice(arena: Env) -> Trajectory:
 
 def statistics(rows: Trajectory) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Entry -> (mean [d], standard deviation [d]) of the newest frames."""
-    newest = {name: np.asarray(entry[:, :, 0], np.float64) for name, entry in rows.step.obs.items()}
-    return {name: (x.mean((0, 1)), np.maximum(x.std((0, 1)), FLOOR)) for name, x in newest.items()}
-
-
-def tried_out(arena: Env, policy: Policy, seed: int) -> Callable[[LearnerState], dict[str, float]]:
-    """Figures of the agent in worlds of its own: the same starts every time. `eval/staged` whatever it is paid."""
-    episodes = evaluate.episodes(arena, policy, success=SUCCESS, totals={"staged": STAGED})
-
-    def figures(state: LearnerState) -> dict[str, float]:
-        told = jax.device_get(episodes(state.params, jax.random.key(seed)))
-        return {f"eval/{name}": float(value) for name, value in told.items()}
-
-    return figures
+    return dataset.scales({name: entry[:, :, 0] for name, entry in rows.step.obs.items()})
 
 
 def summarise(rows: list[dict], config: ConfigDict) -> dict:
     """What came out, in numbers: `rows` are the lines of metrics.jsonl. Tenths are of the updates."""
-    last, train = rows[-1], config.train
-    chunks = -(-config.replay.prefill // train.collect) + -(-last["step"] // train.draws)
+    last = rows[-1]
     seconds = sum(row["time/epoch_seconds"] for row in rows)
     tenth = [row for row in rows if row["step"] > 0.9 * last["step"]]
 
@@ -219,7 +181,7 @@ def summarise(rows: list[dict], config: ConfigDict) -> dict:
 
     return {
         "train_steps": last["step"],
-        "env_steps": chunks * train.collect * config.env.worlds,
+        "env_steps": running.env_steps(config, last["step"]),
         "return_last_tenth": late("episodes/return"),
         "success_last_tenth": late("episodes/success"),
         "eval_return": last["eval/return"],

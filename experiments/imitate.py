@@ -10,8 +10,6 @@ if it had never been stopped (unless --config.replay.saved=false).
 """
 
 import sys
-from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +17,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import cli
+from experiments.online import running
 from skillhier.agents import offline
-from skillhier.data import online, replay
-from skillhier.envs import registry
+from skillhier.data import dataset, online
 from skillhier.envs.sawyer import expert
-from skillhier.train import checkpoint, evaluate, loop, session
-from skillhier.types import Env, Learner, LearnerState, Policy, Source
+from skillhier.train import loop
+from skillhier.types import Learner, Source
 
 SUCCESS = "task.success"  # the public success test
-REPLAY = "source/replay"  # its place in the run state
-FLOOR = 1e-2  # smallest deviation that counts: what hardly moved here must not be blown up where it does
 
 
 def main(run: cli.Run) -> None:
@@ -36,9 +32,8 @@ def main(run: cli.Run) -> None:
     cli.shared_out(run, "env.worlds", "eval.episodes", "train.batch")
     teacher = expert.make(int(config.env.name.rpartition("set")[2]))
     try:
-        env, arena = worlds(config, config.env.worlds), worlds(config, config.eval.episodes)
-        room = config.replay.memory * replay.GIB or None
-        memory = replay.make(config.replay.rows, env.spec, memory=room, copies=config.seeds)
+        env, arena = (running.worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
+        memory = running.memory(config, env.spec)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
     source = online.online(
@@ -56,40 +51,19 @@ def main(run: cli.Run) -> None:
     )
     path, about = cli.open_run(run)
     print(f"{path}: {config.agent.name} of the expert in {config.env.worlds} worlds {config.env.name}", file=sys.stderr)
-    if checkpoint.lacks(path, REPLAY):
-        print(
-            f"{path}: its checkpoint holds no replay; it goes on with the expert's first rows alone, and will not be "
-            "the run that it would have been without a break (config.replay.saved=true keeps the replay)",
-            file=sys.stderr,
-        )
     action = jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
     clone = offline.make(env.spec.obs, action, statistics=statistics(source), **config.agent)
-    outcome = session.execute(
+    running.train(
+        run,
         path,
+        about,
         cli.begun(run, clone.learner),
         source,
-        seed=config.seed,
-        seeds=config.seeds,
-        budget=config.train.updates,
-        updates=config.train.epoch,
-        save_every=config.train.save_every,
-        assess=tried_out(arena, clone.act(), config.eval.seed),
-        assess_every=config.train.assess_every,
+        assess=running.tried_out(arena, clone.act(), config.eval.seed, success=SUCCESS),
         terms=("imitation/log_likelihood", "elbo/log_likelihood", "eval/return", "eval/success"),
-        label=config.agent.name,
-        left_out=() if config.replay.saved else (REPLAY,),
-        about=about,
-        mesh=run.mesh,
+        summarise=summarise,
+        rows="the expert's first rows",
     )
-    if outcome.stopped:
-        raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
-    session.finish(path, config.seed, config.seeds, partial(summarise, config=config))
-
-
-def worlds(config: ConfigDict, count: int) -> Env:
-    """`count` worlds of the config's task."""
-    settings = config.env.to_dict() | {"worlds": count}
-    return registry.make(settings.pop("name"), **settings)
 
 
 def statistics(source: Source) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -99,30 +73,17 @@ def statistics(source: Source) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """
     nobody = Learner(lambda key: (), lambda *_: ((), {}))  # so it is the very program that opens a run
     kept = loop.start(nobody, source, jax.random.key(0)).source.replay
-    rows = {name: np.asarray(ring[: int(kept.filled)], np.float64) for name, ring in kept.rows.step.obs.items()}
-    return {name: (x.mean((0, 1)), np.maximum(x.std((0, 1)), FLOOR)) for name, x in rows.items()}
-
-
-def tried_out(arena: Env, clone: Policy, seed: int) -> Callable[[LearnerState], dict[str, float]]:
-    """Figures of the clone in worlds of its own: the same starts every time."""
-    episodes = evaluate.episodes(arena, clone, success=SUCCESS)
-
-    def figures(state: LearnerState) -> dict[str, float]:
-        told = jax.device_get(episodes(state.params, jax.random.key(seed)))
-        return {f"eval/{name}": float(value) for name, value in told.items()}
-
-    return figures
+    return dataset.scales({name: ring[: int(kept.filled)] for name, ring in kept.rows.step.obs.items()})
 
 
 def summarise(rows: list[dict], config: ConfigDict) -> dict:
     """What came out, in numbers: `rows` are the lines of metrics.jsonl."""
-    first, last, train = rows[0], rows[-1], config.train
+    first, last = rows[0], rows[-1]
     likelihood = "elbo/log_likelihood" if "elbo/log_likelihood" in last else "imitation/log_likelihood"
-    chunks = -(-config.replay.prefill // train.collect) + -(-last["step"] // train.draws)
     seconds = sum(row["time/epoch_seconds"] for row in rows)
     return {
         "train_steps": last["step"],
-        "env_steps": chunks * train.collect * config.env.worlds,
+        "env_steps": running.env_steps(config, last["step"]),
         "log_likelihood_first": first[likelihood],
         "log_likelihood_last": last[likelihood],
         "expert_success": last["episodes/success"],

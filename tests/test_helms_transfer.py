@@ -13,6 +13,7 @@ from leftovers import leaves, record, same
 
 from experiments import cli, helms_offline, helms_transfer
 from experiments.acting import saved
+from experiments.online import running
 from skillhier.agents import transfer
 from skillhier.data import online, replay
 from skillhier.envs import registry
@@ -235,7 +236,7 @@ def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx(agent, 
     asked_ = asked(Path("unused"), "--config.env.engine=mjx", preset=f"debug,agent={agent},task={task}")
     config = asked_.config
     kind, origin, _ = helms_transfer.origin_of(asked_)
-    env = helms_transfer.worlds(config, 2)
+    env = running.worlds(config, 2)
     action = jax.ShapeDtypeStruct(env.spec.action.shape, np.float32)
     told = helms_transfer.borrowed(agent, kind, origin)
     made = transfer.make(env.spec.obs, action, **config.agent, **told)

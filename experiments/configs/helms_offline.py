@@ -142,14 +142,14 @@ def check(config: ConfigDict) -> None:
         raise cli.Refused("config.data.path is empty; give a file, a folder, or toy")
 
 
-def check_learning(config: ConfigDict) -> None:
-    """What holds for every run that trains one of these agents. Raises Refused."""
+def check_learning(config: ConfigDict, levels: tuple[str, ...] = ("low", "mid")) -> None:
+    """What holds for every run that trains an agent, `levels` of which say what they see. Raises Refused."""
     train = config.train
     for name in ("updates", "assess_every", "save_every"):
         if train[name] % train.epoch:
             given = f"config.train.{name}={train[name]}"
             raise cli.Refused(f"{given} is no multiple of the epoch of {train.epoch}; set config.train.epoch")
-    for level in ("low", "mid"):
-        if not config.agent[level]:
+    for level in levels:
+        if level in config.agent and not config.agent[level]:
             example = next(iter(PROPRIO))
             raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {example}")

@@ -3,6 +3,8 @@
 from ml_collections import ConfigDict
 
 from experiments import cli
+from experiments.configs import helms_offline
+from experiments.online import settings as online
 from skillhier.agents.transfer import SYSTEMS
 from skillhier.envs import registry
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
@@ -14,17 +16,8 @@ PRESETS = {
 }
 TASKS = {"red_on_blue": "sawyer.stack_red_on_blue.set{}", "pyramid": "sawyer.pyramid.set{}"}
 REWARDS = ["dense", "sparse_staged", "sparse"]
-LIMITS = {
-    "seed": (0, 2**31 - 1),
-    "seeds": (1, 1024),
-    "env.worlds": (1, 10**6),
-    "env.engine": ["auto", "native", "mjx", "warp"],
+LIMITS = online.LIMITS | {
     "env.reward": REWARDS,
-    "env.timestep": (0.0, 0.05),
-    "env.delay": (0, 100),
-    "env.limit": (1, 10**6),
-    "env.starts": (1, 10**6),
-    "env.stack": (1, 16),
     "source.updates": (0, 10**6),
     "agent.name": list(SYSTEMS),
     "agent.hidden": (1, 8192),
@@ -48,21 +41,9 @@ LIMITS = {
     "agent.clip": (1e-6, 1e6),
     "agent.period": (1, 10**6),
     "agent.patience": (1, 10**6),
-    "replay.rows": (1, 10**9),
-    "replay.prefill": (0, 10**9),
-    "replay.memory": (0.0, 1e6),
-    "train.updates": (1, 10**9),
-    "train.epoch": (1, 10**6),
-    "train.batch": (1, 2**16),
-    "train.length": (2, 10**4),
-    "train.collect": (1, 10**6),
-    "train.draws": (1, 10**6),
-    "train.assess_every": (1, 10**9),
-    "train.save_every": (1, 10**9),
-    "eval.episodes": (1, 10**6),
-    "eval.seed": (0, 2**31 - 1),
+    "train.length": (2, 10**4),  # a transition has two rows
 }
-FREE = ("train.updates", "train.assess_every", "train.save_every", "replay.saved", "replay.memory")
+FREE = online.FREE
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -169,26 +150,9 @@ def cpu(config: ConfigDict) -> None:
 
 
 def check(config: ConfigDict) -> None:
-    train, memory, world = config.train, config.replay, config.env.name
+    world = config.env.name
     cli.pick("config.env.name:", world, registry.WORLDS)
     if not world.startswith("sawyer.") or world.endswith("@pixels"):
         raise cli.Refused(f"agents put to work here stack objects, not {world}; set config.env.name")
-    for name in ("updates", "assess_every", "save_every"):
-        if train[name] % train.epoch:
-            given = f"config.train.{name}={train[name]}"
-            raise cli.Refused(f"{given} is no multiple of the epoch of {train.epoch}; set config.train.epoch")
-    for level in ("high", "critic"):
-        if level in config.agent and not config.agent[level]:
-            example = next(iter(PROPRIO))
-            raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {example}")
-    span = train.length + config.env.stack - 1
-    if memory.prefill < span:
-        raise cli.Refused(
-            f"config.replay.prefill={memory.prefill} holds no window of {span} rows (length, stack); set it to at "
-            f"least that"
-        )
-    if memory.rows < max(span, train.collect):
-        raise cli.Refused(
-            f"config.replay.rows={memory.rows} holds no window of {span} rows or no chunk of "
-            f"config.train.collect={train.collect}; set it to at least that"
-        )
+    helms_offline.check_learning(config, ("high", "critic"))
+    online.check_replay(config)

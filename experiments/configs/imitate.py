@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from experiments import cli
 from experiments.configs import collect, helms_offline
+from experiments.online import settings as online
 from skillhier.envs import registry
 
 PRESETS = {
@@ -12,33 +13,11 @@ PRESETS = {
     "cpu": "eight times the updates, in twice the worlds, with delays and physics drawn anew; under an hour on 2 cores",
 }
 AGENTS = ["bc", "hierarchical_bc"]
-LIMITS = {
-    "seed": (0, 2**31 - 1),
-    "seeds": (1, 1024),
-    "env.worlds": (1, 10**6),
-    "env.engine": ["auto", "native", "mjx", "warp"],
-    "env.timestep": (0.0, 0.05),
-    "env.delay": (0, 100),
-    "env.limit": (1, 10**6),
-    "env.starts": (1, 10**6),
-    "env.stack": (1, 16),
+LIMITS = online.LIMITS | {
     **{name: limit for name, limit in helms_offline.LIMITS.items() if name.startswith("agent.")},
     "agent.name": AGENTS,
-    "replay.rows": (1, 10**9),
-    "replay.prefill": (0, 10**9),
-    "replay.memory": (0.0, 1e6),
-    "train.updates": (1, 10**9),
-    "train.epoch": (1, 10**6),
-    "train.batch": (1, 2**16),
-    "train.length": (1, 10**4),
-    "train.collect": (1, 10**6),
-    "train.draws": (1, 10**6),
-    "train.assess_every": (1, 10**9),
-    "train.save_every": (1, 10**9),
-    "eval.episodes": (1, 10**6),
-    "eval.seed": (0, 2**31 - 1),
 }
-FREE = ("train.updates", "train.assess_every", "train.save_every", "replay.saved", "replay.memory")
+FREE = online.FREE
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -90,21 +69,11 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def check(config: ConfigDict) -> None:
-    train, memory, world = config.train, config.replay, config.env.name
+    world = config.env.name
     cli.pick("config.env.name:", world, registry.WORLDS)
     if ".stack_" not in world:
         raise cli.Refused(f"the expert knows stacking, not {world}; set config.env.name")
     helms_offline.check_learning(config)
     collect.check_pairs("env.worlds", config.env.worlds, world)
     collect.check_pairs("eval.episodes", config.eval.episodes, world)
-    span = train.length + config.agent.lookahead + config.env.stack - 1
-    if memory.prefill < span:
-        raise cli.Refused(
-            f"config.replay.prefill={memory.prefill} holds no window of {span} rows (length, look-ahead, stack); "
-            f"set it to at least that"
-        )
-    if memory.rows < max(span, train.collect):
-        raise cli.Refused(
-            f"config.replay.rows={memory.rows} holds no window of {span} rows or no chunk of "
-            f"config.train.collect={train.collect}; set it to at least that"
-        )
+    online.check_replay(config)

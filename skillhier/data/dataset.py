@@ -15,6 +15,8 @@ from skillhier.data import episodes, hdf5, robomimic
 from skillhier.data.episodes import Asked
 from skillhier.data.faults import DataFault, Place
 
+FLOOR = 1e-2  # the smallest deviation that whitening divides by
+
 
 class Dataset(NamedTuple):
     """Episodes one after the other on the host. R rows in all, E episodes.
@@ -111,14 +113,19 @@ def split(dataset: Dataset, share: float = 0.1, seed: int = 0) -> tuple[Dataset,
     return select(dataset, np.sort(order[held:])), select(dataset, np.sort(order[:held]))
 
 
-def statistics(dataset: Dataset, floor: float = 1e-2) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Entry -> (mean [d], standard deviation [d]) over all rows, float32, for whitening.
+def statistics(dataset: Dataset, floor: float = FLOOR) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Entry -> (mean [d], standard deviation [d]) over all rows, float32, for whitening; `floor` as in `scales`."""
+    found = scales(dataset.obs, floor)
+    return {name: (mean.astype(np.float32), deviation.astype(np.float32)) for name, (mean, deviation) in found.items()}
+
+
+def scales(entries: Mapping[str, np.ndarray], floor: float = FLOOR) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Entry -> (mean [d], standard deviation [d]) over all rows of entries [..., d], float64.
 
     A deviation below `floor` counts as `floor`: what hardly moved here must not be blown up where it does.
     """
     found = {}
-    for name, values in dataset.obs.items():
-        values = values.astype(np.float64)
-        deviation = np.maximum(values.std(axis=0), floor)
-        found[name] = (values.mean(axis=0).astype(np.float32), deviation.astype(np.float32))
+    for name, entry in entries.items():
+        rows = np.asarray(entry, np.float64).reshape(-1, entry.shape[-1])
+        found[name] = (rows.mean(axis=0), np.maximum(rows.std(axis=0), floor))
     return found
