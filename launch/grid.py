@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,14 @@ class Axis(NamedTuple):
 
     target: str
     values: tuple[str, ...]
+
+
+class When(NamedTuple):
+    """Arguments of those runs alone in which an axis has one of these values."""
+
+    target: str
+    values: tuple[str, ...]
+    arguments: tuple[str, ...]
 
 
 def axis(text: str) -> Axis:
@@ -48,6 +57,29 @@ def axes(texts: Iterable[str]) -> list[Axis]:
         if new.target in [one.target for one in found]:
             raise Refused(f"{new.target} is swept twice; put its values into one --sweep={new.target}=...")
         found.append(new)
+    return found
+
+
+def whens(texts: Iterable[str], axes: Sequence[Axis]) -> list[When]:
+    """Reads every --when, 'AXIS=VALUE,... --FLAG=VALUE ...', an axis by its target or as in the runs' names."""
+    called = {axis.target: axis for axis in axes} | dict(zip(_keys([axis.target for axis in axes]), axes, strict=True))
+    found = []
+    for text in texts:
+        condition, _, rest = text.strip().partition(" ")
+        try:
+            asked, arguments = axis(condition), shlex.split(rest)
+        except ValueError as error:
+            raise Refused(f"--when={text}: {str(error).removeprefix(f'--sweep={condition} ')}") from None
+        if asked.target not in called:
+            listed = ", ".join(axis.target for axis in axes)
+            raise Refused(f"--when={text}: {asked.target} is not swept; choose one of {listed or 'what --sweep names'}")
+        one = called[asked.target]
+        never = [value for value in asked.values if value not in one.values]
+        if never:
+            raise Refused(f"--when={text}: {one.target} is never {never[0]}; it is {', '.join(one.values)}")
+        if not arguments or not all(argument.startswith("--") for argument in arguments):
+            raise Refused(f"--when={text} gives no flags; write --when='agent=a,b --init_from=RUN:skills'")
+        found.append(When(one.target, asked.values, tuple(arguments)))
     return found
 
 
@@ -87,7 +119,7 @@ def label(text: str, longest: int) -> str:
 
 def _keys(targets: Sequence[str]) -> list[str]:
     parts = [re.split(r"[.:]", target) for target in targets]
-    for long in range(1, max(map(len, parts)) + 1):
+    for long in range(1, max(map(len, parts), default=0) + 1):
         keys = [".".join(part[-long:]) for part in parts]
         if len(set(keys)) == len(keys):
             break

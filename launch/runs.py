@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from launch import grid
-from launch.grid import Axis, Refused
+from launch.grid import Axis, Refused, When
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,13 +33,14 @@ class Run(NamedTuple):
         return shlex.join(self.command(python, folder))
 
 
-def expand(experiment: str, config: str, fixed: Sequence[str], axes: Sequence[Axis], folder: Path) -> list[Run]:
+def expand(
+    experiment: str, config: str, fixed: Sequence[str], axes: Sequence[Axis], folder: Path, whens: Sequence[When] = ()
+) -> list[Run]:
     """The runs of the grid, not yet looked at by their entry point. `fixed`: further arguments that all runs share."""
     _find(experiment)
     if not axes:
         raise Refused("nothing is swept; give --sweep=config.seed=0..4, or more of them")
-    for argument in fixed:
-        flag = argument.lstrip("-").partition("=")[0]
+    for flag in map(_flag, (*fixed, *(argument for one in whens for argument in one.arguments))):
         if flag == "workdir":
             raise Refused("--workdir is chosen for every run; give --folder, where they all lie")
         if flag in [axis.target for axis in axes]:
@@ -55,7 +56,13 @@ def expand(experiment: str, config: str, fixed: Sequence[str], axes: Sequence[Ax
         if options and not config:
             raise Refused(f"{options[1:]} is an option of a preset; give --config=FILE:PRESET")
         given = [f"--config={config}{options}"] if config else []
-        found.append(Run(name, folder / name, experiment, (*given, *fixed, *flags), {}))
+        chosen = {axis.target: value for axis, value in zip(axes, values, strict=True)}
+        own = [argument for one in whens if chosen[one.target] in one.values for argument in one.arguments]
+        named = [_flag(argument) for argument in own]
+        twice = [flag for i, flag in enumerate(named) if flag in named[:i] or flag in map(_flag, fixed)]
+        if twice:
+            raise Refused(f"{name}: --when gives --{twice[0]}, which it has already; leave out one of the two")
+        found.append(Run(name, folder / name, experiment, (*given, *fixed, *flags, *own), {}))
     return found
 
 
@@ -125,6 +132,10 @@ def environment() -> dict[str, str]:
     """That of this process, with the project where Python finds it from any folder."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path}
+
+
+def _flag(argument: str) -> str:
+    return argument.lstrip("-").partition("=")[0]
 
 
 def _plain(arguments: Sequence[str]) -> list[str]:

@@ -5,7 +5,8 @@ python -m launch.sweep --experiment=helms_offline --config=experiments/configs/h
 
 Several --sweep make a grid. `a..b` counts from a to b; a value in brackets, hidden=(256,256), may hold commas.
 config.NAME is a setting, config:NAME an option of the preset (config:agent=helms,npmp), any other name another flag.
-What is not listed below goes to every run, such as --config.train.updates=50.
+What is not listed below goes to every run, such as --config.train.updates=50. What only some runs take:
+--when='agent=helms_cat,helms_mix --init_from=runs/skills:skills', where config:agent is swept.
 
 Each run lies in its own folder under --folder, named after what varies. What is done is skipped, what was begun goes
 on: the same command again continues a sweep. Everything is looked at before anything starts; --dry_run stops there.
@@ -50,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 all done, submitted or written; 1 runs failed; 2 wrong use, with one line; 130 Ctrl-C."""
     try:
         asked = parse(sys.argv[1:] if argv is None else argv)
-        every = runs.checked(
-            runs.expand(asked.experiment, asked.config, asked.fixed, grid.axes(asked.sweep), asked.folder)
-        )
+        axes = grid.axes(asked.sweep)
+        whens = grid.whens(asked.when, axes)
+        every = runs.checked(runs.expand(asked.experiment, asked.config, asked.fixed, axes, asked.folder, whens))
         pending = [run for run in every if not runs.done(run)]
         begun = sum(map(runs.begun, pending))
         counts = f"{len(every) - len(pending)} done, {begun} begun, {len(pending) - begun} new"
@@ -88,6 +89,7 @@ def parse(argv: Sequence[str]) -> SimpleNamespace:
     parser.add_argument("--experiment", metavar="NAME", help="the entry point: experiments/NAME.py")
     parser.add_argument("--config", metavar="FILE:PRESET", default="", help="of the entry point")
     parser.add_argument("--sweep", metavar="NAME=VALUES", action="append", default=[], help="an axis of the grid")
+    parser.add_argument("--when", metavar="'NAME=VALUES FLAGS'", action="append", default=[], help="flags of some runs")
     parser.add_argument("--to", metavar="PLACE", default="local", help=", ".join(PLACES))
     parser.add_argument("--folder", metavar="DIR", help="where the runs lie (runs/EXPERIMENT-sweep)")
     parser.add_argument("--dry_run", action="store_true", help="print all that would be started or written, and stop")
@@ -115,7 +117,7 @@ def parse(argv: Sequence[str]) -> SimpleNamespace:
     for argument in fixed:
         name = argument.lstrip("-").partition("=")[0]
         if not argument.startswith("--config."):
-            known = [*FLAGS, "experiment", "sweep", "to", "folder", "dry_run"]
+            known = [*FLAGS, "experiment", "sweep", "when", "to", "folder", "dry_run"]
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             if near and argument.startswith("-"):
                 raise Refused(f"flag --{name} is not known; did you mean --{near[0]}? --help lists all")

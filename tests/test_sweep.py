@@ -123,6 +123,39 @@ def test_commands(project):
     )
 
 
+def test_some_runs_are_given_what_others_are_not(project):
+    axes = grid.axes(["config:agent=a,b,c", "config.seed=0,1"])
+    whens = grid.whens(["agent=a,b --init_from='x y:skills'", "config.seed=1 --note=hi --loud"], axes)
+    found = {one.name: one.arguments for one in runs.expand("toy", "f.py:debug", (), axes, Path("s"), whens)}
+    assert [name for name, given in found.items() if "--init_from=x y:skills" in given] == [
+        "agent=a,seed=0", "agent=a,seed=1", "agent=b,seed=0", "agent=b,seed=1"
+    ]  # fmt: skip
+    assert found["agent=c,seed=1"] == ("--config=f.py:debug,agent=c", "--config.seed=1", "--note=hi", "--loud")
+    assert found["agent=c,seed=0"] == ("--config=f.py:debug,agent=c", "--config.seed=0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--when=agent=a --note=x"], "agent is not swept; choose one of config.seed, config.rate"),
+        (["--when=seed=3 --note=x"], "config.seed is never 3; it is 1, 2"),
+        (["--when=seed=1"], "gives no flags; write --when='agent=a,b --init_from=RUN:skills'"),
+        (["--when=seed=1 note"], "gives no flags"),
+        (["--when=seed --note=x"], "names nothing to sweep"),
+        (["--when=seed=1 --note='x"], "No closing quotation"),
+        (["--when=seed=1 --note=x", "--when=rate=4 --note=y"], "seed=1,rate=4: --when gives --note, which it has"),
+        (["--when=seed=1 --note=x", "--note=y"], "seed=1,rate=4: --when gives --note, which it has already"),
+        (["--when=seed=1 --config.rate=3"], "--config.rate is both set and swept"),
+        (["--when=seed=1 --workdir=x"], "--workdir is chosen for every run"),
+        (["--when=seed=1 --config.sed=3"], "seed=1,rate=4: flag --config.sed is not known"),
+    ],
+)
+def test_what_only_some_runs_take_is_held_to_the_grid(project, capsys, arguments, said):
+    assert run("--sweep=config.seed=1,2", "--sweep=config.rate=4", *arguments) == 2
+    told = capsys.readouterr()
+    assert said in told.err and told.err.count("\n") == 1 and told.out == "" and not (project / "s").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
