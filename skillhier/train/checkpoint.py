@@ -48,8 +48,9 @@ class Checkpoints:
                 if entry.is_dir() and not (entry / MANIFEST).is_file():
                     shutil.rmtree(entry)  # half written when its process was killed
         hosts.together("checkpoints")
+        # Orbax would clean up too, in a thread of its own, which dies with a traceback where a run is refused at once
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=False
+            max_to_keep=keep, cleanup_tmp_directories=False, enable_async_checkpointing=False
         )
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
