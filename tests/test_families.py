@@ -1,5 +1,7 @@
 """Action families: against distrax and tensorflow_probability's rule of mixtures, and the laws of their parts."""
 
+from typing import NamedTuple
+
 import distrax
 import jax
 import jax.numpy as jnp
@@ -7,10 +9,15 @@ import numpy as np
 import pytest
 
 from skillhier.ops import divergence, families
-from skillhier.ops.families import Categorical, Gaussian, Mixture
+from skillhier.ops.families import Categorical, Gaussian, Hybrid, Mixture
 
 ROWS, N, K, A = (3, 2), 6, 4, 3  # rows [T, B]
-KINDS = {"gaussian": families.gaussian(), "categorical": families.categorical(), "mixture": families.mixture()}
+KINDS = {
+    "gaussian": families.gaussian(),
+    "categorical": families.categorical(),
+    "hybrid": families.hybrid(),
+    "mixture": families.mixture(),
+}
 PARTS = {kind: jax.jit(family.parts) for kind, family in KINDS.items()}
 
 
@@ -25,7 +32,19 @@ def make(kind: str, seed: int):
         return Gaussian(jax.random.normal(keys[1], (*ROWS, A)), spread(keys[2], (*ROWS, A)))
     if kind == "categorical":
         return Categorical(logits)
+    if kind == "hybrid":
+        return Hybrid(jax.random.normal(keys[1], (*ROWS, A - 1)), spread(keys[2], (*ROWS, A - 1)), logits[..., :2])
     return Mixture(logits, jax.random.normal(keys[1], (K, *ROWS, A)), spread(keys[2], (K, *ROWS, A)))
+
+
+class Product(NamedTuple):
+    """Independent parts, the last dimension standing for an index."""
+
+    rest: distrax.Distribution
+    last: distrax.Distribution
+
+    def log_prob(self, action):
+        return self.rest.log_prob(action[..., :-1]) + self.last.log_prob(((action[..., -1] + 1) / 2).astype(int))
 
 
 def reference(policy):
@@ -33,6 +52,8 @@ def reference(policy):
         return distrax.MultivariateNormalDiag(*policy)
     if isinstance(policy, Categorical):
         return distrax.Categorical(policy.logits)
+    if isinstance(policy, Hybrid):
+        return Product(distrax.MultivariateNormalDiag(policy.mean, policy.scale), distrax.Categorical(policy.logits))
     components = distrax.MultivariateNormalDiag(jnp.moveaxis(policy.mean, 0, -2), jnp.moveaxis(policy.scale, 0, -2))
     return distrax.MixtureSameFamily(distrax.Categorical(policy.logits), components)
 
@@ -89,13 +110,16 @@ def test_samples_have_the_moments_of_their_policy(kind):
     mean, square = policy.mean, policy.scale**2 + policy.mean**2
     if kind == "mixture":
         mean, square = (jnp.sum(weight * jnp.moveaxis(x, 0, -2), -2) for x in (mean, square))
+    if kind == "hybrid":
+        mean = jnp.concatenate([mean, 2 * jax.nn.softmax(policy.logits)[..., 1:] - 1], -1)
+        square = jnp.concatenate([square, jnp.ones((*ROWS, 1))], -1)  # of -1 and of 1
     error = 4 * jnp.sqrt(square - mean**2) / 20_000**0.5
     assert (jnp.abs(many.mean(0) - mean) < error).all()
     np.testing.assert_allclose(many.var(0), square - mean**2, rtol=0.08)
 
 
 def test_choices_are_draws_of_the_policy_or_all_there_is():
-    for kind in ("gaussian", "mixture"):
+    for kind in ("gaussian", "hybrid", "mixture"):
         policy = make(kind, 0)
         choices = KINDS[kind].choices(policy, jax.random.key(0), 5000)
         assert choices.action.shape == (5000, *ROWS, A) and choices.log_prior.shape == (5000, *ROWS)
@@ -221,7 +245,9 @@ def test_equal_components_are_one_gaussian_whatever_their_weights():
     )
 
 
-@pytest.mark.parametrize("family, kind", [(families.gaussian, "gaussian"), (families.mixture, "mixture")])
+@pytest.mark.parametrize(
+    "family, kind", [(families.gaussian, "gaussian"), (families.hybrid, "hybrid"), (families.mixture, "mixture")]
+)
 def test_not_decoupled_is_the_likelihood_as_a_whole(family, kind):
     target, online = make(kind, 0), make(kind, 1)
     action = KINDS[kind].choices(target, jax.random.key(2), N).action

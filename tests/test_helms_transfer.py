@@ -50,6 +50,7 @@ def test_every_agent_has_the_settings_of_its_parts_and_no_others(preset, agent):
         "helms_cat": {"epsilon_category", "eta_y"},
         "helms_mix": {"epsilon_category", "epsilon_mean", "epsilon_stddev", "eta_y", "eta_z"},
         "npmp": {"epsilon_mean", "epsilon_stddev", "eta_z"},
+        "mpo": {"epsilon_category", "epsilon_mean", "epsilon_stddev", "epsilon_penalty"},
     }.get(agent, {"epsilon_mean", "epsilon_stddev", "epsilon_penalty"})
 
 

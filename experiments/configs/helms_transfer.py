@@ -113,6 +113,9 @@ def agent(name: str) -> ConfigDict:
         found.memory = 0.0  # of that prior: 0 for N(0, I); 0.95 for AR(1), with skills of npmp_ar1
     if not name.startswith("helms"):
         found.spread = {"mpo": 0.7, "npmp": 1.0}.get(name, 0.1)  # standard deviation of the policy's actions at first
+    if name == "mpo":
+        found.gripper = False  # the last dimension is shut or open at full speed, -1 or 1; else all are Gaussian
+        found.epsilon_category = 5e-3  # with a gripper: nats that the choice between the two may move
     found.epsilon = 0.1  # nats from a policy to its improvement, which sets the temperature
     if name.startswith("helms"):
         found.epsilon_category = 1.0  # nats that the choice of skills may move between two target copies

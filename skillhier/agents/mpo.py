@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from skillhier.agents.learner import PATIENCE, Control, adam, learner, targets, with_duals
 from skillhier.losses import mpo as losses
 from skillhier.nets import encoder
-from skillhier.nets.actor import GaussianActor
+from skillhier.nets.actor import GaussianActor, HybridActor
 from skillhier.nets.critic import ActionValue, Represented
 from skillhier.nets.mlp import MLP
 from skillhier.ops import families, mpo
-from skillhier.ops.families import Distribution, Family, Gaussian
+from skillhier.ops.families import Distribution, Family, Gaussian, Hybrid
 from skillhier.ops.temporal import acting_on
 from skillhier.policies.flat import flat
 from skillhier.types import Key, Params, Policy, Trajectory
@@ -158,12 +158,15 @@ def control(
 
 
 def primitive(
-    policy: Callable[[Params, dict, Key], Gaussian], action, begin: Callable[[Key], tuple[Params, Params]]
+    policy: Callable[[Params, dict, Key], Distribution],
+    action,
+    begin: Callable[[Key], tuple[Params, Params]],
+    family: Family | None = None,
 ) -> Level:
-    """The level of a Gaussian over the world's own actions, [A] in [-1, 1]. Notes `choice`, the action before it is
-    cut, and its log_prob.
+    """The level of a policy over the world's own actions, [A] in [-1, 1]; Gaussian, if no family is given. Notes
+    `choice`, the action before it is cut, and its log_prob.
     """
-    family = families.gaussian()
+    family = family or families.gaussian()
 
     def act(sample: bool) -> Policy:
         def choose(params, seen, key):
@@ -179,10 +182,28 @@ def primitive(
 
 
 def make(
-    obs: dict, action, *, high: Sequence[str], hidden: Sequence[int] = (256, 256), spread: float = 0.7, **settings
+    obs: dict,
+    action,
+    *,
+    high: Sequence[str],
+    hidden: Sequence[int] = (256, 256),
+    spread: float = 0.7,
+    gripper: bool = False,
+    **settings,
 ) -> Control:
-    """MPO from scratch. high: entries that the actor sees; spread: of its actions at first; the rest as `control`."""
-    net = GaussianActor(action.shape[-1], hidden, spread)
+    """MPO from scratch; the rest as `control`.
+
+    high      entries that the actor sees
+    spread    standard deviation at first of what is Gaussian
+    gripper   the last dimension of an action is -1 or 1, as in the released state agents; else all are Gaussian
+    """
+    size = action.shape[-1]
+    if gripper and size < 2:
+        raise ValueError(
+            f"a gripper beside other dimensions needs 2 or more; actions have {size}; set agent.gripper=false"
+        )
+    family, kind = (families.hybrid(), Hybrid) if gripper else (families.gaussian(), Gaussian)
+    net = (HybridActor if gripper else GaussianActor)(size, hidden, spread)
     statistics = settings.get("statistics")
 
     def begin(key):
@@ -192,6 +213,6 @@ def make(
 
     def policy(params, seen, key):
         x = encoder.stacked(params["scales"], seen, high)
-        return Gaussian(*net.apply({"params": params["actor"]}, x))
+        return kind(*net.apply({"params": params["actor"]}, x))
 
-    return control(primitive(policy, action, begin), obs, sees=high, hidden=hidden, **settings)
+    return control(primitive(policy, action, begin, family), obs, sees=high, hidden=hidden, **settings)

@@ -1,8 +1,8 @@
 """Action families: what a policy network gives out, and the named parts of it that MPO holds back one by one.
 
 A distribution is a record of arrays; a family is a record of functions on it. Leading axes [...] are rows, [T, B] as
-a rule. MPO (losses/mpo.py) knows families by this interface alone: Gaussian for plain MPO and NPMP, categorical for
-HeLMS-cat, mixture for HeLMS-mix.
+a rule. MPO (losses/mpo.py) knows families by this interface alone: Gaussian for plain MPO and NPMP, hybrid for MPO
+whose gripper opens or shuts, categorical for HeLMS-cat, mixture for HeLMS-mix.
 
 Parts are decoupled (Abdolmaleki et al., 2018, "Relative Entropy Regularized Policy Iteration"; for mixtures RHPO,
 Wulfmeier et al., 2020): the likelihood of a part takes that part from the online policy and the rest from the target.
@@ -19,7 +19,7 @@ from skillhier.types import Action, Array, Key
 
 HALF_LOG_2PI = 0.9189385332046727  # log(2 pi) / 2
 
-Distribution = Any  # Gaussian, Categorical or Mixture
+Distribution = Any  # Gaussian, Categorical, Hybrid or Mixture
 
 
 class Gaussian(NamedTuple):
@@ -33,6 +33,14 @@ class Categorical(NamedTuple):
     """One of K."""
 
     logits: Array  # [..., K], normalised or not
+
+
+class Hybrid(NamedTuple):
+    """A diagonal Gaussian and, independent of it, a last dimension that is -1 or 1: actions [..., A]."""
+
+    mean: Array  # [..., A - 1]
+    scale: Array  # [..., A - 1]
+    logits: Array  # [..., 2] of -1 and of 1, normalised or not
 
 
 class Mixture(NamedTuple):
@@ -120,6 +128,53 @@ def categorical() -> Family:
         choices,
         parts,
         ("category",),
+    )
+
+
+def hybrid(*, decoupled: bool = True) -> Family:
+    """Parts `mean` and `stddev`, KL by dimension [..., A - 1], and `category`, KL [...].
+
+    Hybrid MPO (Neunert et al., 2019, "Continuous-Discrete Reinforcement Learning for Hybrid Control in Robotics"): the
+    policy is a product, so the KL of what moves adds up. decoupled: as in `gaussian`.
+    """
+    choice = categorical()
+
+    def side(action: Array) -> Array:
+        return (action[..., -1] > 0).astype(jnp.int32)
+
+    def joined(gaussian: Array, side: Array) -> Array:
+        return jnp.concatenate([gaussian, jnp.where(side > 0, 1.0, -1.0).astype(gaussian.dtype)[..., None]], -1)
+
+    def sample(policy: Hybrid, key: Key, count: tuple[int, ...] = ()) -> Array:
+        noise_key, side_key = jax.random.split(key)
+        noise = jax.random.normal(noise_key, (*count, *policy.mean.shape), policy.mean.dtype)
+        which = jax.random.categorical(side_key, policy.logits, shape=(*count, *policy.logits.shape[:-1]))
+        return joined(policy.mean + policy.scale * noise, which)
+
+    def log_prob(policy: Hybrid, action: Array) -> Array:
+        rest = gaussian_log_prob(policy.mean, policy.scale, action[..., :-1])
+        return rest + choice.log_prob(Categorical(policy.logits), side(action))
+
+    def parts(target: Hybrid, online: Hybrid, action: Array) -> dict[str, Part]:
+        one_moved = {
+            "mean": target._replace(mean=online.mean),
+            "stddev": target._replace(scale=online.scale),
+            "category": target._replace(logits=online.logits),
+        }
+        kl = {name: divergence.gaussian_each(*target[:2], *one_moved[name][:2]) for name in ("mean", "stddev")}
+        kl["category"] = _category_kl(target.logits, online.logits)
+        if decoupled:
+            return {name: Part(log_prob(which, action), kl[name]) for name, which in one_moved.items()}
+        whole = log_prob(online, action) / len(kl)
+        return {name: Part(whole, kl[name]) for name in kl}
+
+    return Family(
+        sample,
+        lambda policy: joined(policy.mean, policy.logits.argmax(-1)),
+        log_prob,
+        lambda policy, key, count: _sampled(sample(policy, key, (count,)), policy.mean.ndim - 1),
+        parts,
+        ("mean", "stddev", "category"),
     )
 
 
