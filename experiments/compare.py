@@ -3,11 +3,14 @@
 python -m experiments.compare --runs='runs/sweep/*' --group=config.agent.beta_z
 python -m experiments.compare --runs='runs/a/*' --runs='runs/b/*' --group=config.agent.name,config.agent.beta_z
 python -m experiments.compare --runs='runs/sweep/*' --group=config.agent.beta_z --metric=heldout/action_mse --out=page
+python -m experiments.compare --runs='runs/stack/*' --group=config.agent.name --along=config.agent,config.init_from \\
+    --panels=config.env.name
 
 Every folder with a metrics.jsonl is a run, seeds of one run in seed_<n>/ each one of their own. Runs are put into
 groups by the settings in --group; seeds may differ, all else that differs is refused, for two things that vary under
 one curve tell nothing. So are runs of different budgets (updates, batch, window length, data), and a run counted
-twice. Runs that are not finished are left out and named.
+twice. Runs that are not finished are left out and named. What goes with the groups, as an agent's own settings do, is
+named in --along: it may differ between groups, never within one, and the page lists it. --panels draws tasks apart.
 
 Writes compare.html (self-contained) and compare.json (every number shown), by default to runs/compare-<time>.
 Interquartile means with 95 % stratified bootstrap intervals, as in rliable (Agarwal et al., NeurIPS 2021).
@@ -34,6 +37,8 @@ flags.DEFINE_multi_string("runs", [], "folders of runs, as a shell pattern in qu
 flags.DEFINE_multi_string("group", [], "settings that make the groups, as config.NAME; commas, or given several times")
 flags.DEFINE_multi_string("metric", [], "names in metrics.jsonl; by default the usual ones that the runs have")
 flags.DEFINE_multi_string("strata", [], "settings that mark tasks, as config.task: runs are drawn anew within each")
+flags.DEFINE_multi_string("along", [], "settings that go with the groups, or what they begin with, as config.agent")
+flags.DEFINE_multi_string("panels", [], "settings that set runs apart, as config.env.name: figures for each value")
 flags.DEFINE_bool("different_budgets", False, "compare runs whose budgets differ")
 flags.DEFINE_bool("unfinished", False, "take unfinished runs too, and cut all at the shortest")
 flags.DEFINE_integer("bootstrap_seed", 0, "of the draws behind the intervals", lower_bound=0)
@@ -48,26 +53,28 @@ def main(run: cli.Run) -> None:
         )
     if run.workdir is not None:
         raise cli.Refused("--workdir means nothing here; the page goes to --out")
-    by, strata = split(asked.group), split(asked.strata)
+    by, strata, along, panels = map(split, (asked.group, asked.strata, asked.along, asked.panels))
     found = comparison_runs.find(asked.runs)
-    comparison.grouped(found, [*by, *strata])  # refuses unknown settings
+    comparison.grouped(found, [*by, *strata, *panels])  # refuses unknown settings
     runs, upto, notes = complete(found, asked.unfinished)
     if not asked.different_budgets:
-        comparison.hold_to_one_budget(runs, strata)
+        comparison.hold_to_one_budget(runs, [*strata, *panels])
     groups = comparison.grouped(runs, by)
-    comparison.hold_to_one_question(groups, [*by, *strata])
+    comparison.hold_to_one_question(groups, [*by, *strata, *panels], along)
     names = split(asked.metric) or comparison_measures.usual(runs)
     measured = [
         comparison_measures.measure(
-            groups,
+            shown,
             name,
             strata=strata,
             upto=upto,
             same_end=not asked.different_budgets,
             seed=asked.bootstrap_seed,
-        )
+        )._replace(panel=panel)
         for name in names
+        for panel, shown in comparison.panelled(groups, panels).items()
     ]
+    notes += comparison.going_along(groups, along, [*by, *strata, *panels])
     if asked.different_budgets:
         notes.append("budgets were allowed to differ: see the list of runs")
     notes += comparison_runs.differences(runs)

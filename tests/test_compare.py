@@ -70,7 +70,18 @@ def sweep(tmp_path):
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of the command."""
     flags.FLAGS.unparse_flags()
-    for name in ("runs", "group", "metric", "strata", "out", "unfinished", "different_budgets", "bootstrap_seed"):
+    for name in (
+        "runs",
+        "group",
+        "metric",
+        "strata",
+        "along",
+        "panels",
+        "out",
+        "unfinished",
+        "different_budgets",
+        "bootstrap_seed",
+    ):
         flags.FLAGS[name].unparse()
     with pytest.raises(SystemExit) as stopped:
         cli.run(compare.main, needs_config=False, argv=["compare", *arguments])
@@ -311,6 +322,42 @@ def test_what_differs_unasked_is_refused(tmp_path, capsys, changes, said):
     run(tmp_path / "b", **{"seed": 1} | changes)
     told = refused(capsys, f"--runs={tmp_path}/?", "--group=config.agent.beta_z")
     assert said.format(a=tmp_path / "a", b=tmp_path / "b") in told
+
+
+def agents(path: Path, **changes) -> None:
+    """Two agents on two tasks, three seeds each: settings of their own, and skills of their own or none."""
+    for name, own in (("mpo", {"spread": 0.7}), ("npmp", {"spread": 1.0, "eta_z": 0.01})):
+        for task, level in (("easy", 10), ("hard", 0)):
+            for seed in range(3):
+                told = {f"agent__{key}": value for key, value in own.items()}
+                told |= {"init_from": "skills/npmp:skills"} if name == "npmp" else {}
+                run(path / f"{name}-{task}-{seed}", seed=seed, level=level + seed + (name == "npmp"), env__name=task,
+                    agent__name=name, **told | changes)  # fmt: skip
+
+
+def test_what_goes_along_with_the_groups_is_listed_and_panels_stand_apart(tmp_path, capsys):
+    agents(tmp_path / "r", env__worlds=16, train__collect=4, train__draws=2)
+    asked = f"--runs={tmp_path}/r/*", "--group=config.agent.name"
+    assert "config.agent.spread is 0.7 in" in (said := refused(capsys, *asked, "--panels=config.env.name"))
+    assert "--group=config.agent.spread, or --along=config.agent.spread where it goes with the groups" in said
+    told = compared(capsys, tmp_path, *asked, "--along=config.agent,config.init_from", "--panels=config.env.name")
+    assert told["notes"] == ["config.agent.spread goes with the groups: 0.7 (name=mpo); 1.0 (name=npmp)"]
+    found = {title: {label: group["final"]["value"] for label, group in metric["groups"].items()}
+             for title, metric in told["metrics"].items() if title.startswith("heldout")}  # fmt: skip
+    assert found == {
+        "heldout/action_mse, name=easy": {"name=mpo": 11, "name=npmp": 12},
+        "heldout/action_mse, name=hard": {"name=mpo": 1, "name=npmp": 2},
+    }
+    assert "updates, of 32 control steps each" in told["page"] and "heldout/action_mse, name=hard" in told["out"]
+
+
+def test_what_goes_along_may_not_differ_within_a_group(tmp_path, capsys):
+    agents(tmp_path / "r")
+    run(tmp_path / "r" / "odd", seed=7, env__name="easy", agent__name="mpo", agent__spread=0.5)
+    asked = f"--runs={tmp_path}/r/*", "--group=config.agent.name", "--panels=config.env.name"
+    said = refused(capsys, *asked, "--along=config.agent,config.init_from")
+    assert "two things vary under one curve: config.agent.spread is 0.7 in" in said
+    assert "no run has the setting config.agnt" in refused(capsys, *asked, "--along=config.agnt")
 
 
 def test_how_a_run_is_watched_may_differ(tmp_path, capsys):

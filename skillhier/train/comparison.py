@@ -64,6 +64,18 @@ def grouped(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[Run]]:
     return found
 
 
+def panelled(groups: dict[str, list[Run]], names: Sequence[str]) -> dict[str, dict[str, list[Run]]]:
+    """The groups by the values of the named settings, each with the runs that have them; one nameless panel of none."""
+    if not names:
+        return {"": groups}
+    found: dict[str, dict[str, list[Run]]] = {}
+    for panel, there in grouped([run for inside in groups.values() for run in inside], names).items():
+        paths = {run.path for run in there}
+        told = {label: [run for run in inside if run.path in paths] for label, inside in groups.items()}
+        found[panel] = {label: inside for label, inside in told.items() if inside}
+    return found
+
+
 def _order(value: Any) -> tuple[int, float, str]:
     number = isinstance(value, int | float)
     return (0, value, "") if number else (1, 0.0, re.sub(r"\d+", lambda n: n[0].zfill(12), str(value)))
@@ -86,19 +98,28 @@ def hold_to_one_budget(runs: Sequence[Run], strata: Sequence[str] = ()) -> None:
         _hold(stratum, name, told, "budgets differ", "--different_budgets")
 
 
-def hold_to_one_question(groups: dict[str, list[Run]], named: Sequence[str]) -> None:
-    """Raises Unfit where anything differs that is not `named`; what only other groups have belongs to the group."""
+def hold_to_one_question(groups: dict[str, list[Run]], named: Sequence[str], along: Sequence[str] = ()) -> None:
+    """Raises Unfit where anything differs that is not `named`; what only other groups have belongs to the group.
+
+    along: settings, or what whole families of them begin with, that may differ between the groups, never within one
+    """
     free = {*named, *BUDGET, *BOOKKEEPING, DATA, SEED}
     runs = [run for inside in groups.values() for run in inside]
     names = {name for run in runs for name in run.settings} - free
+    for given in along:
+        if not any(_below(name, given) for run in runs for name in run.settings):
+            raise unknown("setting", given, {name for run in runs for name in run.settings})
     # what all runs have comes first: it is why others have settings of their own
     for name in sorted(names, key=lambda name: (any(name not in run.settings for run in runs), name)):
         for inside in groups.values():
             told = [run.settings.get(name, "absent") for run in inside]
             _hold(inside, name, told, "two things vary under one curve", f"--group={name}")
+        if any(_below(name, given) for given in along):
+            continue
         have = [run for run in runs if name in run.settings]
         told = [run.settings[name] for run in have]
-        _hold(have, name, told, "more varies between the groups than was asked", f"--group={name}")
+        remedy = f"--group={name}, or --along={name} where it goes with the groups"
+        _hold(have, name, told, "more varies between the groups than was asked", remedy)
     for label, inside in groups.items():
         seen: dict[tuple, Run] = {}
         for run in inside:
@@ -109,6 +130,22 @@ def hold_to_one_question(groups: dict[str, list[Run]], named: Sequence[str]) -> 
                     "once; leave one of them out of --runs"
                 )
             seen[who] = run
+
+
+def going_along(groups: dict[str, list[Run]], along: Sequence[str], named: Sequence[str]) -> list[str]:
+    """What differs between the groups because it goes along with them, a line for each setting."""
+    names = sorted({name for inside in groups.values() for run in inside for name in run.settings} - {*named})
+    found = []
+    for name in names:
+        told = {label: inside[0].settings[name] for label, inside in groups.items() if name in inside[0].settings}
+        if len({_shown(value) for value in told.values()}) > 1 and any(_below(name, given) for given in along):
+            shown = "; ".join(f"{_shown(value)} ({label})" for label, value in told.items())
+            found.append(f"{name} goes with the groups: {shown}")
+    return found
+
+
+def _below(name: str, given: str) -> bool:
+    return name == given or name.startswith(f"{given}.")
 
 
 def _hold(runs: Sequence[Run], name: str, values: Sequence[Any], why: str, remedy: str) -> None:

@@ -12,6 +12,7 @@ from skillhier.train.comparison_runs import Run
 
 USUAL = (  # what is shown unasked, where any run has it
     r"eval(uation)?/(.+/)?success",
+    r"eval(uation)?/(.+/)?staged",
     r"eval(uation)?/(.+/)?return",
     r"heldout/action_mse",
     r"heldout/elbo/bound",
@@ -56,6 +57,11 @@ class Measured(NamedTuple):
     thresholds: np.ndarray  # [P]
     groups: dict[str, Group]
     notes: list[str]
+    panel: str = ""  # of which runs it is, where there are several panels
+
+    @property
+    def title(self) -> str:
+        return f"{self.metric}, {self.panel}" if self.panel else self.metric
 
 
 class Comparison(NamedTuple):

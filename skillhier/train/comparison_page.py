@@ -13,6 +13,11 @@ STYLE = (
     "p.keys{max-width:none}.key{display:inline-block;margin-right:18px;color:var(--ink)}.note{color:var(--bad)}"
     "td.n,th.n{padding:4px 8px 4px 16px}"
 )
+NAMES = TITLES | {
+    "eval/staged": "sparse staged return of an episode",
+    "eval/success": "share of episodes that end stacked",
+    "eval/return": "return of an episode, as it is paid",
+}
 # Share of the intervals that hold the true interquartile mean, by runs: 2,000 normal samples each (tests hold one).
 COVERAGE = {2: 0.51, 3: 0.74, 4: 0.87, 5: 0.90, 8: 0.93}
 FEW = 8
@@ -26,7 +31,7 @@ def page(told: Comparison) -> str:
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in told.notes)
     parts = [
         f'<h1>{escape(title)}</h1><p>{escape(_subtitle(told))}</p>{notes}<p class="keys">{keys}</p>',
-        *(_section(measured, paints) for measured in told.measured),
+        *(_section(measured, paints, _axis(told)) for measured in told.measured),
         _how(told),
         _runs(told, paints),
     ]
@@ -38,16 +43,29 @@ def page(told: Comparison) -> str:
     )
 
 
-def _section(measured: Measured, paints: dict[str, str]) -> str:
-    """A metric's curves, intervals, profiles and table."""
+def _axis(told: Comparison) -> str:
+    """What curves are drawn against; where all runs act as they learn, and as much, how much that is."""
+    acted = {
+        tuple(run.settings.get(f"config.{name}") for name in ("env.worlds", "train.collect", "train.draws"))
+        for inside in told.groups.values()
+        for run in inside
+    }
+    if len(acted) > 1 or None in (only := next(iter(acted))):
+        return "updates"
+    worlds, collect, draws = only
+    return f"updates, of {worlds * collect / draws:g} control steps each"
+
+
+def _section(measured: Measured, paints: dict[str, str], axis: str) -> str:
+    """A metric's curves, intervals, profiles and table. axis: what curves are drawn against."""
     groups = measured.groups
     base = measured.metric.removeprefix("heldout/")
-    title = TITLES.get(base, base) + (", held-out" if base != measured.metric else "")
+    title = NAMES.get(base, base) + (", held-out" if base != measured.metric else "")
     drawn = [
         figures.curves(
             {label: (group.steps, group.curve.value, paints[label]) for label, group in groups.items()},
             title,
-            "updates",
+            axis,
             bands={label: (group.curve.low, group.curve.high) for label, group in groups.items()},
             faint=[(of.steps, single, paints[label]) for label, of in groups.items() for single in of.singles],
             settle=0.1,
@@ -80,7 +98,7 @@ def _section(measured: Measured, paints: dict[str, str]) -> str:
         told = [f'<td class="n">{escape(cell)}</td>' for cell in row[1:]]
         body.append(f"<tr><td>{_dot(paints[row[0]])}{escape(row[0])}</td>{''.join(told)}</tr>")
     return (
-        f"<h2>{escape(measured.metric)}</h2><p>Final value: {escape(measured.how)}.</p>{notes}"
+        f"<h2>{escape(measured.title)}</h2><p>Final value: {escape(measured.how)}.</p>{notes}"
         f'{side_by_side(drawn)}<div class="fig-card wide" style="margin-top:12px"><table>{"".join(body)}</table></div>'
     )
 

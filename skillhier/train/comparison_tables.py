@@ -23,7 +23,7 @@ def content(told: Comparison) -> dict[str, Any]:
             "notes": told.notes,
             "bootstrap": {"level": LEVEL, "draws": DRAWS, "draws_of_final_values": FINAL_DRAWS, "seed": told.seed},
             "metrics": {
-                measured.metric: {
+                measured.title: {
                     "final": measured.how,
                     "notes": measured.notes,
                     "thresholds": measured.thresholds,
@@ -83,7 +83,7 @@ def lines(measured: Measured) -> list[str]:
     rows = table(measured)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     told = ["  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [f"{measured.metric}: {measured.how}", *(f"  {line}" for line in told), *(f"  {x}" for x in measured.notes)]
+    return [f"{measured.title}: {measured.how}", *(f"  {line}" for line in told), *(f"  {x}" for x in measured.notes)]
 
 
 def table(measured: Measured) -> list[list[str]]:
