@@ -104,6 +104,7 @@ def record(env: Env, task: str, config, recording: minari.Recorder, heard: list[
             episodes=episodes,
             seed=config.seed,
             noise=config.noise,
+            disturbance=config.disturbance,
             rows=config.rows,
             tell=tell,
             stopped=lambda: bool(heard),

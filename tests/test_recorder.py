@@ -75,6 +75,16 @@ def test_noise_is_recorded_as_executed_and_within_bounds(tmp_path):
     assert abs(np.median(np.abs(noise)) - 0.6745 * 0.7) < 0.08
 
 
+def test_a_disturbance_is_executed_and_not_recorded(tmp_path):
+    run(tmp_path / "calm", clocks(2, limit=200), 2)
+    run(tmp_path / "disturbed", clocks(2, limit=200), 2, disturbance=(0.1, 0.0))
+    calm, found = dataset.load(tmp_path / "calm"), dataset.load(tmp_path / "disturbed")
+    np.testing.assert_array_equal(calm.reward[1:201], calm.action[:200, 0])  # the world pays the action that it got
+    executed, intended = found.reward[1:201], found.action[:200, 0]
+    np.testing.assert_array_equal(intended, calm.action[:200, 0])
+    assert abs((executed - intended)[:60].std() - 0.1) < 0.03  # later ones reach the bound of 1
+
+
 def test_what_the_policy_noted_is_kept_where_asked(tmp_path):
     run(tmp_path, clocks(1), 1, notes=("age",))
     with h5py.File(tmp_path / "data/main_data.hdf5") as file:

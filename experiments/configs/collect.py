@@ -15,6 +15,7 @@ LIMITS = {
     "policy": ["expert", "random"],
     "episodes": (1, 10**6),
     "noise": (0.0, 10.0),
+    "disturbance": (0.0, 10.0),
     "rows": (1, 10**5),
     "env.worlds": (1, 10**6),
     "env.engine": ["auto", "native", "mjx", "warp"],
@@ -35,6 +36,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.episodes = 400  # of each task
     config.policy = "expert"  # or random
     config.noise = 0.0  # standard deviation of Gaussian noise on its actions, beside its own
+    config.disturbance = 0.0  # of noise that is executed and not recorded, so that the data show how to recover
     config.rows = 50  # control steps between two looks at the worlds
     config.env = ConfigDict()
     config.env.worlds = 50  # stepped together

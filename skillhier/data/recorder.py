@@ -12,6 +12,7 @@ from skillhier.data.minari import Episode, Recorder
 from skillhier.rollout import ActorState, rollout, start
 from skillhier.types import Env, Key, Params, Policy, TimeStep
 
+INTENDED = "recorder.intended"  # the note that holds the action before it was disturbed
 SUCCESS = "task.success"  # the entry whose value in an episode's last row says whether it succeeded
 
 
@@ -34,6 +35,7 @@ def record(
     episodes: int,
     seed: int = 0,
     noise: float | tuple[float, ...] = 0.0,
+    disturbance: float | tuple[float, ...] = 0.0,
     notes: tuple[str, ...] = (),
     rows: int = 50,
     tell: Callable[[Count], None] = lambda count: None,
@@ -47,6 +49,8 @@ def record(
     Args:
       task: names the episodes in the folder; those that are there under the same name count.
       noise: standard deviation of Gaussian noise on the actions, of all or of each; recorded as executed.
+      disturbance: of noise that is executed and not recorded, so that the data show how a policy recovers and what it
+        would have done (DART; Laskey et al., CoRL 2017).
       notes: entries of the policy's extras to keep, in infos.
       rows: rows that are rolled out between two looks at them.
       tell: is called after those rows.
@@ -63,7 +67,8 @@ def record(
     # a recording that goes on draws anew: the same key would record the same episodes twice
     key = jax.random.fold_in(jax.random.key(seed), len(there))
     k_start, k_rows = jax.random.split(key)
-    advance = jax.jit(partial(_advance, env, noisy(policy, noise, env), notes, rows), donate_argnums=1)
+    acting = disturbed(noisy(policy, noise, env), disturbance, env)
+    advance = jax.jit(partial(_advance, env, acting, notes, rows), donate_argnums=1)
     actor = jax.jit(partial(start, env, policy))(k_start)
     pieces = [[] for _ in range(worlds)]
     chunk = 0
@@ -105,6 +110,17 @@ def noisy(policy: Policy, scale: float | tuple[float, ...], env: Env) -> Policy:
     return Policy(policy.init, act)
 
 
+def disturbed(policy: Policy, scale: float | tuple[float, ...], env: Env) -> Policy:
+    """`policy` under noise as `noisy` makes it, noting as INTENDED what it chose."""
+
+    def act(params: Params, carry, step: TimeStep, key: Key):
+        carry, action, extras = policy.act(params, carry, step, key)
+        return carry, action, {**extras, INTENDED: action}
+
+    intending = Policy(policy.init, act)
+    return noisy(intending, scale, env) if np.any(scale) else intending
+
+
 def _advance(env: Env, policy: Policy, notes: tuple[str, ...], rows: int, params: Params, actor: ActorState, key: Key):
     """The next rows: (actor, {field: [T, B, ...]}); of a stack the newest frame, which is what a data set keeps."""
     actor, seen = rollout(env, policy, params, actor, key, rows)
@@ -112,7 +128,7 @@ def _advance(env: Env, policy: Policy, notes: tuple[str, ...], rows: int, params
     fields |= {f"infos/{name}": seen.extras[name] for name in notes}
     step = seen.step
     return actor, fields | {
-        "action": seen.action, "reward": step.reward, "discount": step.discount, "first": step.first, "last": step.last,
+        "action": seen.extras[INTENDED], "reward": step.reward, "discount": step.discount, "first": step.first, "last": step.last,
     }  # fmt: skip
 
 
