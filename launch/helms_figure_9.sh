@@ -1,14 +1,14 @@
 #!/bin/sh
-# The offline half of Figure 9 of HeLMS: five skills learned from red_on_blue with and without a KL of the latent to its
-# prior (beta_z), for three seeds; a table of their errors on held-out demonstrations.
-#   python -m experiments.collect --config=experiments/configs/collect.py:red_on_blue
-#   sh launch/helms_figure_9.sh            PRESET=cpu and PYTHON=.venv/bin/python choose others; flags go to the sweep
-# With --to=slurm and the like it ends where the jobs are handed over; once they are done, run it again without.
-set -e
-folder=runs/helms_beta_z
-"${PYTHON:-python}" -m launch.sweep --experiment=helms_offline \
-  --config="experiments/configs/helms_offline.py:${PRESET:-paper},task=red_on_blue" \
-  --sweep=config.agent.beta_z=0,0.01 --sweep=config.seed=0..2 --folder="$folder" "$@"
-case " $* " in *" --dry_run "* | *" --to="*) exit ;; esac
-"${PYTHON:-python}" -m experiments.compare --runs="$folder/*" --group=config.agent.beta_z --metric=heldout/action_mse \
-  --out="$folder/compare"
+# Figure 9 of HeLMS (E12): how near HeLMS-mix is kept to the offline skills (eta_z), beside HeLMS-cat, which keeps
+# them as they are; from skills learned with and without a KL of the latent to its prior (beta_z); sparse staged
+# reward, sets 3 (hard) and 4 (easy).
+#   PRESET=cpu sh launch/helms_figure_9.sh            what else can be said stands in launch/helms.sh
+. "$(dirname "$0")/helms.sh"
+skills red_on_blue helms --sweep=config.agent.beta_z=0,0.01
+for beta in 0 0.01; do
+  SKILLS=helms,beta_z=$beta
+  learn beta_z=$beta red_on_blue sparse_staged 3,4 helms_mix --sweep=config.agent.eta_z=0.01,0.1,1,10,100
+  learn beta_z=$beta red_on_blue sparse_staged 3,4 helms_cat
+done
+page figure_9 --runs="$runs/red_on_blue/beta_z=*/*" --group=config.agent.name,config.agent.eta_z --along=config.agent \
+  --panels=config.init_from,config.env.name

@@ -301,13 +301,3 @@ def test_a_real_sweep_of_debug_runs(tmp_path):
     assert set(found) == {"agent=helms", "agent=bc"} and all(one["train_steps"] == 20 for one in found.values())
     before = (tmp_path / "agent=bc" / "config.json").read_text()
     assert sweep.main(asked) == 0 and (tmp_path / "agent=bc" / "config.json").read_text() == before
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("script", sorted((ROOT / "launch").glob("*.sh")), ids=lambda path: path.stem)
-def test_the_scripts_of_the_figures_ask_for_what_there_is(script, tmp_path):
-    environment = {**os.environ, "PYTHON": sys.executable, "PRESET": "debug"}
-    told = subprocess.run(
-        ["sh", script, "--dry_run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert told.returncode == 0 and told.stdout.count("--config.seed=2") >= 1, told.stderr

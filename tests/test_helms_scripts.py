@@ -1,0 +1,216 @@
+"""The scripts of the HeLMS figures: what each asks for, on which skills its agents begin, and that it can be had."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_report import checked
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "launch").glob("helms_*.sh"))
+STUB = """#!/bin/sh
+# in place of Python: says what it was asked, and that all runs are done
+for word in "$@"; do
+  printf '%s\\n' "$word" | sed "s/'/'\\\\\\\\''/g; 1s/^/'/; \\$s/\\$/' /" | tr -d '\\n' >> "$SAID"
+done
+echo >> "$SAID"
+case "$2" in launch.sweep) echo "# 1 runs of x in y: ${STATE:-1 done, 0 begun, 0 new}" ;; esac
+exit "${CODE:-0}"
+"""
+ALL = ["helms_mix", "helms_cat", "npmp", "bc", "hierarchical_bc", "mpo"]
+
+
+def asked(tmp_path: Path, script: str, *flags: str, **environment: str) -> tuple[list[list[str]], int, str]:
+    """(the commands that a script gives, its exit code, what it says) with a stub for Python."""
+    stub, said = tmp_path / "python", tmp_path / "said"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    said.write_text("")
+    told = subprocess.run(
+        ["sh", ROOT / "launch" / f"helms_{script}.sh", *flags], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHON": str(stub), "SAID": str(said), "PRESET": "cpu", "RUNS": "r", **environment},
+    )  # fmt: skip
+    commands = [shlex.split(line) for line in said.read_text().splitlines()]
+    dry = [command for command in commands if "--dry_run" in command]
+    if "--dry_run" not in flags:  # first all of it is looked at
+        assert commands[: len(dry)] == dry
+        commands = commands[len(dry) :]
+    return commands, told.returncode, told.stderr
+
+
+def options(command: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for word in command[2:]:
+        name, _, value = word.partition("=")
+        found.setdefault(name.removeprefix("--"), []).append(value)
+    return found
+
+
+def swept(command: list[str]) -> dict[str, list[str]]:
+    return {axis: values.split(",") for axis, _, values in (s.partition("=") for s in options(command)["sweep"])}
+
+
+def learning(tmp_path: Path, script: str, **environment: str) -> list[tuple[str, dict, dict]]:
+    """Of each sweep of agents: (its config, its axes, agent -> the flags that it alone is given)."""
+    commands, code, _ = asked(tmp_path, script, **environment)
+    assert code == 0
+    found = []
+    for command in commands:
+        told = options(command)
+        if told.get("experiment") == ["helms_transfer"]:
+            whens = [shlex.split(text) for text in told.get("when", [])]
+            given = {}
+            for condition, *flags in whens:
+                for agent in condition.removeprefix("agent=").split(","):
+                    given.setdefault(agent, []).extend(flags)
+            found.append((told["config"][0].rpartition(":")[2], swept(command), given))
+    return found
+
+
+def from_skills(kind: str, task: str = "red_on_blue") -> str:
+    return f"--init_from=r/{task}/skills/agent={kind}:skills"
+
+
+@pytest.mark.parametrize(
+    ("script", "reward", "sets"),
+    [
+        ("figure_4", "sparse_staged", "1235"),
+        ("figure_7a", "dense", "4"),
+        ("figure_7b", "sparse_staged", "4"),
+        ("figure_7c", "sparse", "4"),
+    ],
+)
+def test_all_agents_are_compared_each_on_the_skills_that_suit_it(tmp_path, script, reward, sets):
+    ((config, axes, given),) = learning(tmp_path, script)
+    assert config == f"cpu,task=red_on_blue,reward={reward}"
+    assert axes == {"config:agent": ALL, "config:set": list(sets)}
+    kinds = {
+        "helms_mix": "helms",
+        "helms_cat": "helms",
+        "npmp": "npmp",
+        "bc": "bc",
+        "hierarchical_bc": "hierarchical_bc",
+    }
+    assert given == {agent: [from_skills(kind)] for agent, kind in kinds.items()}  # and mpo none
+
+
+def test_the_pyramid_is_built_from_ten_skills_of_all_pairs(tmp_path):
+    ((config, axes, given),) = learning(tmp_path, "figure_5")
+    assert config == "cpu,task=pyramid,reward=sparse_staged" and axes["config:agent"] == [
+        "helms_mix",
+        "helms_cat",
+        "npmp",
+        "mpo",
+    ]
+    assert set(given["helms_mix"]) == {from_skills("helms", "all_pairs"), "--config.agent.eta_z=0.1"}
+    assert given["npmp"] == [from_skills("npmp", "all_pairs")] and "mpo" not in given
+
+
+def test_discrete_skills_alone_are_those_without_variance(tmp_path):
+    full, discrete = learning(tmp_path, "figure_8")
+    assert full[1]["config:agent"] == ["helms_mix", "npmp"] and full[1]["config:set"] == discrete[1]["config:set"] == [
+        "3",
+        "4",
+    ]
+    assert discrete[1]["config:agent"] == ["helms_cat"] and discrete[2] == {
+        "helms_cat": [from_skills("helms_discrete")]
+    }
+
+
+def test_the_weight_of_the_offline_skills_is_swept_for_both_kinds(tmp_path):
+    found = learning(tmp_path, "figure_9")
+    assert [axes["config:agent"] for _, axes, _ in found] == [["helms_mix"], ["helms_cat"]] * 2
+    for (_, axes, given), beta in zip(found, ("0", "0", "0.01", "0.01"), strict=True):
+        (agent,) = axes["config:agent"]
+        assert given == {agent: [from_skills(f"helms,beta_z={beta}")]}
+        assert axes.get("config.agent.eta_z") == (["0.01", "0.1", "1", "10", "100"] if agent == "helms_mix" else None)
+
+
+def test_npmp_comes_in_three_forms(tmp_path):
+    commands, _, _ = asked(tmp_path, "figure_10")
+    told = [options(command) for command in commands if "helms_transfer" in " ".join(command)]
+    assert [(one["when"], one.get("config.agent.eta_z"), one.get("config.agent.memory")) for one in told] == [
+        ([f"agent=npmp --init_from='r/red_on_blue/skills/agent={kind}:skills' "], eta, memory)
+        for kind, eta, memory in (("npmp", None, None), ("npmp", ["0"], None), ("npmp_ar1", ["0"], ["0.95"]))
+    ]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_data_then_skills_then_agents_then_one_page(tmp_path, script):
+    commands, code, _ = asked(tmp_path, script.stem.removeprefix("helms_"))
+    assert code == 0
+    names = [options(command).get("experiment", [command[1]])[0] for command in commands]
+    page = {"helms_figure_3": "experiments.helms_skills", "helms_table_1": "experiments.zero_shot"}
+    assert names[:2] == ["experiments.collect", "helms_offline"]
+    assert names[-1] == page.get(script.stem, "experiments.compare") and set(names[2:-1]) <= {"helms_transfer"}
+    made = [f"agent={agent}" for command in commands if "helms_offline" in " ".join(command)
+            for agent in swept(command)["config:agent"]]  # fmt: skip
+    begun = re.findall(r"skills/(agent=\w+)", " ".join(" ".join(command) for command in commands[2:]))
+    assert set(begun) == set(made)  # what agents begin with is made, and nothing else
+
+
+def test_seeds_are_in_one_program_on_cpus_and_apart_on_a_cluster(tmp_path):
+    for preset, seeds in (("cpu", {"config.seeds": ["3"]}), ("debug", {"config.seeds": ["3"]}), ("paper", {})):
+        commands, _, _ = asked(tmp_path, "figure_7b", PRESET=preset)
+        told = options(commands[-2])
+        assert {name: value for name, value in told.items() if name == "config.seeds"} == seeds
+        assert ("config.seed=0..2" in told["sweep"]) == (preset == "paper")
+        assert told["config"][0].endswith(f":{preset},task=red_on_blue,reward=sparse_staged")
+
+
+def test_flags_go_where_they_belong(tmp_path):
+    commands, code, _ = asked(tmp_path, "figure_7b", "--parallel=2", "--config.env.worlds=8 9", DATA="my logs")
+    assert code == 0 and "experiments.collect" not in commands[0]
+    skills, agents, page = map(options, commands)
+    assert skills["parallel"] == agents["parallel"] == ["2"] and skills["config.data.path"] == ["my logs"]
+    assert agents["config.env.worlds"] == ["8 9"] and "config.env.worlds" not in {**skills, **page}
+
+
+def test_it_ends_where_jobs_are_handed_over_and_goes_on_when_they_are_done(tmp_path):
+    state = {"STATE": "0 done, 1 begun, 0 new"}
+    commands, code, said = asked(tmp_path, "figure_8", "--to=slurm", "--gpus=1", DATA="d", **state)
+    assert code == 0 and [options(command)["experiment"] for command in commands] == [["helms_offline"]]
+    assert "the skills are handed over; once they are done, the same command goes on" in said
+    commands, code, said = asked(tmp_path, "figure_8", "--to=slurm", DATA="d")
+    assert code == 0 and len(commands) == 4 and commands[-1][1] == "experiments.compare" and said == ""
+
+
+def test_it_ends_where_something_fails(tmp_path):
+    commands, code, _ = asked(tmp_path, "figure_8", CODE="1", DATA="d")
+    assert code == 1 and not commands  # as it looks at all of it
+    told = subprocess.run(["sh", SCRIPTS[0]], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, "PRESET": "paperr"})  # fmt: skip
+    assert told.returncode == 2 and told.stderr == "PRESET=paperr is not known; choose paper, cpu or debug\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset", ["paper", "cpu"])
+def test_every_run_of_it_can_be_had(script, preset, tmp_path):
+    environment = {**os.environ, "PYTHON": sys.executable, "PRESET": preset, "RUNS": str(tmp_path), "DATA": "toy"}
+    told = subprocess.run(
+        ["sh", script, "--dry_run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert told.returncode == 0 and " 0 done, 0 begun, " in told.stdout, told.stderr
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_figure_from_nothing_to_its_page(tmp_path):
+    environment = {**os.environ, "PYTHON": sys.executable, "PRESET": "debug", "RUNS": str(tmp_path)}
+    command = ["sh", "launch/helms_figure_8.sh", "--parallel=2", "--config.seeds=2"]
+    told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
+    assert told.returncode == 0, told.stderr
+    page = (tmp_path / "figure_8" / "compare.html").read_text()
+    checked(page)
+    for shown in ("name=helms_mix", "name=helms_cat", "name=npmp", "12 runs in 3 groups", "config.init_from goes with"):
+        assert shown in page
+    for title in (
+        "eval/staged, name=sawyer.stack_red_on_blue.set3",
+        "eval/success, name=sawyer.stack_red_on_blue.set4",
+    ):
+        assert f"<h2>{title}</h2>" in page
