@@ -1,0 +1,60 @@
+"""Settings of experiments/zero_shot.py: who acts in which worlds without having learned there, and how choices fall."""
+
+from ml_collections import ConfigDict
+
+from experiments import cli
+from experiments.configs import helms_transfer
+from skillhier.envs import registry
+
+PRESETS = {
+    "debug": "does the command work? Eight short episodes, small nets; a minute",
+    "cpu": "1000 episodes of each agent, 100 worlds at a time; the better part of an hour on 2 cores",
+    "paper": "1000 episodes of each agent, all at once; for an accelerator",
+}
+AGENTS = ("helms_cat", "npmp", "bc", "hierarchical_bc", "mpo")  # helms_mix acts as helms_cat does, before it learns
+BESIDE = ("mpo", "random", "expert")
+LIMITS = {
+    "seed": (0, 2**31 - 1),
+    "episodes": (1, 10**6),
+    "choice": ["agent", "prior", "held"],
+    "hold": (1, 10**6),
+    **{name: limit for name, limit in helms_transfer.LIMITS.items() if name.startswith("env.")},
+    **{
+        f"agents.{agent}.{name.removeprefix('agent.')}": limit
+        for name, limit in helms_transfer.LIMITS.items()
+        if name.startswith("agent.")
+        for agent in AGENTS
+    },
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    chosen = cli.choose(arg, PRESETS, set=["4", "1", "2", "3", "5"])
+    told = {name: helms_transfer.get_config(f"{chosen.preset},agent={name},set={chosen.set}") for name in AGENTS}
+    config = ConfigDict()
+    config.seed = 0  # of the starts, the new nets and all chance
+    config.episodes = 1000  # of every agent, from the same starts
+    config.choice = "agent"  # of skills and latents: by the new high level at every row (what an agent begins with),
+    # by the prior that was learned offline, or held: by the new high level, for some rows each
+    config.hold = 40  # these rows
+    config.sample = True  # skills, latents and actions are drawn, as while learning; else what is likeliest
+    config.beside = ("mpo",)  # who acts beside the skills: mpo (from scratch), random, expert
+    config.env = told["mpo"].env  # as in helms_transfer
+    del config.env["reward"]  # all of them are told
+    config.env.worlds = {"debug": 4, "cpu": 100, "paper": 1000}[chosen.preset]  # stepped together
+    config.agents = ConfigDict({name: told[name].agent for name in AGENTS})  # settings of those with new nets
+    if chosen.preset == "debug":
+        config.episodes = 8
+    return config
+
+
+def check(config: ConfigDict) -> None:
+    world = config.env.name
+    cli.pick("config.env.name:", world, registry.WORLDS)
+    if not world.startswith("sawyer.") or world.endswith("@pixels"):
+        raise cli.Refused(f"agents put to work here stack objects, not {world}; set config.env.name")
+    for name in config.beside:
+        cli.pick("config.beside:", name, dict.fromkeys(BESIDE))
+    for name in AGENTS:
+        if config.agents[name].name != name:
+            raise cli.Refused(f"config.agents.{name}.name={config.agents[name].name} is {name} here; leave it out")

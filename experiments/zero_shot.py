@@ -1,0 +1,232 @@
+"""What agents do before they learn anything online: how much of the world they move, and what they would be paid.
+
+python -m experiments.zero_shot --config=experiments/configs/zero_shot.py:cpu --skills=runs/skills \\
+    --skills=runs/skills/rivals/npmp --workdir=runs/zero_shot
+python -m experiments.zero_shot --config=experiments/configs/zero_shot.py:cpu --skills='runs/table/agent=*' \\
+    --config.choice=held --config.hold=40
+
+--skills names runs of experiments/helms_offline.py, each the row of an agent that begins with it: HeLMS (cat and mix
+act alike here), NPMP, BC, hierarchical BC. Their new nets are what experiments/helms_transfer.py begins with, in its
+worlds. MPO from scratch stands beside them, and whom else config.beside names. HeLMS, Table 1.
+
+Writes zero_shot.json, zero_shot.md and zero_shot.html into the run folder; the episodes of each agent are kept in
+episodes/, so the same command on the same --workdir goes on with the agents that are missing.
+"""
+
+import glob
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from experiments import cli
+from experiments.acting import scripted
+from experiments.online import beginning
+from skillhier.agents import offline, transfer
+from skillhier.envs import registry
+from skillhier.envs.sawyer.observations import OBJECTS
+from skillhier.train import checkpoint, coverage, coverage_page, metrics
+from skillhier.train.coverage_page import Column, Row
+from skillhier.types import Env, Params, Policy
+
+flags.DEFINE_multi_string(
+    "skills", [], "runs of helms_offline, as a shell pattern in quotes; may be given several times"
+)
+
+SUCCESS, STAGED = "task.success", "task.staged"
+GROUPS = {
+    "joints": ("sawyer.joints.angle", "sawyer.joints.velocity"),
+    "grasp": ("gripper.grasp",),
+    "objects": tuple(name for name in OBJECTS if name.endswith("abs_pose")),
+}
+COLUMNS = (
+    Column(
+        "variance/joints", "joint variance", "of the arm's 7 angles (rad²) and 7 velocities (rad²/s²) in an episode"
+    ),
+    Column("variance/grasp", "grasp variance", "of the grasp sensor: 1 nothing, 2 inward, 3 outward"),
+    Column("variance/objects", "object variance", "of the poses of the three objects: positions (m²) and quaternions"),
+    Column("return", "dense return", "sum of the dense reward over an episode"),
+    Column("return/staged", "sparse staged return", "sum of the sparse staged reward"),
+    Column("return/sparse", "sparse return", "sum of the fully sparse reward"),
+    Column("paid", "episodes with sparse reward", "share of episodes in which the fully sparse reward is ever paid"),
+    Column("success", "success", "share of episodes that end stacked, by the public test"),
+)
+TITLES = {
+    "helms": "HeLMS",
+    "helms_discrete": "HeLMS, discrete only",
+    "npmp": "NPMP",
+    "npmp_ar1": "NPMP, AR(1)",
+    "bc": "BC",
+    "hierarchical_bc": "hierarchical BC",
+    "mpo": "MPO from scratch",
+    "random": "random actions",
+    "expert": "scripted expert",
+}
+CHOOSING = ("helms", "helms_discrete", "npmp", "npmp_ar1")  # systems with a choice to make
+
+
+class Agent(NamedTuple):
+    label: str
+    source: str  # the run that it begins with
+    acts: str  # what makes its choices
+    stamp: str  # of what its episodes depend on beside the config
+    make: Callable[[], tuple[Policy, Params]]
+
+
+def main(run: cli.Run) -> None:
+    config = run.config
+    sources = found(flags.FLAGS.skills)
+    settings = config.env.to_dict() | {"reward": "dense"}
+    try:
+        env = registry.make(settings.pop("name"), **settings)
+    except ValueError as error:
+        raise cli.Refused(str(error)) from None
+    agents = [
+        *(begun(path, told, params, config, env) for path, (told, params) in sources.items()),
+        *(beside(name, config, env) for name in config.beside),
+    ]
+    if not agents:
+        raise cli.Refused("--skills is missing, and nobody is in config.beside; give runs of experiments.helms_offline")
+    agents = told_apart(agents)
+    path, _ = cli.open_run(run)
+    rows = [row(agent, config, env, path / "episodes") for agent in agents]
+    subtitle = (
+        f"{config.env.name} · {config.episodes:,} episodes of {env.spec.limit} control steps · delay "
+        f"{' to '.join(map(str, config.env.delay))} steps · physics {'drawn anew' if config.env.randomise else 'fixed'}"
+        f" · {'drawn' if config.sample else 'likeliest'} actions"
+    )
+    table = coverage_page.markdown(rows, COLUMNS, config.seed)
+    title = "Before anything is learned online"
+    about = {"config": cli.flat(config), "agents": coverage_page.content(rows, COLUMNS, config.seed)}
+    metrics.write_json(path / "zero_shot.json", about)
+    (path / "zero_shot.md").write_text(f"# {title}\n\n{subtitle}\n\n{table}")
+    page = coverage_page.page(rows, COLUMNS, config.seed, title=title, subtitle=subtitle)
+    (path / "zero_shot.html").write_text(page)
+    print(table)
+    print(f"page: {path / 'zero_shot.html'}")
+
+
+def found(patterns: list[str]) -> dict[Path, tuple[dict, Params]]:
+    """The runs that match, in the order given, with their agents' settings and parameters. Raises Refused, Broken."""
+    paths = []
+    for pattern in patterns:
+        matches = (
+            [pattern] if Path(pattern).is_dir() else sorted(filter(lambda p: Path(p).is_dir(), glob.glob(pattern)))
+        )
+        if not matches:
+            raise cli.Refused(f"no folder matches --skills={pattern}; give runs of experiments.helms_offline")
+        paths += map(Path, matches)
+    return {path: beginning.skills(path) for path in dict.fromkeys(paths)}
+
+
+def begun(path: Path, told: dict, params: Params, config: ConfigDict, env: Env) -> Agent:
+    """The agent that begins with the skills of a run."""
+    kind = told["name"]
+    name = next(name for name in transfer.SYSTEMS if kind in transfer.SOURCES[name])
+    choice = config.choice if kind in CHOOSING else "agent"
+
+    def make() -> tuple[Policy, Params]:
+        if choice == "prior":
+            system = offline.make(env.spec.obs, beginning.action(env), **told)
+            return system.act(sample=config.sample), params
+        policy, fresh = new(name, config, env, source=params, **beginning.borrowed(name, told))
+        return (held(policy, config.hold) if choice == "held" else policy), fresh
+
+    rows = "1 row" if config.hold == 1 else f"{config.hold} rows"
+    acts = {"agent": "new high level", "prior": "learned prior", "held": f"new high level, {rows} each"}[choice]
+    home = path if (path / "checkpoints").is_dir() else path.parent
+    stamp = f"{path.resolve()} {max(checkpoint.steps(home / 'checkpoints'), default=0)}"
+    return Agent(TITLES[kind], str(path), acts if kind in CHOOSING else "clone", stamp, make)
+
+
+def beside(name: str, config: ConfigDict, env: Env) -> Agent:
+    """An agent that begins with nothing."""
+    if name == "mpo":
+        return Agent(TITLES[name], "", "new actor", name, lambda: new(name, config, env))
+    policy = scripted.make(name, config.env.name, env)
+    return Agent(TITLES[name], "", "script" if name == "expert" else "chance", name, lambda: (policy, ()))
+
+
+def new(name: str, config: ConfigDict, env: Env, **skills) -> tuple[Policy, Params]:
+    """An agent as experiments.helms_transfer begins with it. Raises Refused."""
+    scales = beginning.statistics(beginning.practice(env))
+    try:
+        agent = transfer.make(env.spec.obs, beginning.action(env), **config.agents[name], statistics=scales, **skills)
+        params = jax.jit(agent.learner.init)(jax.random.key(config.seed)).params
+    except ValueError as error:
+        raise cli.Refused(error.args[0]) from None
+    return agent.explore if config.sample else agent.exploit, params
+
+
+def held(policy: Policy, period: int) -> Policy:
+    """A hierarchy that renews its choice at every row, made to renew it at an episode's first and after `period`."""
+
+    def act(params, carry, step, key):
+        inner, age = carry
+        renewed = step.first | (age >= period)
+        inner = inner._replace(age=renewed.astype(jnp.int32))  # it renews what is 1 row old, or more
+        inner, action, notes = policy.act(params, inner, step, key)
+        return (inner, jnp.where(renewed, 1, age + 1)), action, notes
+
+    return Policy(lambda worlds: (policy.init(worlds), jnp.zeros(worlds, jnp.int32)), act)
+
+
+def told_apart(agents: list[Agent]) -> list[Agent]:
+    """The agents, those of one name with their run's behind it."""
+    names = [agent.label for agent in agents]
+    last = lambda agent: Path(agent.source).resolve().name  # noqa: E731
+    named = [
+        agent._replace(label=f"{agent.label} ({last(agent)})") if names.count(agent.label) > 1 else agent
+        for agent in agents
+    ]
+    if len({agent.label for agent in named}) < len(named):
+        named = [agent._replace(label=f"{agent.label} ({agent.source})" if agent.source else agent.label)
+                 for agent in agents]  # fmt: skip
+    return named
+
+
+def row(agent: Agent, config: ConfigDict, env: Env, folder: Path) -> Row:
+    """The agent's episodes, so many worlds at a time; those of a former start of the same command are read."""
+    file = folder / f"{re.sub(r'[^A-Za-z0-9]+', '_', agent.label).strip('_')}.npz"
+    seen = read(file, agent.stamp)
+    if seen is None:
+        policy, params = agent.make()
+        sparse = ("task.stack", 1) if "task.stack" in env.spec.obs else (SUCCESS, 0)  # what reward=sparse pays
+        totals = {"staged": (STAGED, 0), "sparse": sparse}
+        measure = coverage.episodes(env, policy, groups=GROUPS, totals=totals, success=SUCCESS, poses=GROUPS["objects"])
+        bar = metrics.progress(config.episodes, label=agent.label, unit="episodes")
+        chunks = []
+        for i, first in enumerate(range(0, config.episodes, env.spec.worlds)):
+            key = jax.random.fold_in(jax.random.key(config.seed), i)
+            chunks.append(jax.device_get(measure(params, key)))
+            bar.write(min(first + env.spec.worlds, config.episodes), {})
+        bar.close()
+        seen = {name: np.concatenate([chunk[name] for chunk in chunks])[: config.episodes] for name in chunks[0]}
+        folder.mkdir(exist_ok=True)
+        with (draft := file.with_suffix(".part")).open("wb") as out:
+            np.savez(out, stamp=np.array(agent.stamp), **seen)
+        draft.rename(file)
+    whole = seen["broken"] < 0.5
+    kept = {name: values[whole] for name, values in seen.items()}
+    kept["paid"] = 1.0 * (kept["return/sparse"] > 0)
+    return Row(agent.label, agent.source, agent.acts, kept, int((~whole).sum()))
+
+
+def read(file: Path, stamp: str) -> dict[str, np.ndarray] | None:
+    """The episodes that a file holds; None where there are none of that stamp."""
+    try:
+        with np.load(file) as kept:
+            seen = {name: kept[name] for name in kept.files}
+    except (OSError, ValueError, EOFError):
+        return None
+    return seen if str(seen.pop("stamp", "")) == stamp else None
+
+
+if __name__ == "__main__":
+    cli.run(main)
