@@ -97,7 +97,10 @@ def done(run: Run) -> bool:
     """
     try:
         about = json.loads((run.folder / "config.json").read_text())
-        found = about["entry"], about["config"], _plain(about["starts"][-1]["command"][1:])
+        config = {
+            name: value for name, value in about["config"].items() if name != "init_from"
+        }  # a flag, compared as one
+        found = about["entry"], config, _plain(about["starts"][-1]["command"][1:])
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return False
     return found == (run.experiment, run.settings, _plain(run.arguments)) and (run.folder / "summary.json").is_file()

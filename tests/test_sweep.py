@@ -188,6 +188,14 @@ def test_help_names_every_flag(capsys):
     assert left.value.code == 0 and all(f"--{flag} " in told for flag in sweep.FLAGS)
 
 
+def test_runs_that_begin_with_others_are_done_once(project, capsys):
+    asked = ["--sweep=config.seed=0,1", "--when=seed=1 --init_from=a:skills"]
+    assert run(*asked) == 0 and "2 of 2 runs done" in capsys.readouterr().err
+    assert run(*asked) == 0 and "2 done, 0 begun, 0 new" in capsys.readouterr().out
+    other = ["--sweep=config.seed=0,1", "--when=seed=1 --init_from=b:skills", "--dry_run"]
+    assert run(*other) == 0 and "1 done, 1 begun, 0 new" in capsys.readouterr().out
+
+
 def test_runs_are_done_once_and_a_larger_budget_goes_on(project, capsys):
     asked = ["--sweep=config.seed=0..2", "--parallel=2"]
     assert run(*asked) == 0 and "3 of 3 runs done" in capsys.readouterr().err

@@ -13,7 +13,7 @@ def read(arguments):
     settings = dict(SETTINGS)
     for argument in arguments:
         name, _, value = argument.removeprefix("--").partition("=")
-        if name in ("config", "workdir", "note"):
+        if name in ("config", "workdir", "note", "init_from"):
             continue
         if name.removeprefix("config.") not in SETTINGS:
             raise ValueError(f"flag --{name} is not known")
@@ -37,8 +37,9 @@ def main():
         signal.signal(number, lambda *told: heard.append(told[0]))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").unlink(missing_ok=True)
+    begun = {"init_from": word.partition("=")[2] for word in sys.argv if word.startswith("--init_from=")}
     (folder / "config.json").write_text(
-        json.dumps({"entry": "toy", "config": settings, "starts": [{"command": sys.argv}]})
+        json.dumps({"entry": "toy", "config": settings | begun, "starts": [{"command": sys.argv}]})  # as cli.open_run
     )
     record = folder / "metrics.jsonl"
     done = len(record.read_text().splitlines()) if record.exists() else 0
