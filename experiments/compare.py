@@ -74,15 +74,17 @@ def main(run: cli.Run) -> None:
         for name in names
         for panel, shown in comparison.panelled(groups, panels).items()
     ]
-    notes += comparison.going_along(groups, along, [*by, *strata, *panels])
+    beside = comparison.going_along(groups, along, [*by, *strata, *panels])
     if asked.different_budgets:
         notes.append("budgets were allowed to differ: see the list of runs")
     notes += comparison_runs.differences(runs)
-    told = comparison_measures.Comparison(by, groups, measured, notes, asked.bootstrap_seed)
+    told = comparison_measures.Comparison(by, groups, measured, notes, asked.bootstrap_seed, beside)
     out = Path(asked.out) if asked.out else Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}"
     page = write(told, out)
     print("\n\n".join("\n".join(comparison_tables.lines(of)) for of in measured))
     print()
+    if beside:
+        print(f"note: these go with the groups, see the page: {', '.join(beside)}", file=sys.stderr)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"page: {page}")

@@ -341,7 +341,9 @@ def test_what_goes_along_with_the_groups_is_listed_and_panels_stand_apart(tmp_pa
     assert "config.agent.spread is 0.7 in" in (said := refused(capsys, *asked, "--panels=config.env.name"))
     assert "--group=config.agent.spread, or --along=config.agent.spread where it goes with the groups" in said
     told = compared(capsys, tmp_path, *asked, "--along=config.agent,config.init_from", "--panels=config.env.name")
-    assert told["notes"] == ["config.agent.spread goes with the groups: 0.7 (name=mpo); 1.0 (name=npmp)"]
+    assert told["along"] == {"config.agent.spread": {"name=mpo": 0.7, "name=npmp": 1.0}} and not told["notes"]
+    assert "these go with the groups, see the page: config.agent.spread" in told["err"]
+    assert "<th>agent.spread</th>" in told["page"] and "What goes with the groups" in told["page"]
     found = {title: {label: group["final"]["value"] for label, group in metric["groups"].items()}
              for title, metric in told["metrics"].items() if title.startswith("heldout")}  # fmt: skip
     assert found == {

@@ -207,7 +207,7 @@ def test_a_figure_from_nothing_to_its_page(tmp_path):
     assert told.returncode == 0, told.stderr
     page = (tmp_path / "figure_8" / "compare.html").read_text()
     checked(page)
-    for shown in ("name=helms_mix", "name=helms_cat", "name=npmp", "12 runs in 3 groups", "config.init_from goes with"):
+    for shown in ("name=helms_mix", "name=helms_cat", "name=npmp", "12 runs in 3 groups", "<th>init_from</th>"):
         assert shown in page
     for title in (
         "eval/staged, name=sawyer.stack_red_on_blue.set3",

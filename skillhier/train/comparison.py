@@ -132,15 +132,14 @@ def hold_to_one_question(groups: dict[str, list[Run]], named: Sequence[str], alo
             seen[who] = run
 
 
-def going_along(groups: dict[str, list[Run]], along: Sequence[str], named: Sequence[str]) -> list[str]:
-    """What differs between the groups because it goes along with them, a line for each setting."""
+def going_along(groups: dict[str, list[Run]], along: Sequence[str], named: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What differs between the groups because it goes along with them: setting -> group -> value."""
     names = sorted({name for inside in groups.values() for run in inside for name in run.settings} - {*named})
-    found = []
+    found = {}
     for name in names:
         told = {label: inside[0].settings[name] for label, inside in groups.items() if name in inside[0].settings}
         if len({_shown(value) for value in told.values()}) > 1 and any(_below(name, given) for given in along):
-            shown = "; ".join(f"{_shown(value)} ({label})" for label, value in told.items())
-            found.append(f"{name} goes with the groups: {shown}")
+            found[name] = told
     return found
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,7 @@ class Comparison(NamedTuple):
     measured: list[Measured]
     notes: list[str]  # what a reader must know besides
     seed: int  # of the bootstrap
+    along: dict[str, dict[str, Any]]  # settings that go with the groups -> group -> value
 
 
 def usual(runs: Sequence[Run]) -> list[str]:

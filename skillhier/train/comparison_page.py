@@ -33,6 +33,7 @@ def page(told: Comparison) -> str:
         f'<h1>{escape(title)}</h1><p>{escape(_subtitle(told))}</p>{notes}<p class="keys">{keys}</p>',
         *(_section(measured, paints, _axis(told)) for measured in told.measured),
         _how(told),
+        _along(told, paints),
         _runs(told, paints),
     ]
     return (
@@ -133,6 +134,21 @@ def _subtitle(told: Comparison) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _along(told: Comparison, paints: dict[str, str]) -> str:
+    """What goes with the groups, a row for each group."""
+    if not told.along:
+        return ""
+    names = "".join(f"<th>{escape(name.removeprefix('config.'))}</th>" for name in told.along)
+    rows = [f"<tr><th>group</th>{names}</tr>"]
+    for label in told.groups:
+        cells = "".join(f"<td>{escape(str(values.get(label, '–')))}</td>" for values in told.along.values())
+        rows.append(f"<tr><td>{_dot(paints[label])}{escape(label)}</td>{cells}</tr>")
+    return (
+        "<h2>What goes with the groups</h2><p>Settings that differ between them, beside those that they are named "
+        f'after.</p><div class="fig-card wide"><table>{"".join(rows)}</table></div>'
+    )
 
 
 def _runs(told: Comparison, paints: dict[str, str]) -> str:

@@ -21,6 +21,7 @@ def content(told: Comparison) -> dict[str, Any]:
             "by": told.by,
             "budget": budget(runs),
             "notes": told.notes,
+            "along": told.along,
             "bootstrap": {"level": LEVEL, "draws": DRAWS, "draws_of_final_values": FINAL_DRAWS, "seed": told.seed},
             "metrics": {
                 measured.title: {

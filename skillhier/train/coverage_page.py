@@ -94,7 +94,7 @@ def page(rows: Sequence[Row], columns: Sequence[Column], seed: int, *, title: st
                 for row, paint in zip(rows, paints, strict=True)
             },
             column.title,
-            width=400,
+            width=306,
         )
         for column in columns
     ]
@@ -114,7 +114,7 @@ def page(rows: Sequence[Row], columns: Sequence[Column], seed: int, *, title: st
         "<h2>How to read this</h2><p>Every figure is the mean over episodes; brackets and shaded: its 95 % interval "
         f"from the bootstrap over episodes ({statistics.DRAWS:,} draws, seed {seed}). It says how episodes differ, not "
         "how skills learned anew would. All agents open their episodes at the same starts.</p>"
-        f'<div class="fig-card wide"><table class="told">{meanings}</table></div>'
+        f'<div class="fig-card wide"><table>{meanings}</table></div>'
         f'<h2>Begun with</h2><div class="fig-card wide"><table>{sources}</table></div></main></body></html>\n'
     )
 
@@ -125,5 +125,9 @@ def _told(mean: float, low: float, high: float) -> str:
 
 
 def _cell(text: str, right: bool, tag: str = "td") -> str:
-    kind = ' class="n"' if right else ""
-    return f"<{tag}{kind}>{escape(text)}</{tag}>"
+    """A cell; the interval of a figure stands below it."""
+    if not right:
+        return f"<{tag}>{escape(text)}</{tag}>"
+    mean, _, ends = text.removesuffix(")").partition(" (")
+    below = f"<br><small>{escape(ends)}</small>" if ends else ""
+    return f'<{tag} class="n">{escape(mean)}{below}</{tag}>'

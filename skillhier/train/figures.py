@@ -42,7 +42,7 @@ def curves(
     if not len(late):
         return svg(width, height, [text(12, 20, title, kind="name"), text(12, 40, "no figures")], title)
     bottom, top = (late.min() if low is None else low), (late.max() if high is None else high)
-    room = 0.06 * (top - bottom) or max(abs(top), 1e-9) * 0.1
+    room = 0.06 * (top - bottom) or 0.1 * (abs(top) or 1.0)
     bottom, top = bottom - room * (low is None), top + room * (high is None)
     left, right = (f([f(x) for x, y, _ in clean.values() if len(x)]) for f in (min, max))
     right = right if right > left else left + 1
@@ -167,7 +167,7 @@ def intervals(
         return svg(width, 60, [text(12, 20, title, kind="name"), text(12, 40, "no figures")], title)
     shown = {name: name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in values}
     left, right = min(known), max(known)
-    room = 0.06 * (right - left) or max(abs(right), 1e-9) * 0.1
+    room = 0.06 * (right - left) or 0.1 * (abs(right) or 1.0)
     left, right = left - room, right + room
     x0, x1, bottom = 18 + 6.3 * max(map(len, shown.values())), width - 16, 40 + 26 * len(values)
     to_x = lambda v: x0 + (v - left) / (right - left) * (x1 - x0)  # noqa: E731
