@@ -37,7 +37,8 @@ def main():
         signal.signal(number, lambda *told: heard.append(told[0]))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").unlink(missing_ok=True)
-    begun = {"init_from": word.partition("=")[2] for word in sys.argv if word.startswith("--init_from=")}
+    given = [word.partition("=")[2] for word in sys.argv if word.startswith("--init_from=")]
+    begun = {"init_from": given[0]} if given else {}
     (folder / "config.json").write_text(
         json.dumps({"entry": "toy", "config": settings | begun, "starts": [{"command": sys.argv}]})  # as cli.open_run
     )
