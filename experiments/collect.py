@@ -104,13 +104,21 @@ def record(env: Env, task: str, config, recording: minari.Recorder, heard: list[
             episodes=episodes,
             seed=config.seed,
             noise=config.noise,
-            disturbance=config.disturbance,
+            disturbance=disturbance(config, env),
+            gust=config.gust,
+            calm=config.calm,
             rows=config.rows,
             tell=tell,
             stopped=lambda: bool(heard),
         )
     finally:
         bar.close()
+
+
+def disturbance(config, env: Env) -> tuple[float, ...]:
+    """Of every part of an action; the gripper's is the last."""
+    arm, gripper = config.disturbance
+    return (arm,) * (env.spec.action.shape[-1] - 1) + (gripper,)
 
 
 def policy(task: str, config, env: Env) -> Policy:

@@ -85,6 +85,20 @@ def test_a_disturbance_is_executed_and_not_recorded(tmp_path):
     assert abs((executed - intended)[:60].std() - 0.1) < 0.03  # later ones reach the bound of 1
 
 
+def test_a_disturbance_comes_in_gusts_with_calm_between(tmp_path):
+    run(tmp_path, clocks(4, limit=60), 8, disturbance=(0.05, 0.0), gust=10, calm=0.5)
+    found = dataset.load(tmp_path)
+    wind = np.stack([found.reward[s + 1 : s + 61] - found.action[s : s + 60, 0] for s in found.start])
+    lasting = np.abs(np.diff(wind)) < 1e-5
+    draws = (~lasting).sum() + len(wind)
+    assert 4 < wind.size / draws < 9  # mean length 5.5, and two calm draws in a row look like one
+    assert 0.3 < (np.abs(wind) < 1e-5).mean() < 0.7
+    runs = [
+        len(part) for row in lasting & (np.abs(wind[:, 1:]) > 1e-5) for part in "".join(map(str, 1 * row)).split("0")
+    ]
+    assert max(runs) <= 9  # 10 steps of one draw
+
+
 def test_what_the_policy_noted_is_kept_where_asked(tmp_path):
     run(tmp_path, clocks(1), 1, notes=("age",))
     with h5py.File(tmp_path / "data/main_data.hdf5") as file:

@@ -16,6 +16,8 @@ LIMITS = {
     "episodes": (1, 10**6),
     "noise": (0.0, 10.0),
     "disturbance": (0.0, 10.0),
+    "gust": (1, 10**4),
+    "calm": (0.0, 1.0),
     "rows": (1, 10**5),
     "env.worlds": (1, 10**6),
     "env.engine": ["auto", "native", "mjx", "warp"],
@@ -36,7 +38,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.episodes = 400  # of each task
     config.policy = "expert"  # or random
     config.noise = 0.0  # standard deviation of Gaussian noise on its actions, beside its own
-    config.disturbance = 0.0  # of noise that is executed and not recorded, so that the data show how to recover
+    config.disturbance = (0.0, 0.0)  # of noise on arm and gripper that is executed, not recorded: how to recover
+    config.gust = 1  # control steps that one draw of it lasts at most
+    config.calm = 0.0  # share of the draws that are none
     config.rows = 50  # control steps between two looks at the worlds
     config.env = ConfigDict()
     config.env.worlds = 50  # stepped together

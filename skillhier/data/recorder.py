@@ -36,6 +36,8 @@ def record(
     seed: int = 0,
     noise: float | tuple[float, ...] = 0.0,
     disturbance: float | tuple[float, ...] = 0.0,
+    gust: int = 1,
+    calm: float = 0.0,
     notes: tuple[str, ...] = (),
     rows: int = 50,
     tell: Callable[[Count], None] = lambda count: None,
@@ -50,7 +52,8 @@ def record(
       task: names the episodes in the folder; those that are there under the same name count.
       noise: standard deviation of Gaussian noise on the actions, of all or of each; recorded as executed.
       disturbance: of noise that is executed and not recorded, so that the data show how a policy recovers and what it
-        would have done (DART; Laskey et al., CoRL 2017).
+        would have done (DART; Laskey et al., CoRL 2017). One draw lasts 1 to `gust` control steps; of the draws a share
+        `calm` is none.
       notes: entries of the policy's extras to keep, in infos.
       rows: rows that are rolled out between two looks at them.
       tell: is called after those rows.
@@ -67,9 +70,9 @@ def record(
     # a recording that goes on draws anew: the same key would record the same episodes twice
     key = jax.random.fold_in(jax.random.key(seed), len(there))
     k_start, k_rows = jax.random.split(key)
-    acting = disturbed(noisy(policy, noise, env), disturbance, env)
+    acting = disturbed(noisy(policy, noise, env), disturbance, env, gust=gust, calm=calm)
     advance = jax.jit(partial(_advance, env, acting, notes, rows), donate_argnums=1)
-    actor = jax.jit(partial(start, env, policy))(k_start)
+    actor = jax.jit(partial(start, env, acting))(k_start)
     pieces = [[] for _ in range(worlds)]
     chunk = 0
     while (given < share).any() and not stopped():
@@ -110,15 +113,29 @@ def noisy(policy: Policy, scale: float | tuple[float, ...], env: Env) -> Policy:
     return Policy(policy.init, act)
 
 
-def disturbed(policy: Policy, scale: float | tuple[float, ...], env: Env) -> Policy:
-    """`policy` under noise as `noisy` makes it, noting as INTENDED what it chose."""
+def disturbed(
+    policy: Policy, scale: float | tuple[float, ...], env: Env, *, gust: int = 1, calm: float = 0.0
+) -> Policy:
+    """`policy` under gusts of noise as `record` tells of them, noting as INTENDED what it chose."""
+    bounds = env.spec.action
+    scale = jnp.asarray(scale, jnp.float32)
+
+    def init(worlds: int):
+        return policy.init(worlds), jnp.zeros((worlds, *bounds.shape)), jnp.zeros(worlds, jnp.int32)
 
     def act(params: Params, carry, step: TimeStep, key: Key):
-        carry, action, extras = policy.act(params, carry, step, key)
-        return carry, action, {**extras, INTENDED: action}
+        inner, wind, left = carry
+        k_policy, k_wind, k_calm, k_left = jax.random.split(key, 4)
+        inner, action, extras = policy.act(params, inner, step, k_policy)
+        blows = jax.random.uniform(k_calm, left.shape) >= calm
+        drawn = blows[:, None] * scale * jax.random.normal(k_wind, action.shape)
+        over = left == 0
+        wind = jnp.where(over[:, None], drawn, wind)
+        left = jnp.where(over, jax.random.randint(k_left, left.shape, 1, gust + 1), left) - 1
+        executed = jnp.clip(action + wind, bounds.low, bounds.high)
+        return (inner, wind, left), executed, {**extras, INTENDED: action}
 
-    intending = Policy(policy.init, act)
-    return noisy(intending, scale, env) if np.any(scale) else intending
+    return Policy(init, act)
 
 
 def _advance(env: Env, policy: Policy, notes: tuple[str, ...], rows: int, params: Params, actor: ActorState, key: Key):
@@ -128,7 +145,8 @@ def _advance(env: Env, policy: Policy, notes: tuple[str, ...], rows: int, params
     fields |= {f"infos/{name}": seen.extras[name] for name in notes}
     step = seen.step
     return actor, fields | {
-        "action": seen.extras[INTENDED], "reward": step.reward, "discount": step.discount, "first": step.first, "last": step.last,
+        "action": seen.extras[INTENDED], "reward": step.reward, "discount": step.discount,
+        "first": step.first, "last": step.last,
     }  # fmt: skip
 
 

@@ -20,7 +20,6 @@ REACH, DESCEND, CLOSE, LIFT, CARRY, LOWER, RELEASE, RETREAT, REST, BESIDE, SINK,
 STACK, ASIDE, TURN = range(3)  # what is done with the object in work
 LOWEST = 0.0705  # m, the hand's workspace ends just below
 NEAR, FAR = (0.474, -0.126), (0.726, 0.126)  # m, and sideways
-SPEED = 12.75  # ticks that the finger command moves in a control step
 LINEAR, GAIN = 0.07, 5.0  # m/s at an action of 1; 1/s from a distance to a velocity
 FIXES = 4  # attempts at most in an episode at putting other things right
 PALM = 0.045  # m that the palm keeps above an object's highest point, measured from the pinch
@@ -57,7 +56,6 @@ class Memory(NamedTuple):
     ticks: Array  # [] finger reading then
     height: Array  # [] m, pinch height one step ago
     sinking: Array  # [] m a step, vertical motion averaged over some steps
-    wound: Array  # [] ticks that the finger command has been driven to
     blame: Array  # [3, OPTIONS] of grasps that failed
     fixes: Array  # [] int32 attempts at putting other things right
     manner: Manner
@@ -119,7 +117,7 @@ def _fresh(key: Key) -> Memory:
     zero, nought = jnp.zeros((), jnp.int32), jnp.zeros(())
     return Memory(
         phase=zero + REACH, clock=zero, work=zero, aim=zero, choice=zero, spot=jnp.array([0.6, 0.0]), way=jnp.zeros(2),
-        length=nought, grip=jnp.zeros(3), ticks=nought, height=nought, sinking=nought, wound=nought,
+        length=nought, grip=jnp.zeros(3), ticks=nought, height=nought, sinking=nought,
         blame=jnp.zeros((3, geometry.OPTIONS)), fixes=zero, manner=_manner(key), wander=jnp.zeros(4),
     )  # fmt: skip
 
@@ -156,8 +154,7 @@ def _decide(table: geometry.Tables, memory: Memory, seen: Seen, first: Array, ke
     noise = 0.7 * wander + 0.7 * jax.random.normal(k_white, (4,))
     action = _action(memory, view, seen, noise)
     memory = _after(memory, view, seen)
-    wound = jnp.clip(memory.wound + SPEED * action[4], 0.0, 255.0)
-    return memory._replace(wander=wander, wound=wound, height=seen.pinch[2]), action
+    return memory._replace(wander=wander, height=seen.pinch[2]), action
 
 
 def _plan(
@@ -258,7 +255,7 @@ def _action(memory: Memory, view: View, seen: Seen, noise: Array) -> Array:
     wanted = geometry.ticks_at(jnp.minimum(view.gap + manner.margin, geometry.WIDEST)) - 10.0
     over = pinch[2] > view.hover - 0.015  # lower, closing could take hold of what was just let go
     preshape = (now(DESCEND) | (now(REACH) & over)) & (seen.ticks + 3 * seen.moved < wanted)
-    firm = now(LIFT, CARRY, LOWER) & (memory.wound < seen.ticks + 30.0)  # full force; further, and opening takes long
+    firm = now(LIFT, CARRY, LOWER)  # no easing off by turns: a clone, which cannot see when, would open half the time
     close = firm | preshape | now(CLOSE, SINK, ROLL) | (now(BESIDE) & over)
     return jnp.clip(jnp.concatenate([arm, jnp.where(close, 1.0, -1.0)[None]]), -1.0, 1.0)
 
