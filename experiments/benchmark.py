@@ -16,6 +16,10 @@ pixels         frames a second of our pictures at 64 x 64 by number of worlds, b
                and smooth edges, which ours are without too.
 scaling        updates and native control steps a second of 1, 2, 4 and 8 devices beside one (on a CPU up to 4 made-up
                ones, which share its cores); updates of 1, 2, 4 and 8 seeds in one program beside as many runs of one.
+transfer       every agent that learns online: updates and control steps a second as it learns and of its parts alone,
+               the shares of its time; the MPO update beside rlax's loss under optax; control steps with learning by
+               number of worlds (1024 to 8192 with an accelerator), updates by number of seeds. On a CPU at the preset
+               cpu, else at the preset paper.
 
 Prints a table and writes benchmark.json to the run folder. Measure on a quiet machine: what is compared runs in turns,
 but a rate is only as steady as the machine. The file says how busy it was.
@@ -31,11 +35,11 @@ import jax
 from absl import flags
 
 from experiments import cli
-from experiments.benchmarks import helms_offline, physics, pixels, scaling, timing, worlds
+from experiments.benchmarks import helms_offline, physics, pixels, scaling, timing, transfer, worlds
 from experiments.benchmarks.physics import Size
 from skillhier.train import metrics
 
-SUITES = ("physics", "worlds", "pixels", "helms_offline", "scaling")
+SUITES = ("physics", "worlds", "pixels", "helms_offline", "scaling", "transfer")
 WORLD = "sawyer.stack_red_on_blue.set4"
 QUICK = {"agent.hidden": "16,16", "train.batch": 4, "train.length": 6}  # small enough that only starting takes time
 
@@ -50,7 +54,8 @@ def main(run: cli.Run) -> None:
     asked, quick = flags.FLAGS.suite, flags.FLAGS.quick
     folder = run.workdir or Path("runs") / f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}"
     folder.mkdir(parents=True, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", None)  # compiling is measured here, so nothing is to be found ready
+    if set(asked) != {"transfer"}:  # compiling is measured, so nothing is to be found ready
+        jax.config.update("jax_compilation_cache_dir", None)
     found: dict[str, Any] = {"machine": timing.machine(), "quick": quick}
     if "physics" in asked:
         found["physics"] = physics_suite(quick)
@@ -62,6 +67,8 @@ def main(run: cli.Run) -> None:
         found["helms_offline"] = helms_offline_suite(quick)
     if "scaling" in asked:
         found["scaling"] = scaling_suite(quick)
+    if "transfer" in asked:
+        found["transfer"] = transfer.suite(quick, measured)
     found["machine"]["load_after"] = timing.load()
     metrics.write_json(folder / "benchmark.json", found)
     print("\n".join(table(found)))
@@ -197,6 +204,8 @@ def table(found: dict[str, Any]) -> list[str]:
     for of in suite.get("seeds", []):
         ours, one = (f"{of[f'{which}updates_per_second']:,.1f}/s" for which in ("", "one_"))
         row(f"{of['seeds']} seeds in one program, updates", ours, one, of, None)
+    if "transfer" in found:
+        transfer.table(found["transfer"], row, lines)
     return lines
 
 

@@ -7,9 +7,16 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+
+
+class Taken(NamedTuple):
+    """Seconds of runs of one job, in the order of their turns."""
+
+    wall: list[float]
+    processor: list[float]  # of all threads of this process: what others do on the machine counts less
 
 
 def timed(job: Callable[[], Any]) -> tuple[Any, float]:
@@ -23,6 +30,18 @@ def in_turns(repeats: int, *jobs: Callable[[], Any]) -> list[list[float]]:
     """Seconds of `repeats` runs of each job, taken in turns after one run of each that is not counted."""
     turns = [[timed(job)[1] for job in jobs] for _ in range(repeats + 1)]
     return [list(taken) for taken in zip(*turns[1:], strict=True)]
+
+
+def taken_in_turns(repeats: int, *jobs: Callable[[], Any]) -> list[Taken]:
+    """As `in_turns`, with the processor's seconds beside those of the clock."""
+
+    def both(job: Callable[[], Any]) -> tuple[float, float]:
+        began = time.process_time()
+        _, wall = timed(job)
+        return wall, time.process_time() - began
+
+    turns = [[both(job) for job in jobs] for _ in range(repeats + 1)]
+    return [Taken(*map(list, zip(*taken, strict=True))) for taken in zip(*turns[1:], strict=True)]
 
 
 def rate(amount: float, seconds: list[float]) -> float:

@@ -1,0 +1,162 @@
+"""What learns online on borrowed skills: how fast, where its time goes, and what worlds and seeds are worth."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from experiments.benchmarks import mpo_reference, timing
+from experiments.benchmarks.transfer_parts import Arena, Made, among, apart, arena, made, settings, system, together
+from experiments.online import running
+from skillhier.agents.transfer import SYSTEMS
+
+PARTS = ("simulation", "acting", "replay", "learning")
+# hidden, samples, length, batch of the update that is set beside rlax's: as the presets have them
+SIZES = {"cpu": ((128, 128), 10, 8, 32), "paper": ((256, 256), 20, 10, 512)}
+
+
+def rows_of(config: ConfigDict, cycles: int) -> tuple[int, int]:
+    """(rows of every world, updates) of at least `cycles` turns of collecting, enough for a window of the replay."""
+    train = config.train
+    cycles = max(cycles, -(-(train.length + config.env.stack - 1) // train.collect))
+    return cycles * train.collect, cycles * train.draws
+
+
+def suite(quick: bool, measured: Callable[..., Any]) -> dict[str, Any]:
+    """All of it; `measured(what, job, *arguments)` says what is being done, and does it."""
+    accelerated = jax.default_backend() != "cpu"
+    preset = "debug" if quick else "paper" if accelerated else "cpu"
+    names, sizes, seeds, cycles, repeats = tuple(SYSTEMS), SIZES, (2, 4, 8), 5, 5
+    many = (1024, 2048, 4096, 8192) if accelerated else (16, 128, 1024)
+    updates = {"cpu": 20, "paper": 20 if accelerated else 1}
+    if quick:
+        names, sizes, many, seeds, cycles, repeats = names[:2], {"cpu": ((8, 8), 2, 3, 2)}, (2,), (2,), 1, 1
+    found: dict[str, Any] = {"preset": preset}
+    found["agents"] = measured("agents that learn online", agents, names, preset, cycles, repeats)
+    found["mpo"] = [
+        {"sizes": name} | row
+        for name, given in sizes.items()
+        for row in measured(f"MPO beside rlax, sizes {name}", mpo_reference.beside, *given, updates[name], repeats)
+    ]
+    found["worlds"] = measured("worlds with learning", by_worlds, "helms_cat", preset, many, 1, min(3, repeats))
+    found["seeds"] = measured("seeds with learning", by_seeds, "helms_cat", preset, seeds, cycles, repeats)
+    if not accelerated:
+        found["skipped"] = "no accelerator: 1024 to 8192 worlds of engine mjx, agents at the preset paper"
+    return found
+
+
+def agents(names: tuple[str, ...], preset: str, cycles: int, repeats: int, **changes: Any) -> list[dict[str, Any]]:
+    """Every agent's updates and control steps a second, together and apart, and the shares of its time."""
+    config = settings(names[0], preset, **changes)
+    rows, updates = rows_of(config, cycles)
+    place = arena(running.worlds(config, config.env.worlds), rows, config.seeds)
+    found = []
+    for name in names:
+        config = settings(name, preset, **changes)
+        of = made(config, system(config, preset, place.env), place)
+        found.append(figures(of, place, config, rows, updates, repeats) | {"preset": preset})
+    return found
+
+
+def figures(of: Made, place: Arena, config: ConfigDict, rows: int, updates: int, repeats: int) -> dict[str, Any]:
+    """The figures of one agent; of its shares, one turn's seconds of a part are set against that turn's whole."""
+    jobs = {"together": together(of, updates, place.seeds), "simulation": place.step}
+    jobs |= apart(of, place, config, updates)
+    taken = dict(zip(jobs, timing.taken_in_turns(repeats, *jobs.values()), strict=True))
+    steps, many = place.env.spec.worlds * rows * place.seeds, updates * place.seeds
+    wall = {name: one.wall for name, one in taken.items()}
+    acted = [sum(pair) for pair in zip(wall["simulation"], wall["acting"], strict=True)]
+    return {
+        "agent": config.agent.name,
+        **sizes(config, place),
+        "updates_per_second": timing.rate(many, wall["together"]),
+        "control_steps_per_second": timing.rate(steps, wall["together"]),
+        "alone_updates_per_second": timing.rate(many, wall["learning"]),
+        "alone_control_steps_per_second": timing.rate(steps, acted),
+        "world_steps_per_second": timing.rate(steps, wall["simulation"]),
+        "shares": {part: timing.shares(wall["together"], wall[part])["share"] for part in PARTS},
+        "processor_shares": {
+            part: timing.shares(taken["together"].processor, taken[part].processor)["share"] for part in PARTS
+        },
+        "seconds": {name: one._asdict() for name, one in taken.items()},
+    }
+
+
+def sizes(config: ConfigDict, place: Arena) -> dict[str, Any]:
+    kept = {name: config.train[name] for name in ("batch", "length", "collect", "draws")}
+    return {"worlds": place.env.spec.worlds, "seeds": place.seeds, **kept, "hidden": tuple(config.agent.hidden)}
+
+
+def by_worlds(
+    name: str, preset: str, counts: tuple[int, ...], cycles: int, repeats: int, **changes: Any
+) -> list[dict[str, Any]]:
+    """Control steps a second of one seed with learning, beside the worlds alone, by number of worlds."""
+    found = []
+    for count in counts:
+        base = settings(name, preset, seeds=1, **changes)
+        room = max(base.replay.rows * base.env.worlds // count, base.replay.prefill)  # no more memory for more worlds
+        config = settings(name, preset, **{**changes, "seeds": 1, "env__worlds": count, "replay__rows": room})
+        rows, updates = rows_of(config, cycles)
+        place = arena(running.worlds(config, count), rows, 1)
+        of = made(config, system(config, preset, place.env), place)
+        whole, alone = timing.taken_in_turns(repeats, together(of, updates, 1), place.step)
+        found.append({
+            "agent": name, **sizes(config, place),
+            "updates_per_second": timing.rate(updates, whole.wall),
+            "control_steps_per_second": timing.rate(count * rows, whole.wall),
+            "world_steps_per_second": timing.rate(count * rows, alone.wall),
+            **timing.shares(whole.wall, alone.wall),
+            "seconds": {"together": whole._asdict(), "simulation": alone._asdict()},
+        })  # fmt: skip
+    return found
+
+
+def by_seeds(
+    name: str, preset: str, counts: tuple[int, ...], cycles: int, repeats: int, **changes: Any
+) -> list[dict[str, Any]]:
+    """Updates a second of several seeds in one program; `share` is of as many runs of one, one after the other."""
+    jobs, place = [], None
+    for count in (1, *counts):
+        config = settings(name, preset, **{**changes, "seeds": count})
+        rows, updates = rows_of(config, cycles)
+        place = place or arena(running.worlds(config, config.env.worlds), rows, 1)
+        jobs.append(together(made(config, system(config, preset, place.env), among(place, count)), updates, count))
+    one, *taken = timing.taken_in_turns(repeats, *jobs)
+    return [
+        {
+            "agent": name, "seeds": count,
+            "updates_per_second": timing.rate(count * updates, ours.wall),
+            "one_updates_per_second": timing.rate(updates, one.wall),
+            **timing.shares(ours.wall, [count * seconds for seconds in one.wall]),
+            "processor": timing.shares(ours.processor, [count * seconds for seconds in one.processor]),
+            "seconds": {"ours": ours._asdict(), "one": one._asdict()},
+        }
+        for count, ours in zip(counts, taken, strict=True)
+    ]  # fmt: skip
+
+
+def table(found: dict[str, Any], row: Callable[..., None], lines: list[str]) -> None:
+    """The lines of the suite `transfer`; rates with a reference go through `row`."""
+    for of in found["agents"]:
+        name = f"{of['agent']}, {of['seeds']} x {of['worlds']} worlds"
+        rates = f"{of['updates_per_second']:,.1f} updates/s, {of['control_steps_per_second']:,.0f} steps/s"
+        alone = f"{of['alone_updates_per_second']:,.1f}, {of['alone_control_steps_per_second']:,.0f}"
+        shares = ", ".join(f"{part} {share:.2f}" for part, share in of["shares"].items())
+        lines.append(f"{name:34}{rates}; alone {alone}; {shares}")
+    for of in found["mpo"]:
+        name = f"MPO at {of['sizes']}, rlax"
+        if "skipped" in of:
+            lines.append(f"{name:34}{of['skipped']}")
+            continue
+        ours, theirs = (f"{of[f'{which}updates_per_second']:,.1f}/s" for which in ("", "reference_"))
+        row(f"{name}, {of['reference']}", ours, theirs, of, None)
+        row("  in processor seconds", "", "", of["processor"], None)
+    for of in found["worlds"]:
+        ours, alone = (f"{of[f'{what}_steps_per_second']:,.0f}/s" for what in ("control", "world"))
+        row(f"{of['agent']}, {of['worlds']} worlds, steps", ours, alone, of, None)
+    for of in found["seeds"]:
+        ours, one = (f"{of[f'{which}updates_per_second']:,.1f}/s" for which in ("", "one_"))
+        row(f"{of['agent']}, {of['seeds']} seeds, updates", ours, one, of, None)
+    if "skipped" in found:
+        lines.append(f"{'transfer':34}{found['skipped']}")

@@ -1,0 +1,191 @@
+"""Agents that learn online, made to be timed: as a run has them learn, and each part of that by itself.
+
+The worlds are stepped under drawn actions, the policy acts on rows seen before, the replay is written and read, updates
+learn from batches drawn before: as often as the whole does it. The replay is full from the start. Skills are random
+ones of the sizes that their preset gives: what they are does not change the time.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from experiments import cli
+from experiments.benchmarks import physics
+from experiments.online import running
+from skillhier import rollout
+from skillhier.agents import transfer
+from skillhier.agents.learner import Control
+from skillhier.data import online
+from skillhier.data.replay import Kept, Replay
+from skillhier.train import loop
+from skillhier.types import Env, Source, Trajectory
+
+CONFIG, SKILLS = f"{cli.CONFIGS}/helms_transfer.py", f"{cli.CONFIGS}/helms_offline.py"
+BORROWED = {name: name for name in ("low", "mid", "skills", "latent", "scale")} | {"hidden": "skill_hidden"}
+STARTS = 64  # places where episodes open; how many there are does not change the time
+
+
+class Arena(NamedTuple):
+    """Worlds that were opened and stepped under random actions; with several seeds arrays have one axis more."""
+
+    env: Env
+    seeds: int
+    actor: rollout.ActorState  # after those rows
+    rows: Trajectory  # [S, T, B, ...]
+    step: Callable[[], Any]  # a job: T more rows under the same actions
+
+
+class Made(NamedTuple):
+    """An agent ready to learn in an arena."""
+
+    agent: Control
+    memory: Replay
+    source: Source
+    state: loop.RunState
+
+
+def settings(name: str, preset: str, **changes: Any) -> ConfigDict:
+    """The config of agent `name`, of which `changes` (GROUP__NAME=value) change what is asked for."""
+    given = [(path.replace("__", "."), str(value)) for path, value in {"env__starts": STARTS, **changes}.items()]
+    return cli.load_config(f"{CONFIG}:{preset},agent={name},reward=sparse_staged", given)[0]
+
+
+def system(config: ConfigDict, preset: str, env: Env) -> Control:
+    """The agent of `config`; its skills have the sizes that `preset` of the offline systems gives them."""
+    name, told = config.agent.name, {}
+    if kinds := transfer.SOURCES[name]:
+        offline, _ = cli.load_config(f"{SKILLS}:{preset},agent={kinds[0]}")
+        asked = inspect.signature(transfer.SYSTEMS[name]).parameters
+        there = {theirs: ours for theirs, ours in BORROWED.items() if ours in asked and theirs in offline.agent}
+        told = {ours: offline.agent[theirs] for theirs, ours in there.items()}
+    action = jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
+    return transfer.make(env.spec.obs, action, **config.agent, **told)
+
+
+def each(job: Callable, seeds: int) -> Callable:
+    """`job` for every seed at once, compiled."""
+    return jax.jit(jax.vmap(job) if seeds > 1 else job)
+
+
+def per_seed(key: jax.Array, seeds: int) -> jax.Array:
+    return jax.random.split(key, seeds) if seeds > 1 else key
+
+
+def arena(env: Env, rows: int, seeds: int) -> Arena:
+    """Opens the worlds of `env` and steps them `rows` times."""
+    policy, keys = physics.playing(), per_seed(jax.random.key(0), seeds)
+    acts = each(lambda key: physics.drawn(env, rows, key), seeds)(keys)
+    run = each(lambda actor, acts, key: rollout.rollout(env, policy, acts, actor, key, rows), seeds)
+    held = [each(lambda key: rollout.start(env, policy, key), seeds)(keys)]
+
+    def step() -> Trajectory:
+        again = held[0]._replace(carry=jnp.zeros_like(held[0].carry))
+        held[0], seen = run(again, acts, keys)
+        return seen
+
+    seen = step()
+    return Arena(env, seeds, held[0], seen, step)
+
+
+def among(place: Arena, seeds: int) -> Arena:
+    """The worlds of `place`, of one seed, for each of `seeds`: alike at first."""
+    if seeds == 1:
+        return place
+    actor, rows = jax.tree.map(lambda x: jnp.repeat(x[None], seeds, 0), (place.actor, place.rows))
+    return place._replace(seeds=seeds, actor=actor, rows=rows)
+
+
+def full(memory: Replay, chunk: Trajectory) -> Kept:
+    """A replay in which every row is written: `chunk` [T, B, ...], which opens an episode, over and over."""
+    place = jnp.arange(memory.rows) % len(chunk.step.first)
+    written = jnp.int32(memory.rows)
+    return memory.init()._replace(rows=jax.tree.map(lambda x: x[place], chunk), filled=written, number=written)
+
+
+def noted(agent: Control, rows: Trajectory) -> Trajectory:
+    """`rows` with blank notes of the agent's policy."""
+    shape = rows.step.first.shape
+    return rows._replace(extras={name: jnp.zeros((*shape, *x.shape), x.dtype) for name, x in agent.kept.items()})
+
+
+def made(config: ConfigDict, agent: Control, place: Arena) -> Made:
+    """`agent` in the worlds of `place`, its replay full."""
+    env, train = place.env, config.train
+    memory = running.memory(config, env.spec, agent.kept)
+    source = online.online(
+        env, agent.explore, memory, collect=train.collect, draws=train.draws, batch=train.batch, length=train.length,
+        prefill=config.replay.prefill, success="task.success" if "task.success" in env.spec.obs else None,
+    )  # fmt: skip
+
+    def begin(actor: rollout.ActorState, rows: Trajectory, key: jax.Array) -> loop.RunState:
+        k_learner, k_run = jax.random.split(key)
+        kept = full(memory, memory.frames(noted(agent, rows)))
+        actor = actor._replace(carry=agent.explore.init(env.spec.worlds))
+        tally = online.blank(env.spec.worlds)._replace(rows=kept.number)
+        state = loop.RunState(
+            agent.learner.init(k_learner), online.Online(actor, kept, tally, jnp.zeros((), jnp.int32)), k_run
+        )
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), state)  # no weak types
+
+    state = each(begin, place.seeds)(place.actor, place.rows, per_seed(jax.random.key(1), place.seeds))
+    return Made(agent, memory, source, jax.tree.map(jnp.copy, state))  # the arena keeps its own: epochs take theirs
+
+
+def together(of: Made, updates: int, seeds: int) -> Callable[[], Any]:
+    """A job of `updates` updates as a run makes them; it goes on where it stopped."""
+    run = loop.epoch(of.agent.learner, of.source, updates, seeds > 1)
+    held = [jax.tree.map(jnp.copy, of.state)]
+
+    def job() -> Any:
+        held[0], told, _ = run(held[0])
+        return told
+
+    return job
+
+
+def apart(of: Made, place: Arena, config: ConfigDict, updates: int) -> dict[str, Callable[[], Any]]:
+    """The parts of `updates` updates as jobs by themselves, but for the worlds."""
+    train, learner, seeds = config.train, of.agent.learner, place.seeds
+    keys = each(lambda key: jax.random.split(key, updates), seeds)(per_seed(jax.random.key(2), seeds))
+
+    def act(params, steps, key):
+        def row(carry, now):
+            carry, action, notes = of.agent.explore.act(params, carry, *now)
+            return carry, (action, notes)
+
+        keys = jax.random.split(key, len(steps.first))
+        return jax.lax.scan(row, of.agent.explore.init(place.env.spec.worlds), (steps, keys))[1]
+
+    def remember(kept, rows, keys):
+        chunk = of.memory.frames(noted(of.agent, jax.tree.map(lambda x: x[: train.collect], rows)))
+
+        def draw(kept, now):
+            turn, key = now
+            kept = of.memory.add(kept, chunk, due=turn % train.draws == 0)
+            return kept, of.memory.sample(kept, key, batch=train.batch, length=train.length)
+
+        return jax.lax.scan(draw, kept, (jnp.arange(len(keys)), keys))
+
+    def learn(state, batches, keys):
+        return jax.lax.scan(lambda state, now: learner.update(state, *now), state, (batches, keys))
+
+    jobs = {"act": each(act, seeds)}
+    for name, job in {"remember": remember, "learn": learn}.items():
+        jobs[name] = jax.jit(jax.vmap(job) if seeds > 1 else job, donate_argnums=0)
+    kept, batches = jobs["remember"](jax.tree.map(jnp.copy, of.state.source.replay), place.rows, keys)
+    held = {"kept": kept, "state": jax.tree.map(jnp.copy, of.state.learner)}
+    params, chosen = jax.tree.map(jnp.copy, of.state.learner.params), per_seed(jax.random.key(3), seeds)
+
+    def replay() -> Trajectory:
+        held["kept"], drawn = jobs["remember"](held["kept"], place.rows, keys)
+        return drawn
+
+    def learning() -> Any:
+        held["state"], told = jobs["learn"](held["state"], batches, keys)
+        return told
+
+    return {"acting": lambda: jobs["act"](params, place.rows.step, chosen), "replay": replay, "learning": learning}
