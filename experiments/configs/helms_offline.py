@@ -96,8 +96,10 @@ def agent(name: str, task: str) -> ConfigDict:
         found.certainty = 0.0  # weight of one that keeps skills to rows of their own; the paper has none
         found.stay = 0.0  # logits by which the high level begins to favour the skill it has
         found.stay_prior = 0.0  # the same of the transition prior
-    if name in ("helms", "helms_discrete", "npmp", "npmp_ar1"):
+    if name in ("helms", "helms_discrete"):
         found.beta_z = 0.0 if task == "red_on_blue" else 0.1  # weight of the latent's KL to its prior
+    if name in ("npmp", "npmp_ar1"):
+        found.beta_z = 0.1  # the same; without it latents drawn from the prior would mean nothing
     if name in ("helms", "helms_discrete", "hierarchical_bc"):
         found.prior_rate = 1e-2  # learning rate of the transition prior, which at 1e-4 cannot move in a short run
     return found
