@@ -257,5 +257,5 @@ def test_the_table_of_the_paper_by_its_script(tmp_path):
     for agent in found:
         figures = {name: figure["mean"] for name, figure in agent["figures"].items()}
         assert figures["variance/joints"] > 0 and figures["variance/objects"] >= 0 and 0 < figures["return"] < 30
-        assert 0 <= figures["return/sparse"] <= figures["return/staged"] <= 30  # a step pays 1 at most
+        assert 0 <= figures["return/sparse"] <= 30 and 0 <= figures["return/staged"] <= 30  # a step pays 1 at most
     checked((tmp_path / "table_1" / "zero_shot.html").read_text())
