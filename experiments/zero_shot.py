@@ -52,9 +52,9 @@ COLUMNS = (
     Column("variance/grasp", "grasp variance", "of the grasp sensor: 1 nothing, 2 inward, 3 outward"),
     Column("variance/objects", "object variance", "of the poses of the three objects: positions (m²) and quaternions"),
     Column("return", "dense return", "sum of the dense reward over an episode"),
-    Column("return/staged", "sparse staged return", "sum of the sparse staged reward"),
+    Column("return/staged", "staged return", "sum of the sparse staged reward"),
     Column("return/sparse", "sparse return", "sum of the fully sparse reward"),
-    Column("paid", "episodes with sparse reward", "share of episodes in which the fully sparse reward is ever paid"),
+    Column("paid", "ever paid", "share of episodes in which the fully sparse reward is paid at all"),
     Column("success", "success", "share of episodes that end stacked, by the public test"),
 )
 TITLES = {

@@ -94,7 +94,7 @@ def page(rows: Sequence[Row], columns: Sequence[Column], seed: int, *, title: st
                 for row, paint in zip(rows, paints, strict=True)
             },
             column.title,
-            width=306,
+            width=294,
         )
         for column in columns
     ]
