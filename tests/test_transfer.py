@@ -210,6 +210,29 @@ def test_log_prob_of_a_mixture_is_that_of_its_latent():
     assert "log_prob" not in system("helms_mix").kept
 
 
+def test_held_skills_are_kept_by_chance_and_their_likelihood_is_that_of_what_was_done():
+    steps = shown(jax.random.key(1), rows=300)
+    agent = system("helms_cat", backup="retrace", hold=0.8)
+    params = agent.learner.init(jax.random.key(0)).params
+    _, notes = done(agent, params, steps, jax.random.key(2))
+    skill, opens = np.asarray(notes["skill"]), np.asarray(steps.first.at[0].set(True))
+    seen = encoder.stacked(params["scales"], steps.obs, MID)
+    share = jax.nn.softmax(Choice(3, (16, 16)).apply({"params": params["actor"]["high"]}, seen))
+    chosen = np.take_along_axis(np.asarray(share), skill[..., None], -1)[..., 0]
+    same_one = np.concatenate([np.zeros((1, B), bool), skill[1:] == skill[:-1]])
+    by_hand = np.where(opens, chosen, 0.2 * chosen + 0.8 * same_one)
+    np.testing.assert_allclose(np.exp(notes["log_prob"]), by_hand, rtol=1e-4)
+    kept = same_one[~opens].mean()  # of 2400 rows: .8 held, and of the rest a third
+    assert abs(kept - (0.8 + 0.2 / 3)) < 0.03
+    greedy = done(agent, params, steps, jax.random.key(2), agent.exploit)[1]["skill"]
+    np.testing.assert_array_equal(greedy, share.argmax(-1))  # it is held only to explore
+
+
+def test_held_skills_ask_for_targets_that_need_no_density_of_latents():
+    with pytest.raises(ValueError, match="set agent.hold=0 or agent.backup"):
+        system("helms_mix", backup="retrace", hold=0.5)
+
+
 def test_an_asymmetric_actor_does_not_see_what_the_critic_sees():
     agent, steps = system("mpo", high=("arm",)), shown(jax.random.key(3))
     params = agent.learner.init(jax.random.key(0)).params

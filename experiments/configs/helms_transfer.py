@@ -28,6 +28,7 @@ LIMITS = online.LIMITS | {
     "agent.lam": (0.0, 1.0),
     "agent.prior": ["uniform", "transition"],
     "agent.eta_y": (0.0, 1e3),
+    "agent.hold": (0.0, 1.0),
     "agent.eta_z": (0.0, 1e3),
     "agent.memory": (0.0, 0.9999),
     "agent.spread": (1e-3, 10.0),
@@ -107,6 +108,7 @@ def agent(name: str) -> ConfigDict:
     if name.startswith("helms"):
         found.prior = "uniform"  # what the high level is kept near: uniform, or transition, the one learned offline
         found.eta_y = 0.01  # weight of that
+        found.hold = 0.0  # chance that, while learning, a row keeps the skill of the row before
     if name in ("helms_mix", "npmp"):
         found.eta_z = 0.01  # weight of the KL of components to the offline ones, or of latents to their prior
     if name == "npmp":

@@ -23,6 +23,7 @@ from skillhier.ops import families, priors
 from skillhier.ops.families import Categorical, Mixture
 from skillhier.policies.flat import flat
 from skillhier.policies.hierarchy import hierarchy
+from skillhier.types import Policy
 
 
 def make(
@@ -43,6 +44,7 @@ def make(
     prior: str = "uniform",
     eta_y: float = 0.01,
     eta_z: float = 0.01,
+    hold: float = 0.0,
     **settings,
 ) -> Control:
     """The learner and its policies; `settings` as in agents.mpo.control.
@@ -54,11 +56,14 @@ def make(
     hidden       of the new nets
     prior        what the high level is kept near, with the weight eta_y: uniform, or transition, the learned one
     eta_z        weight of the components' KL to the offline ones (mix)
+    hold         chance that while learning a row keeps the skill of the row before, whatever the level would choose
     """
     if prior not in ("uniform", "transition"):
         raise ValueError(f"prior '{prior}' is not known; choose uniform or transition in agent.prior")
     if mixed and discrete:
         raise ValueError("skills without a spread make no mixture of latents; choose agent=helms_cat for them")
+    if hold and mixed and settings.get("backup") == "retrace":
+        raise ValueError("the density of a latent is not known where skills are held; set agent.hold=0 or agent.backup")
     high_net, mid_net = Choice(skills, hidden), Components(skills, latent, skill_hidden)
     low_net, prior_net = LatentActor(action.shape[-1], skill_hidden), TransitionPrior(skills)
     category, mixture = families.categorical(), families.mixture()
@@ -110,10 +115,16 @@ def make(
         return terms
 
     def act(sample: bool):
-        def choose(params, seen, key):
-            found = Categorical(logits(params, seen))
-            skill = category.sample(found, key) if sample else category.mode(found)
-            return skill, {} if mixed else {"log_prob": category.log_prob(found, skill)}
+        def choose(params, before, step, key):
+            draw_key, hold_key = jax.random.split(key)
+            found = Categorical(logits(params, step.obs))
+            if not sample:
+                skill = category.mode(found)
+                return skill, skill, {} if mixed else {"log_prob": category.log_prob(found, skill)}
+            drawn, chance = category.sample(found, draw_key), jnp.where(step.first, 0.0, hold)
+            skill = jnp.where(jax.random.uniform(hold_key, before.shape) < chance, before, drawn)
+            likelihood = (1 - chance) * jnp.exp(category.log_prob(found, skill)) + chance * (skill == before)
+            return skill, skill, {} if mixed else {"log_prob": jnp.log(likelihood)}
 
         def work(params, seen, key):
             latent_key, action_key = jax.random.split(key)
@@ -129,7 +140,7 @@ def make(
             noise = scale * jax.random.normal(action_key, done.shape) if sample else 0.0
             return jnp.clip(done + noise, -1.0, 1.0), notes
 
-        return hierarchy(flat(choose), flat(work))
+        return hierarchy(Policy(lambda worlds: jnp.zeros(worlds, jnp.int32), choose), flat(work))
 
     eta = {"category": eta_y} | ({"components": eta_z} if mixed else {})
     noted = ("skill",) if prior == "transition" else ()
