@@ -139,7 +139,9 @@ def begun(path: Path, told: dict, params: Params, config: ConfigDict, env: Env) 
         return (held(policy, config.hold) if choice == "held" else policy), fresh
 
     rows = "1 row" if config.hold == 1 else f"{config.hold} rows"
-    acts = {"agent": "new high level", "prior": "learned prior", "held": f"new high level, {rows} each"}[choice]
+    chance = config.agents[name].get("hold", 0.0) if config.sample else 0.0
+    own = "new high level" + (f", kept with chance {chance:g}" if chance else "")
+    acts = {"agent": own, "prior": "learned prior", "held": f"new high level, {rows} each"}[choice]
     home = path if (path / "checkpoints").is_dir() else path.parent
     stamp = f"{path.resolve()} {max(checkpoint.steps(home / 'checkpoints'), default=0)}"
     return Agent(TITLES[kind], str(path), acts if kind in CHOOSING else "clone", stamp, make)
