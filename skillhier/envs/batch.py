@@ -56,7 +56,7 @@ class Worlds(NamedTuple):
     index: Array  # [B] int32 the world's number
     episode: Array  # [B] int32 episodes opened in this world so far
     key: Key  # [B] the world's own dice: no world's draws depend on its neighbours
-    next: Opening  # of the world's next episode: drawn when one opens, and not at every step
+    next: Opening  # of the world's next episode, from the first step of this one on; before it, of this one
 
 
 def make(
@@ -95,7 +95,8 @@ def make(
     def opening(key: Key, index: Array, episode: Array) -> Opening:
         k_start, k_delay = jax.random.split(jax.random.fold_in(key, episode))
         start, memory = task.start(k_start, index)
-        return Opening(start, memory, jax.random.randint(k_delay, (), fewest, most + 1))
+        lag = jax.random.randint(k_delay, (), fewest, most + 1) if fewest < most else jnp.full((), most, jnp.int32)
+        return Opening(start, memory, lag)
 
     def shown(frame: dict[str, Array], data: physics.Data) -> dict[str, Array]:
         drawn = draw(data) if draw is not None else {}
@@ -106,20 +107,24 @@ def make(
 
     def reset_one(key: Key, index: Array) -> tuple[Worlds, TimeStep]:
         episode = jnp.zeros((), jnp.int32)
-        start, memory, lag = opening(key, index, episode)
+        opened = opening(key, index, episode)
+        start, memory, lag = opened
         data = task.physics.reset(start)
         pending = jnp.zeros((most + 1, *task.action.shape), jnp.float32)
         frame, memory = task.observe(data, memory, pending[0])
         frame = shown(frame, data)
         zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
         state = Worlds(
-            data, memory, filled(frame), pending, lag, zero, no, index, episode, key,
-            opening(key, index, episode + 1),
+            data, memory, filled(frame), pending, lag, zero, no, index, episode, key, opened,
         )  # fmt: skip
         return state, TimeStep(state.frames, jnp.zeros(()), jnp.ones(()), ~no, no)
 
     def step_one(state: Worlds, action: Array) -> tuple[Worlds, TimeStep]:
-        start, opened, lag = state.next
+        # Drawn on the first step of an episode and not where it opens: so a reset compiles one opening and not two.
+        # The others' are drawn again with it, the same.
+        draw_next = lambda: opening(state.key, state.index, state.episode + 1)  # noqa: E731
+        following = jax.lax.cond(anywhere(state.steps == 0), draw_next, lambda: state.next)
+        start, opened, lag = following
         action = jnp.clip(action, task.action.low, task.action.high).astype(jnp.float32)
         pending = jnp.concatenate([action[None], state.pending[:-1]])
         acted = pending[state.delay]
@@ -144,8 +149,6 @@ def make(
         older = {k: jnp.concatenate([v[None], state.frames[k][:-1]]) for k, v in frame.items()}
         frames = pick(filled(frame), older)
         episode = state.episode + first
-        draw_next = lambda: opening(state.key, state.index, episode + 1)  # noqa: E731  the same again where none opened
-        following = jax.lax.cond(anywhere(first), draw_next, lambda: state.next)
         state = Worlds(
             now.data, now.memory, frames, pending, pick(lag, state.delay), now.steps, now.last,
             state.index, episode, state.key, following,
