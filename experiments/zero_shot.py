@@ -134,6 +134,9 @@ def begun(path: Path, told: dict, params: Params, config: ConfigDict, env: Env) 
     def make() -> tuple[Policy, Params]:
         if choice == "prior":
             system = offline.make(env.spec.obs, beginning.action(env), **told)
+            wanted = jax.eval_shape(system.learner.init, jax.random.key(0)).params
+            if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, wanted):
+                raise cli.Refused(f"the skills of {path} see other things than these worlds show; set config.env.stack")
             return system.act(sample=config.sample), params
         policy, fresh = new(name, config, env, source=params, **beginning.borrowed(name, told))
         return (held(policy, config.hold) if choice == "held" else policy), fresh

@@ -231,6 +231,16 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, capsys, stand_ins):
     assert not (tmp_path / "out").exists()
 
 
+def test_skills_that_see_other_frames_are_refused(tmp_path, monkeypatch, capsys, skills, stand_ins):
+    world = counters((5, 6))
+    spec = world.spec._replace(obs={name: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+                                    for name, x in world.spec.obs.items()})  # fmt: skip
+    monkeypatch.setattr(registry, "make", lambda name, **_: world._replace(spec=spec))
+    code, _, err = call(capsys, f"--skills={skills / 'helms'}", f"--workdir={tmp_path / 'out'}",
+                        "--config.choice=prior", "--config.beside=")  # fmt: skip
+    assert code == 2 and "see other things than these worlds show; set config.env.stack" in err, err
+
+
 def test_agents_of_one_name_are_told_apart():
     made = [zero_shot.Agent("HeLMS", source, "", "", lambda: None) for source in ("runs/a", "runs/b")]
     found = zero_shot.told_apart([*made, zero_shot.Agent("MPO", "", "", "", lambda: None)])
