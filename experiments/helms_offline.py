@@ -70,7 +70,8 @@ def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float
     if config.data.path == "toy":
         found = toy.demonstrations({name: d or 4 for name, d in widths.items()}, steps=4 * config.train.length)
     else:
-        found = dataset.load(config.data.path, widths, optional=(SUCCESS,), min_length=config.train.length)
+        asked = {"optional": (SUCCESS,), "min_length": config.train.length, "pictures": False}
+        found = dataset.load(config.data.path, widths, **asked)
     ends = found.start + found.length
     stacked = found.obs[SUCCESS][ends, 0] > 0.5 if SUCCESS in found.obs else found.reward[ends] >= STACKED
     obs = {name: values for name, values in found.obs.items() if name in widths}

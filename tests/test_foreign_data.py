@@ -195,7 +195,7 @@ def change(path, where, value):
         ("data/demo_2/obs/object", np.zeros((STEPS, 5)), "obs/object: found shape (30, 5), needs (30, 2)"),
         ("data/demo_2/next_obs/object", np.zeros((STEPS - 1, 2)), "next_obs/object: found 29 rows"),
         ("data/demo_2/obs/object", np.full((STEPS, 2), np.nan), "obs/object: found NaN at row 0, column 0"),
-        ("data/demo_2/obs/object", np.zeros((STEPS, 2), np.uint8), "found dtype uint8, needs float32"),
+        ("data/demo_2/obs/object", np.zeros((STEPS, 2), np.uint8), "found dtype uint8, shape (30, 2), needs float32"),
         ("data/demo_2/dones", np.full(STEPS, 2), "dones: found shape (30,), values up to 2, needs (30,) of 0 and 1"),
         ("data/demo_2/dones", np.full(STEPS, b"yes"), "dones: found dtype |S3, needs 0 and 1"),
         ("data/demo_2/rewards", np.zeros((STEPS, 1)), "rewards: found shape (30, 1)"),

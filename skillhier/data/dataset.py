@@ -25,7 +25,7 @@ class Dataset(NamedTuple):
     TimeStep, the reward stands in the row it led to, and the action of an episode's last row means nothing.
     """
 
-    obs: dict[str, np.ndarray]  # entry -> float32 [R, d], single frames
+    obs: dict[str, np.ndarray]  # entry -> float32 [R, d], or pictures uint8 [R, H, W, C]; single frames
     action: np.ndarray  # float32 [R, A]
     reward: np.ndarray  # float32 [R]
     start: np.ndarray  # int [E]
@@ -35,32 +35,35 @@ class Dataset(NamedTuple):
 
 def load(
     path: str | Path,
-    names: Iterable[str] | Mapping[str, int] | None = None,
+    names: Iterable[str] | Mapping[str, episodes.Size | None] | None = None,
     *,
     optional: Iterable[str] = (),
     min_length: int = 25,
     action: int | None = None,
     bounds: tuple[float, float] | None = (-1.0, 1.0),
     subset: str | None = None,
+    pictures: bool = True,
 ) -> Dataset:
     """The episodes of a file, a folder of files or a Minari folder; of a robomimic file its demos.
 
     Args:
       path: what to read.
-      names: the observation entries to read, with their widths if a mapping; all of the first episode's if None.
+      names: the observation entries to read, with their widths if a mapping (of pictures: height, width, channels);
+        all of the first episode's if None.
         An observation without entries is the entry `observation`; names of groups in groups are joined by dots.
       optional: entries to read as well where every episode has them (privileged ones, say).
       min_length: the fewest actions an episode must have: the window it is cut into.
       action: the width the actions must have; the first episode's if None.
       bounds: the closed range that actions must keep to, or None.
       subset: of a robomimic file, the mask whose demos are read (train, valid); all if None.
+      pictures: whether entries may be pictures, uint8 [T + 1, height, width, channels].
 
     Raises:
       DataFault: anything wrong; one line naming file, episode, field, what was found and what is needed.
     """
     widths = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names or ())
     optional = set(optional) - set(widths)
-    asked = Asked(widths | {episodes.ACTION: action}, names is None, optional, min_length, bounds)
+    asked = Asked(widths | {episodes.ACTION: action}, names is None, optional, min_length, bounds, pictures)
     found = []
     for file_path in hdf5.files(path):
         with hdf5.opened(file_path) as file:
@@ -114,7 +117,7 @@ def split(dataset: Dataset, share: float = 0.1, seed: int = 0) -> tuple[Dataset,
 
 
 def statistics(dataset: Dataset, floor: float = FLOOR) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Entry -> (mean [d], standard deviation [d]) over all rows, float32, for whitening; `floor` as in `scales`."""
+    """Entry -> (mean [d], standard deviation [d]) over all rows, float32, for whitening, as `scales` finds it."""
     found = scales(dataset.obs, floor)
     return {name: (mean.astype(np.float32), deviation.astype(np.float32)) for name, (mean, deviation) in found.items()}
 
@@ -122,10 +125,13 @@ def statistics(dataset: Dataset, floor: float = FLOOR) -> dict[str, tuple[np.nda
 def scales(entries: Mapping[str, np.ndarray], floor: float = FLOOR) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Entry -> (mean [d], standard deviation [d]) over all rows of entries [..., d], float64.
 
-    A deviation below `floor` counts as `floor`: what hardly moved here must not be blown up where it does.
+    A deviation below `floor` counts as `floor`: what hardly moved here must not be blown up where it does. Pictures
+    (uint8) have no scale but their own, 0 to 255, and are left out.
     """
     found = {}
     for name, entry in entries.items():
+        if entry.dtype == np.uint8:
+            continue
         rows = np.asarray(entry, np.float64).reshape(-1, entry.shape[-1])
         found[name] = (rows.mean(axis=0), np.maximum(rows.std(axis=0), floor))
     return found

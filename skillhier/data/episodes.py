@@ -16,16 +16,18 @@ from skillhier.data.faults import DataFault, Place
 FLAT = "observation"  # what an observation without entries is called
 DEEPEST, MOST = 8, 4096  # levels of groups in a group, and arrays
 CONTINUOUS = "float32 (whole numbers are choices, and only continuous actions are learned from)"
+Size = int | tuple[int, ...]  # of one row: a width, or height, width and channels of a picture
 
 
 class Asked(NamedTuple):
     """What is to be read of every episode."""
 
-    widths: dict[str, int | None]  # entry -> its width, filled in as it is found; ACTION beside them
+    widths: dict[str, Size | None]  # entry -> its size, filled in as it is found; ACTION beside them
     everything: bool  # all entries of the first episode, which are not known before
     optional: set[str]
     min_length: int
     bounds: tuple[float, float] | None
+    pictures: bool  # entries may be pictures
 
 
 ACTION = ""  # the key of the actions' width among those of the entries
@@ -81,7 +83,7 @@ def long_enough(steps: int, place: Place, asked: Asked) -> None:
 
 
 def shown(group: h5py.Group, place: Place, asked: Asked, rows: int, why: str = hdf5.ROWS) -> dict[str, np.ndarray]:
-    """The entries asked for, name -> [rows, d]; where everything is asked for, this episode says what that is."""
+    """The entries asked for, name -> [rows, d] or pictures; of everything asked for, this episode says what it is."""
     if asked.everything and set(asked.widths) <= {ACTION}:
         asked.widths.update({name: None for name in arrays(group, place) if name not in asked.optional})
         if set(asked.widths) <= {ACTION}:
@@ -134,13 +136,15 @@ def entry(
     why: str = hdf5.ROWS,
     needed: str = "",
 ) -> np.ndarray:
-    """One array as [T, d], of the width that `key` has elsewhere."""
-    values = hdf5.numbers(parent, name, place, rows=rows, why=why, needed=needed)
+    """One array as [T, d], or pictures [T, H, W, C] where they may be, of the size that `key` has elsewhere."""
+    pictures = asked.pictures and key != ACTION
+    values = hdf5.numbers(parent, name, place, rows=rows, why=why, needed=needed, pictures=pictures)
     values = values[:, None] if values.ndim == 1 else values  # scalars may come without their axis
-    width = asked.widths.get(key)
-    if values.ndim != 2 or width not in (None, values.shape[1]):
-        raise place.fault(f"shape {values.shape}", f"({len(values)}, {width or 'width'})")
-    asked.widths[key] = values.shape[1]
+    size, known = values.shape[1:], asked.widths.get(key)
+    wanted = ("width",) if known is None else tuple(np.atleast_1d(known).tolist())
+    if (values.ndim != 2 and values.dtype != np.uint8) or (known is not None and size != wanted):
+        raise place.fault(f"shape {values.shape}", f"({', '.join(map(str, (len(values), *wanted)))})")
+    asked.widths[key] = size
     return values
 
 

@@ -118,11 +118,13 @@ def numbers(
     rows: int | None = None,
     why: str = ROWS,
     needed: str = "",
+    pictures: bool = False,
 ) -> np.ndarray:
     """An array of `parent`: float32 [rows, ...] (kind "f", from any float type) or bool (kind "b"), finite.
 
     Other kinds are numpy's letters, and come as they are. `rows`: how long it must be, said before anything is read,
-    and `why`; `needed`: what is said to be needed where the kind is another.
+    and `why`; `needed`: what is said to be needed where the kind is another; `pictures`: uint8 [rows, height, width,
+    channels] will do as well, and stays what it is.
     """
     item = member(parent, name, place, "an array")
     if not isinstance(item, h5py.Dataset):
@@ -140,7 +142,10 @@ def numbers(
     needed = needed or KINDS.get(kind[0], kind)
     if dtype.hasobject:
         raise place.fault("an object array", f"plain {KINDS.get(kind[0], kind)} numbers")
-    if dtype.kind not in kind:
+    drawn = pictures and dtype == np.uint8
+    if drawn and (shape is None or len(shape) != 4 or 0 in shape[1:]):
+        raise place.fault(f"dtype uint8, shape {shape}", f"{needed}, or pictures (rows, height, width, channels)")
+    if dtype.kind not in kind and not drawn:
         raise place.fault(f"dtype {dtype}", needed)
     unknown = [code for code in filters if code not in FILTERS]
     if unknown:  # HDF5 would look for a library to load
@@ -159,7 +164,7 @@ def numbers(
         )
     with reading(place):
         values = item[()]
-    if kind == "f":
+    if kind == "f" and not drawn:
         with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
             values = values.astype(np.float32, copy=False)
     if values.dtype.kind != "f":

@@ -1,7 +1,8 @@
 """Batches for learners: windows drawn from demonstrations, as a Source and as one deterministic pass.
 
 The rows of all episodes lie padded in one matrix on the device (copies of the first row before, of the
-last row after), so that a window with its stacks and its look-ahead is one slice of it.
+last row after), so that a window with its stacks and its look-ahead is one slice of it. Pictures lie beside it as the
+bytes that they are.
 """
 
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ class Rows(NamedTuple):
     """Padded episodes on the device, and where windows may begin. A source's state: an argument, no constant."""
 
     values: Array  # float32 [R', D]: the columns of `Columns`, side by side
+    pictures: dict[str, Array]  # uint8 [R', H, W, C] each
     starts: Array  # int32 [W]: rows where a window's slice may begin
 
 
@@ -38,10 +40,10 @@ class Columns(NamedTuple):
 def offline(dataset: Dataset, *, batch: int, length: int = 25, lookahead: int = 0, stack: int = 1) -> Source:
     """Windows drawn uniformly, with replacement, from all places where `length` steps fit into an episode.
 
-    `next` gives Trajectories of length + lookahead rows: step.obs[name] [length + lookahead, batch, stack, d],
-    newest frame first, the first row of an episode repeated where the stack reaches before it; action
-    [.., A]. Where the look-ahead reaches past an episode's end its last row is repeated, with `last` set and
-    no reward. Windows never cross from one episode into another.
+    `next` gives Trajectories of length + lookahead rows: step.obs[name] [length + lookahead, batch, stack, d], of
+    pictures uint8 [length + lookahead, batch, stack, H, W, C], newest frame first, the first row of an episode
+    repeated where the stack reaches before it; action [.., A]. Where the look-ahead reaches past an episode's end its
+    last row is repeated, with `last` set and no reward. Windows never cross from one episode into another.
     """
     _check(dataset, length)
     if batch < 1:
@@ -51,16 +53,16 @@ def offline(dataset: Dataset, *, batch: int, length: int = 25, lookahead: int = 
 
     def init(key: Key) -> Rows:
         del key
-        values, heads = _padded(dataset, columns, before=stack - 1, after=lookahead)
+        values, pictures, heads = _padded(dataset, columns, before=stack - 1, after=lookahead)
         starts = np.concatenate([np.arange(n - length + 1) + h for h, n in zip(heads, dataset.length, strict=True)])
-        rows = Rows(values, starts.astype(np.int32))
+        rows = Rows(values, pictures, starts.astype(np.int32))
         # asked for, not closed over: under jit the data would become a constant of the program, and of its cache
         return jax.pure_callback(lambda: rows, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rows))
 
     def next_(state: Rows, params: Params, key: Key) -> tuple[Rows, Trajectory, Metrics]:
         del params
         drawn = jax.random.randint(key, (batch,), 0, len(state.starts))
-        return state, cut(state.values, state.starts[drawn]), {}
+        return state, cut(state.values, state.pictures, state.starts[drawn]), {}
 
     return Source(init, next_, constant=True)
 
@@ -77,15 +79,15 @@ def windows(
     _check(dataset, length)
     columns = _columns(dataset)
     cut = jax.jit(partial(_cut, columns=columns, length=length, lookahead=lookahead, stack=stack))
-    values, heads = _padded(dataset, columns, before=stack - 1, after=lookahead)
-    values = jnp.asarray(values)
+    values, pictures, heads = _padded(dataset, columns, before=stack - 1, after=lookahead)
+    values, pictures = jax.tree.map(jnp.asarray, (values, pictures))
     starts = np.concatenate(
         [np.arange(h, h + n - length + 1, length) for h, n in zip(heads, dataset.length, strict=True)]
     )
     chunks = -(-len(starts) // batch)
     size = len(starts) // chunks
     for chunk in range(chunks):
-        yield cut(values, jnp.asarray(starts[chunk * size : (chunk + 1) * size], jnp.int32))
+        yield cut(values, pictures, jnp.asarray(starts[chunk * size : (chunk + 1) * size], jnp.int32))
 
 
 def _check(dataset: Dataset, length: int) -> None:
@@ -98,18 +100,25 @@ def _check(dataset: Dataset, length: int) -> None:
 
 def _columns(dataset: Dataset) -> Columns:
     at, obs = 0, {}
-    for name, values in dataset.obs.items():
+    for name, values in _numbers(dataset).items():
         obs[name] = slice(at, at + values.shape[1])
         at = obs[name].stop
     action = slice(at, at + dataset.action.shape[1])
     return Columns(obs, action, *range(action.stop, action.stop + 4))
 
 
-def _padded(dataset: Dataset, columns: Columns, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """All rows as float32 [R', D], and [E] the padded row where each episode's slices begin."""
+def _numbers(dataset: Dataset) -> dict[str, np.ndarray]:
+    """The entries that are no pictures."""
+    return {name: values for name, values in dataset.obs.items() if values.dtype != np.uint8}
+
+
+def _padded(
+    dataset: Dataset, columns: Columns, before: int, after: int
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """All rows as float32 [R', D], the pictures, and [E] the padded row where each episode's slices begin."""
     first, last = dataset.start, dataset.start + dataset.length
     whole = np.concatenate(
-        [*dataset.obs.values(), dataset.action, np.zeros((len(dataset.reward), 4), np.float32)], axis=1
+        [*_numbers(dataset).values(), dataset.action, np.zeros((len(dataset.reward), 4), np.float32)], axis=1
     )
     whole[:, columns.reward] = dataset.reward
     whole[:, columns.discount] = 1
@@ -120,20 +129,37 @@ def _padded(dataset: Dataset, columns: Columns, before: int, after: int) -> tupl
     heads = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     within = np.arange(sizes.sum()) - np.repeat(heads + before, sizes)  # row counted from its episode's first one
     longest = np.repeat(dataset.length, sizes)
-    padded = whole[np.repeat(first, sizes) + np.clip(within, 0, longest)]
+    place = np.repeat(first, sizes) + np.clip(within, 0, longest)
+    padded = whole[place]
     padded[within > longest, columns.reward] = 0
-    return padded, heads
+    return padded, {name: x[place] for name, x in dataset.obs.items() if name not in columns.obs}, heads
 
 
-def _cut(values: Array, starts: Array, *, columns: Columns, length: int, lookahead: int, stack: int) -> Trajectory:
+def _cut(
+    values: Array,
+    pictures: dict[str, Array],
+    starts: Array,
+    *,
+    columns: Columns,
+    length: int,
+    lookahead: int,
+    stack: int,
+) -> Trajectory:
     """The windows [length + lookahead, B, ...] whose slices begin at rows `starts` [B]."""
     rows = length + lookahead
-    take = jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(values, start, rows + stack - 1))
-    window = jnp.swapaxes(take(starts), 0, 1)  # [stack - 1 + rows, B, D]
-    frames = jnp.stack([window[stack - 1 - age :][:rows] for age in range(stack)], axis=2)  # [rows, B, S, D]
-    now = window[stack - 1 :]
+
+    def window(of: Array) -> Array:  # [stack - 1 + rows, B, ...]
+        take = jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(of, start, rows + stack - 1))
+        return jnp.swapaxes(take(starts), 0, 1)
+
+    def stacked(window: Array) -> Array:  # [rows, B, S, ...]
+        return jnp.stack([window[stack - 1 - age :][:rows] for age in range(stack)], axis=2)
+
+    numbers = window(values)
+    frames, now = stacked(numbers), numbers[stack - 1 :]
     step = TimeStep(
-        obs={name: frames[..., part] for name, part in columns.obs.items()},
+        obs={name: frames[..., part] for name, part in columns.obs.items()}
+        | {name: stacked(window(of)) for name, of in pictures.items()},
         reward=now[..., columns.reward],
         discount=now[..., columns.discount],
         first=now[..., columns.first] > 0,
