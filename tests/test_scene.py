@@ -100,7 +100,26 @@ def test_views_are_the_cameras_and_one_of_all():
     )
     hopper = suite.load("hopper")  # its cameras track the world's own mass: the hopper's
     assert scene.views(hopper)[0]["follow"] == 1
+    assert views["everything"]["reach"] == 0
     assert (scene.filmed(model), scene.filmed(sawyer())) == (0, sawyer().camera("video").id)
+
+
+def test_a_view_that_follows_knows_how_far_the_robot_reaches():
+    """By hand for a ball of 0.1 m on an arm of 0.5 m and another of 0.2 m that stands by itself; and the walker's."""
+    model = mujoco.MjModel.from_xml_string("""
+      <mujoco><worldbody>
+        <body name="robot" pos="0 0 1"><freejoint/><geom type="sphere" size="0.05"/>
+          <camera name="near" mode="track" pos="0 -2 0" euler="90 0 0"/>
+          <body pos="0.5 0 0"><joint/><geom type="sphere" size="0.1"/><geom type="sphere" size="5" group="4"/></body>
+        </body>
+        <body name="other" pos="9 0 1"><freejoint/><geom type="sphere" size="0.2"/></body>
+      </worldbody></mujoco>""")
+    view = scene.views(model)[0]
+    np.testing.assert_allclose(view["target"], [0, 0, 1], atol=1e-9)
+    np.testing.assert_allclose(view["reach"], 0.5 + 0.1)
+    walker = scene.views(suite.load("walker"))[0]
+    away = np.linalg.norm(np.subtract(walker["eye"], walker["target"]))
+    assert away < walker["reach"] / np.sin(walker["fovy"] / 2) < 1.5 * away  # the suite's own camera cuts it off
 
 
 def test_the_record_rides_along_and_policies_do_not_see_it():

@@ -76,9 +76,10 @@ def scene(model: mujoco.MjModel) -> dict[str, Any]:
 
     bodies: names; moving: the numbers of those that can move. shapes: {name, body, kind, size, pose (on its body),
     rgba, and mesh (its number) or checker ({other: rgb, cell: m})}. meshes: {corners, faces}, flat lists. views:
-    {name, camera (its number, or -1), follow (a body, or -1), eye, target, fovy (radians), base}: one of everything,
-    and those of the cameras while the followed body is at `base`, as in the model's own state. sky: {above, haze},
-    rgb. extent: m of what matters. Sizes are MuJoCo's.
+    {name, camera (its number, or -1), follow (a body, or -1), eye, target, fovy (radians), base, reach}: one of
+    everything, and those of the cameras while the followed body is at `base`, as in the model's own state; all of the
+    followed robot is then within `reach` m of the target (0: none is followed). sky: {above, haze}, rgb. extent: m of
+    what matters. Sizes are MuJoCo's.
     """
     bodies = [model.body(i).name or ("world" if i == 0 else f"body {i}") for i in range(model.nbody)]
     things = [(kind, i) for kind in ("geom", "site") for i in range(getattr(model, f"n{kind}"))]
@@ -146,6 +147,14 @@ def _mesh(model: mujoco.MjModel, i: int) -> dict[str, Any]:
     return {"corners": corners.astype(float).round(7).ravel().tolist(), "faces": faces.ravel().tolist()}
 
 
+def _reach(model: mujoco.MjModel, data: mujoco.MjData, body: int, target: np.ndarray) -> float:
+    """How far from `target` the drawn shapes of that body's whole robot reach, m; 0 for no body."""
+    if body < 0:
+        return 0.0
+    own = (model.body_rootid[model.geom_bodyid] == model.body_rootid[body]) & (model.geom_group < HIDDEN)
+    return float(np.max(np.linalg.norm(data.geom_xpos - target, axis=1) + model.geom_rbound, where=own, initial=0.0))
+
+
 def views(model: mujoco.MjModel) -> list[dict[str, Any]]:
     """Where to look from: cameras that track a body, a view of everything, then the other cameras; see `scene`."""
     data = mujoco.MjData(model)
@@ -162,6 +171,7 @@ def views(model: mujoco.MjModel) -> list[dict[str, Any]]:
         if mode in aiming:
             middle = data.xpos[int(model.cam_targetbodyid[i])]
         away = max(float(ahead @ (middle - eye)), 0.1 * float(model.stat.extent), 0.05)
+        target = eye + away * ahead
         found.append(
             {
                 "name": model.camera(i).name or f"camera {i}",
@@ -169,14 +179,15 @@ def views(model: mujoco.MjModel) -> list[dict[str, Any]]:
                 "follow": follow,
                 "base": (data.xpos[follow] if follow >= 0 else np.zeros(3)).tolist(),
                 "eye": eye.tolist(),
-                "target": (eye + away * ahead).tolist(),
+                "target": target.tolist(),
                 "fovy": float(np.radians(model.cam_fovy[i])),
+                "reach": _reach(model, data, follow, target),
             }
         )
     turn, tilt = np.radians(model.vis.global_.azimuth + 55.0), np.radians(-27.0)
     ahead = np.array([np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
     target = np.array(model.stat.center)
-    whole = {"name": "everything", "camera": -1, "follow": -1, "base": [0.0, 0.0, 0.0]}
+    whole = {"name": "everything", "camera": -1, "follow": -1, "base": [0.0, 0.0, 0.0], "reach": 0.0}
     whole |= {
         "eye": (target - 1.5 * model.stat.extent * ahead).tolist(),
         "target": target.tolist(),

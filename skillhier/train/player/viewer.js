@@ -280,12 +280,12 @@ class Orbit {
     this.changed();
   }
 
-  /** From where a camera stands. */
-  set({ eye, target, fovy }) {
-    const back = minus(eye, target);
-    this.distance = Math.hypot(...back);
+  /** From where a camera stands, or as far behind it as all of what it follows is seen from. */
+  set({ eye, target, fovy, reach = 0 }) {
+    const back = minus(eye, target), away = Math.hypot(...back);
+    this.distance = Math.max(away, reach / Math.sin(fovy / 2));
     this.azimuth = Math.atan2(back[1], back[0]);
-    this.elevation = Math.max(-1.5, Math.min(1.55, Math.asin(back[2] / this.distance)));
+    this.elevation = Math.max(-1.5, Math.min(1.55, Math.asin(back[2] / away)));
     Object.assign(this, { target: [...target], fovy });
     this.changed();
   }
