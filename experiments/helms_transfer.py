@@ -2,7 +2,7 @@
 
 python -m experiments.helms_transfer --config=experiments/configs/helms_transfer.py:debug,agent=helms_mix
 python -m experiments.helms_transfer --config=experiments/configs/helms_transfer.py:cpu,agent=helms_cat \\
-    --init_from=runs/skills:skills --workdir=runs/stack
+    --init_from=runs/skills:skills --config.env.stack=3 --workdir=runs/stack
 python -m experiments.helms_transfer --config=experiments/configs/helms_transfer.py:cpu,agent=mpo,reward=sparse_staged
 
 --init_from names a run of experiments/helms_offline.py or imitate.py whose system suits the agent: helms for helms_cat
@@ -18,29 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import cli
-from experiments.online import running
-from skillhier import rollout
+from experiments.online import beginning, running
 from skillhier.agents import offline, transfer
-from skillhier.data import dataset, online
-from skillhier.policies import blind
-from skillhier.train import checkpoint, folder, hosts, metrics
+from skillhier.data import online
+from skillhier.train import folder, hosts, metrics
 from skillhier.types import Env, Trajectory
 
 SUCCESS, STAGED = "task.success", "task.staged"  # the public success test, the sparse staged reward
-PRACTICE = 100  # rows of random actions in every world of the evaluation, from which new nets get their scales
-# what an agent must know of how its skills were made
-ASKED = {
-    "helms_cat": ("low", "mid", "skills", "latent", "hidden", "scale"),
-    "helms_mix": ("low", "mid", "skills", "latent", "hidden", "scale"),
-    "npmp": ("low", "latent", "hidden", "scale"),
-    "bc": ("low", "mid", "hidden"),
-    "hierarchical_bc": ("low", "mid", "latent", "hidden"),
-}
 
 
 def main(run: cli.Run) -> None:
@@ -49,13 +37,14 @@ def main(run: cli.Run) -> None:
     kind, origin, found = origin_of(run)
     try:
         env, arena = (running.worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
-        rows = practice(arena)
-        made = {"statistics": statistics(rows), **config.agent}
-        action = jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
+        rows = beginning.practice(arena)
+        made = {"statistics": beginning.statistics(rows), **config.agent}
         if kind and found is None:
-            found = made_up(kind, origin, arena, rows, made["statistics"], config.source.updates)
-        skills = borrowed(config.agent.name, kind, origin)
-        agent = transfer.make(env.spec.obs, action, **made, **skills, **({"source": found} if found else {}))
+            found = made_up(origin, arena, rows, made["statistics"], config.source.updates)
+        skills = beginning.borrowed(config.agent.name, origin) if kind else {}
+        agent = transfer.make(
+            env.spec.obs, beginning.action(env), **made, **skills, **({"source": found} if found else {})
+        )
         jax.eval_shape(agent.learner.init, jax.random.key(0))
     except ValueError as error:
         raise cli.Refused(error.args[0]) from None
@@ -111,18 +100,23 @@ def origin_of(run: cli.Run) -> tuple[str | None, dict[str, Any], dict | None]:
                 f"--init_from is missing: {name} begins with skills of a run of experiments.helms_offline with agent="
                 f"{' or '.join(kinds)}; for example --init_from=runs/skills:skills"
             )
-        return kinds[0], small(kinds[0], config), None
+        return kinds[0], {"name": kinds[0], **small(kinds[0], config)}, None
     source, _, subtree = given.rpartition(":")
     if not source or subtree != "skills":
         raise cli.Refused(f"--init_from={given} is not RUN:skills, for example runs/skills:skills")
-    place = Path(source)
-    told = folder.settings(place if (place / "config.json").is_file() else place.parent).get("agent", {})
-    if told.get("name") not in kinds or "hidden" not in told or "high" in told:
+    told, found = beginning.skills(Path(source))
+    if told["name"] not in kinds:
         raise cli.Refused(
-            f"--init_from={given} is a run of {told.get('name', 'no agent')}; {name} begins with one of "
-            f"experiments.helms_offline with agent={' or '.join(kinds)}"
+            f"--init_from={given} is a run of {told['name']}; {name} begins with one of experiments.helms_offline with "
+            f"agent={' or '.join(kinds)}"
         )
-    return told["name"], told, checkpoint.read(place, "learner/params")
+    seen = beginning.frames(Path(source))
+    if seen != config.env.stack:
+        raise cli.Refused(
+            f"--init_from={given}: those skills see {seen} frames, and config.env.stack={config.env.stack}; set it to "
+            f"{seen}, or learn skills of another config.data.stack"
+        )
+    return told["name"], told, found
 
 
 def small(kind: str, config: ConfigDict) -> dict[str, Any]:
@@ -133,40 +127,14 @@ def small(kind: str, config: ConfigDict) -> dict[str, Any]:
     return told | ({"skills": 3} if kind.startswith("helms") else {})
 
 
-def made_up(kind: str, told: dict, arena: Env, rows: Trajectory, scales: dict, updates: int) -> dict:
+def made_up(told: dict, arena: Env, rows: Trajectory, scales: dict, updates: int) -> dict:
     """Parameters of an offline system after some updates on random actions: enough to begin with, good for nothing."""
-    action = jax.ShapeDtypeStruct(arena.spec.action.shape, jnp.float32)
-    learner = offline.make(arena.spec.obs, action, name=kind, statistics=scales, **told).learner
+    learner = offline.make(arena.spec.obs, beginning.action(arena), statistics=scales, **told).learner
     update = jax.jit(learner.update)
     state = jax.jit(learner.init)(jax.random.key(0))
     for i in range(updates):
         state, _ = update(state, rows, jax.random.key(i))
     return state.params
-
-
-def borrowed(name: str, kind: str | None, told: dict) -> dict[str, Any]:
-    """What transfer.make must be told of the skills that an agent begins with, beside their parameters."""
-    if kind is None:
-        return {}
-    taken = {"skill_hidden" if asked == "hidden" else asked: told[asked] for asked in ASKED[name]}
-    return taken | ({"discrete": kind == "helms_discrete"} if "skills" in taken else {})
-
-
-def practice(arena: Env) -> Trajectory:
-    """Random actions in every world: [T, B, ...], the same for every agent and seed."""
-    key, policy = jax.random.key(0), blind.uniform(arena.spec.action)
-    length = min(PRACTICE, arena.spec.limit + 1)
-
-    @jax.jit
-    def rows():
-        return rollout.rollout(arena, policy, (), rollout.start(arena, policy, key), key, length)[1]
-
-    return rows()
-
-
-def statistics(rows: Trajectory) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Entry -> (mean [d], standard deviation [d]) of the newest frames."""
-    return dataset.scales({name: entry[:, :, 0] for name, entry in rows.step.obs.items()})
 
 
 def summarise(rows: list[dict], config: ConfigDict) -> dict:

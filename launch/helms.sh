@@ -8,7 +8,8 @@
 #   PRESET   the budget of skills and agents alike: paper (if not said), cpu, or debug, which tries a script out
 #   PYTHON   the interpreter; python if not said
 #   RUNS     where all runs and pages lie; runs/helms/$PRESET if not said
-#   DATA     demonstrations to learn from; if not said, the expert makes datasets/TASK, once
+#   DATA     demonstrations to learn from; if not said, the expert makes datasets/TASK_varied, once
+#   OFFLINE  preset of experiments/configs/helms_offline.py; if not said that of PRESET, and transfer for cpu
 # Flags of a script go to launch.sweep (--parallel=2, --to=slurm, --dry_run), --config.NAME=VALUE to the agents alone.
 #
 # Runs are shared: a figure takes what another has made. What is done is skipped, so the same command goes on; with
@@ -20,6 +21,7 @@ set -e
 python=${PYTHON:-python} preset=${PRESET:-paper}
 SKILLS= own= every= dry= away= undone= learning=
 runs=${RUNS:-runs/helms/$preset}
+case $preset in cpu) offline=${OFFLINE:-transfer} ;; *) offline=${OFFLINE:-$preset} ;; esac
 case $preset in
   paper) seeds=--sweep=config.seed=0..2 ;;
   cpu | debug) seeds=--config.seeds=3 ;;
@@ -71,10 +73,10 @@ skills() { # TASK SYSTEM,... [FLAGS]
   if [ -n "$DATA" ]; then data=$DATA
   elif [ "$preset" = debug ]; then data=toy
   else
-    data=datasets/$task
-    show "$python" -m experiments.collect --config="experiments/configs/collect.py:$task" --workdir="$data"
+    data=datasets/${task}_varied
+    show "$python" -m experiments.collect --config="experiments/configs/collect.py:$task,manner=varied" --workdir="$data"
   fi
-  set -- --experiment=helms_offline --config="experiments/configs/helms_offline.py:$preset,task=$task" \
+  set -- --experiment=helms_offline --config="experiments/configs/helms_offline.py:$offline,task=$task" \
     --sweep="config:agent=$systems" --folder="$runs/$task/skills" --config.data.path="$data" "$@"
   eval "sweep \"\$@\" $every"
 }

@@ -13,7 +13,7 @@ from leftovers import leaves, record, same
 
 from experiments import cli, helms_offline, helms_transfer
 from experiments.acting import saved
-from experiments.online import running
+from experiments.online import beginning, running
 from skillhier.agents import transfer
 from skillhier.data import online, replay
 from skillhier.envs import registry
@@ -126,12 +126,15 @@ def test_it_begins_with_the_skills_of_a_run_and_keeps_them(tmp_path, monkeypatch
     for name, said in (
         (f"{source}:low", "is not RUN:skills"),
         (f"{source}", "is not RUN:skills"),
-        (f"{tmp_path / 'run'}:skills", "is a run of helms_mix; helms_cat begins with one of"),
+        (f"{tmp_path / 'run'}:skills", "is a run of helms_mix; give runs of experiments.helms_offline"),
     ):
         with pytest.raises(cli.Refused, match=said):
             helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=helms_cat", init_from=name))
     with pytest.raises(cli.Refused, match="is a run of helms; npmp begins with one of .* agent=npmp or npmp_ar1"):
         helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=npmp", init_from=f"{source}:skills"))
+    with pytest.raises(cli.Refused, match="those skills see 3 frames, and config.env.stack=2; set it to 3"):
+        helms_transfer.main(asked(tmp_path / "other", *SEEN, "--config.env.stack=2", preset="debug,agent=helms_cat",
+                                  init_from=f"{source}:skills"))  # fmt: skip
     with pytest.raises(cli.Refused, match="mpo begins from scratch; leave it out"):
         helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=mpo", init_from=f"{source}:skills"))
     assert not (tmp_path / "other").exists()
@@ -150,8 +153,8 @@ def test_a_replay_that_does_not_fit_is_refused_before_a_folder_is_made(tmp_path,
 
 def test_new_nets_whiten_by_random_actions_whatever_the_agent():
     env = counters((9, 9))
-    rows = helms_transfer.practice(env)
-    found = helms_transfer.statistics(rows)
+    rows = beginning.practice(env)
+    found = beginning.statistics(rows)
     mean, deviation = found["count"]  # rows 0 to 9 of worlds 0 and 1
     np.testing.assert_allclose(mean, [4.5, 0.5])
     np.testing.assert_allclose(deviation, [np.arange(10).std(), 0.5], rtol=1e-6)
@@ -239,7 +242,7 @@ def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx(agent, 
     kind, origin, _ = helms_transfer.origin_of(asked_)
     env = running.worlds(config, 2)
     action = jax.ShapeDtypeStruct(env.spec.action.shape, np.float32)
-    told = helms_transfer.borrowed(agent, kind, origin)
+    told = beginning.borrowed(agent, origin) if kind else {}
     made = transfer.make(env.spec.obs, action, **config.agent, **told)
     source = online.online(
         env, made.explore, replay.make(150, env.spec, extras=made.kept), collect=4, draws=2, batch=4, length=4,

@@ -10,6 +10,7 @@ PRESETS = {
     "all_pairs": "100 episodes of each of 30 tasks: six ordered pairs on five object sets; an hour on 2 cores",
     "debug": "does the command work? Four episodes of a second or two",
 }
+MANNERS = ["calm", "varied"]  # varied: pushed about, with delays and physics drawn anew; what transfer begins with
 LIMITS = {
     "seed": (0, 2**31 - 1),
     "policy": ["expert", "random"],
@@ -30,7 +31,7 @@ PAIRS = 6  # ordered pairs of objects in a stack_all world, one after the other 
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    chosen = cli.choose(arg, PRESETS)
+    chosen = cli.choose(arg, PRESETS, manner=MANNERS)
     config = ConfigDict()
     config.seed = 0
     config.folder = f"datasets/{chosen.preset}"  # where the data set goes if --workdir does not say
@@ -53,6 +54,15 @@ def get_config(arg: str = "") -> ConfigDict:
         config.tasks = tuple(f"sawyer.stack_all.set{n}" for n in registry.SETS)
         config.episodes = 100
         config.env.worlds = 60
+    if chosen.manner == "varied":
+        config.folder += "_varied"
+        if chosen.preset == "red_on_blue":
+            config.episodes = 1000
+            config.env.worlds = 100
+        config.disturbance = (1.0, 0.0)
+        config.gust = 15
+        config.calm = 0.75
+        config.env.update(delay=(0, 2), randomise=True)
     if chosen.preset == "debug":
         config.episodes = 4
         config.env.worlds = 4

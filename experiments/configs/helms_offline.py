@@ -12,6 +12,7 @@ PRESETS = {
     "debug": "does the command work? Small nets on made-up data; under a minute",
     "quickstart": "skills to look at; minutes on 2 cores",
     "cpu": "better skills; under an hour on 2 cores",
+    "transfer": "skills for the cpu preset of helms_transfer: they see one frame; ten minutes on 2 cores",
     "paper": "Table 5 of the paper: batch 128, rate 1e-4, 200,000 updates; for an accelerator",
     "rgb_stacking": "as quickstart, on logs of DeepMind's RGB-stacking experts; minutes on 2 cores",
 }
@@ -130,12 +131,23 @@ def cpu(config: ConfigDict) -> None:
     config.train.update(batch=32, updates=4000, epoch=50, assess_every=500, save_every=500)
 
 
+def transfer(config: ConfigDict) -> None:
+    """One frame, as transfer at that size sees. Skills that the state does not tell apart can each do the whole task,
+    so that a level which chooses at random does some of it.
+    """
+    config.data.stack = 1
+    config.agent.learning_rate = 1e-3
+    if "balance" in config.agent:
+        config.agent.update(balance=10.0, beta_y=20.0)
+    config.train.update(batch=32, updates=6000, epoch=50, assess_every=500, save_every=500)
+
+
 def rgb_stacking(config: ConfigDict) -> None:
     quickstart(config)
     config.data.path = EXPERT_LOGS
 
 
-SIZES = {"debug": debug, "quickstart": quickstart, "cpu": cpu, "rgb_stacking": rgb_stacking}
+SIZES = {"debug": debug, "quickstart": quickstart, "cpu": cpu, "transfer": transfer, "rgb_stacking": rgb_stacking}
 
 
 def check(config: ConfigDict) -> None:

@@ -11,7 +11,7 @@ from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 
 PRESETS = {
     "debug": "does the command work? Small nets, short episodes, skills made up on the spot; a minute",
-    "cpu": "three seeds in one program; some fifteen minutes on 2 cores",
+    "cpu": "three seeds in one program, skills of helms_offline.py:transfer; some fifteen minutes on 2 cores",
     "paper": "Table 5 of the paper: 512 sequences of 10, 20 samples, 100 million control steps; for an accelerator",
 }
 TASKS = {"red_on_blue": "sawyer.stack_red_on_blue.set{}", "pyramid": "sawyer.pyramid.set{}"}
@@ -145,11 +145,12 @@ def debug(config: ConfigDict) -> None:
 
 def cpu(config: ConfigDict) -> None:
     config.seeds = 3
-    config.env.worlds = 16
-    config.agent.update(hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=100)
+    config.env.update(worlds=16, stack=1)
+    # by TD(0) a reward would reach back one row between two target copies, and there are few of these
+    config.agent.update(backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=25)
     config.replay.update(rows=10_000, prefill=400)
     config.train.update(
-        collect=4, draws=2, batch=32, length=8, updates=6000, epoch=50, assess_every=1500, save_every=1500
+        collect=4, draws=2, batch=16, length=16, updates=4000, epoch=50, assess_every=500, save_every=1000
     )
     config.eval.episodes = 20
 

@@ -31,8 +31,7 @@ def skills(path: Path) -> tuple[dict[str, Any], Params]:
 
     `path` may be one seed of several. Raises Refused, Broken.
     """
-    home = path if (path / "config.json").is_file() else path.parent
-    told = folder.settings(home).get("agent", {})
+    told = _settings(path).get("agent", {})
     known = sorted({kind for kinds in transfer.SOURCES.values() for kind in kinds})
     if told.get("name") not in known or "hidden" not in told or "critic" in told:
         raise cli.Refused(
@@ -40,6 +39,16 @@ def skills(path: Path) -> tuple[dict[str, Any], Params]:
             f"{', '.join(known)}"
         )
     return told, checkpoint.read(path, "learner/params")
+
+
+def frames(path: Path) -> int:
+    """How many frames the skills of that run see."""
+    told = _settings(path)
+    return told["data" if "data" in told else "env"]["stack"]  # of demonstrations, or of worlds (imitate)
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    return folder.settings(path if (path / "config.json").is_file() else path.parent)
 
 
 def borrowed(name: str, told: dict[str, Any]) -> dict[str, Any]:
