@@ -51,6 +51,17 @@ def test_every_part_has_its_own_rate():
     np.testing.assert_allclose(jnp.abs(after.params["rest"] - before.params["rest"]), 0.01, rtol=1e-3)
 
 
+def test_rates_fall_to_zero_along_a_cosine():
+    tx = adam(RATES, decay=4)
+    params = init_params(jax.random.key(0))
+    state, steps = tx.init(params), []
+    for _ in range(6):  # of a gradient that stays, each of Adam's steps is the rate
+        update, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+        steps.append([float(-update["hand"]["w"][0, 0]), float(-update["rest"][0])])
+    by_hand = np.array([1, 0.5 + 0.5 * np.sqrt(0.5), 0.5, 0.5 - 0.5 * np.sqrt(0.5), 0, 0])
+    np.testing.assert_allclose(steps, by_hand[:, None] * [0.1, 0.01], atol=1e-6)
+
+
 @pytest.mark.parametrize("rates", [{"hand": 0.1, "eye": None}, {**RATES, "foot": 0.1}])
 def test_a_part_without_a_rate_and_a_rate_without_a_part_are_refused(rates):
     with pytest.raises(ValueError, match=r"\['(rest|foot)'\]"):

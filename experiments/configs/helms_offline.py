@@ -12,7 +12,7 @@ PRESETS = {
     "debug": "does the command work? Small nets on made-up data; under a minute",
     "quickstart": "skills to look at; minutes on 2 cores",
     "cpu": "better skills; under an hour on 2 cores",
-    "transfer": "skills for the cpu preset of helms_transfer: they see one frame; ten minutes on 2 cores",
+    "transfer": "skills for the cpu preset of helms_transfer: they see one frame; a quarter of an hour on 2 cores",
     "paper": "Table 5 of the paper: batch 128, rate 1e-4, 200,000 updates; for an accelerator",
     "rgb_stacking": "as quickstart, on logs of DeepMind's RGB-stacking experts; minutes on 2 cores",
 }
@@ -40,6 +40,7 @@ LIMITS = {
     "agent.stay_prior": (-20.0, 20.0),
     "agent.learning_rate": (0.0, 1.0),
     "agent.prior_rate": (0.0, 1.0),
+    "agent.decay": (0, 10**9),
     "agent.clip": (1e-6, 1e6),
     "agent.patience": (1, 10**6),
     "train.updates": (1, 10**9),
@@ -86,6 +87,7 @@ def agent(name: str, task: str) -> ConfigDict:
     found.lookahead = 5  # rows ahead that the high level sees while learning
     found.scale = 0.1  # standard deviation of an action
     found.learning_rate = 1e-4  # of Adam, for all but the transition prior
+    found.decay = 0  # updates over which all learning rates fall to zero along a cosine; 0: they stay
     found.clip = 40.0  # norm at which a gradient is cut
     found.patience = 10  # updates in a row that may be left out for bad numbers before the run stops
     if name != "bc":
@@ -139,7 +141,8 @@ def transfer(config: ConfigDict) -> None:
     config.agent.learning_rate = 1e-3
     if "balance" in config.agent:
         config.agent.update(balance=10.0, beta_y=20.0)
-    config.train.update(batch=32, updates=6000, epoch=50, assess_every=500, save_every=500)
+    config.agent.decay = 9000
+    config.train.update(batch=32, updates=9000, epoch=50, assess_every=500, save_every=500)
 
 
 def rgb_stacking(config: ConfigDict) -> None:

@@ -29,6 +29,7 @@ def make(
     statistics: dict | None = None,
     learning_rate: float = 1e-4,
     clip: float = 40.0,
+    decay: int = 0,
     patience: int = PATIENCE,
     frozen: Sequence[str] = (),
 ) -> Skills:
@@ -67,7 +68,7 @@ def make(
 
     loss = imitation(decode, scale=scale)
     rates = {"whitening": None, "actor": learning_rate} | dict.fromkeys(frozen)
-    made = learner(init, stateless(loss), adam(rates, clip=clip), patience=patience)
+    made = learner(init, stateless(loss), adam(rates, clip=clip, decay=decay), patience=patience)
     return Skills(made, assess, act)
 
 

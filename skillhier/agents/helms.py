@@ -43,6 +43,7 @@ def make(
     learning_rate: float = 1e-4,
     prior_rate: float = 1e-2,
     clip: float = 40.0,
+    decay: int = 0,
     patience: int = PATIENCE,
     frozen: Sequence[str] = (),
     pieces=cached,
@@ -59,6 +60,7 @@ def make(
     stay        logits by which the high level (stay_prior: the transition prior) begins to favour the skill it has
     statistics  entry -> (mean [d], std [d]) of the data; kept in the parameters, never trained
     prior_rate  learning rate of the transition prior alone
+    decay       updates over which all rates fall to zero; with 0 they stay
     patience    updates in a row that may be left out for bad numbers before the learner stands still
     frozen      names of parts that do not learn: of low, mid, high, prior
     """
@@ -126,7 +128,7 @@ def make(
     loss = elbo.elbo(infer, decode, prior, beta_y=beta_y, beta_z=beta_z, scale=scale, **beside)
     rates = {"whitening": None, "high": learning_rate, "mid": learning_rate, "low": learning_rate, "prior": prior_rate}
     rates |= dict.fromkeys(frozen)
-    made = learner(init, stateless(loss), adam(rates, clip=clip), pieces=pieces, patience=patience)
+    made = learner(init, stateless(loss), adam(rates, clip=clip, decay=decay), pieces=pieces, patience=patience)
     return Skills(made, elbo.assess(infer, decode, prior, loss), act)
 
 

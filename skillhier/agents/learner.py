@@ -41,11 +41,13 @@ def stateless(loss: Loss) -> SlowLoss:
     return lifted
 
 
-def adam(rates: dict[str, float | None], *, clip: float = 40.0) -> optax.GradientTransformation:
+def adam(rates: dict[str, float | None], *, clip: float = 40.0, decay: int = 0) -> optax.GradientTransformation:
     """Adam (0.9, 0.999, 1e-8) with a rate for every named child of the parameters; None freezes that child.
 
-    The gradient's norm over all children that learn is cut at `clip`.
+    The gradient's norm over all children that learn is cut at `clip`. Over `decay` updates all rates fall to zero along
+    a cosine; with 0 they stay.
     """
+    falling = lambda rate: optax.cosine_decay_schedule(rate, decay) if decay else rate  # noqa: E731
     frozen = {name: "learns" if rate is not None else "frozen" for name, rate in rates.items()}
 
     def only(chosen: dict[str, str]):
@@ -63,7 +65,7 @@ def adam(rates: dict[str, float | None], *, clip: float = 40.0) -> optax.Gradien
         optax.multi_transform({"learns": optax.identity(), "frozen": optax.set_to_zero()}, only(frozen)),
         optax.clip_by_global_norm(clip),
         optax.multi_transform(
-            {name: optax.set_to_zero() if rate is None else optax.adam(rate) for name, rate in rates.items()},
+            {name: optax.set_to_zero() if rate is None else optax.adam(falling(rate)) for name, rate in rates.items()},
             only({name: name for name in rates}),
         ),
     )

@@ -37,6 +37,7 @@ def make(
     statistics: dict | None = None,
     learning_rate: float = 1e-4,
     clip: float = 40.0,
+    decay: int = 0,
     patience: int = PATIENCE,
     frozen: Sequence[str] = (),
 ) -> Skills:
@@ -114,5 +115,5 @@ def make(
 
     loss = elbo.elbo(infer, decode, prior, beta_y=0.0, beta_z=beta_z, scale=scale)
     rates = {"whitening": None, "high": learning_rate, "low": learning_rate} | dict.fromkeys(frozen)
-    made = learner(init, stateless(loss), adam(rates, clip=clip), patience=patience)
+    made = learner(init, stateless(loss), adam(rates, clip=clip, decay=decay), patience=patience)
     return Skills(made, elbo.assess(infer, decode, prior, loss), act)
