@@ -156,17 +156,10 @@ def hybrid(*, decoupled: bool = True) -> Family:
         return rest + choice.log_prob(Categorical(policy.logits), side(action))
 
     def parts(target: Hybrid, online: Hybrid, action: Array) -> dict[str, Part]:
-        one_moved = {
-            "mean": target._replace(mean=online.mean),
-            "stddev": target._replace(scale=online.scale),
-            "category": target._replace(logits=online.logits),
-        }
+        one_moved = _one_moved(target, online)
         kl = {name: divergence.gaussian_each(*target[:2], *one_moved[name][:2]) for name in ("mean", "stddev")}
         kl["category"] = _category_kl(target.logits, online.logits)
-        if decoupled:
-            return {name: Part(log_prob(which, action), kl[name]) for name, which in one_moved.items()}
-        whole = log_prob(online, action) / len(kl)
-        return {name: Part(whole, kl[name]) for name in kl}
+        return _parts(log_prob, online, one_moved, action, kl, decoupled)
 
     return Family(
         sample,
@@ -199,19 +192,12 @@ def mixture(*, decoupled: bool = True) -> Family:
         return jax.nn.logsumexp(each + log_p.reshape(each.shape[:1] + (1,) * lead + log_p.shape[1:]), 0)
 
     def parts(target: Mixture, online: Mixture, action: Array) -> dict[str, Part]:
-        one_moved = {
-            "mean": target._replace(mean=online.mean),
-            "stddev": target._replace(scale=online.scale),
-            "category": target._replace(logits=online.logits),
-        }
+        one_moved = _one_moved(target, online)
         kl = {
             name: jnp.moveaxis(divergence.gaussian_each(*target[1:], *one_moved[name][1:]), 0, -2)
             for name in ("mean", "stddev")
         } | {"category": _category_kl(target.logits, online.logits)}
-        if decoupled:
-            return {name: Part(log_prob(which, action), kl[name]) for name, which in one_moved.items()}
-        whole = log_prob(online, action) / len(kl)
-        return {name: Part(whole, kl[name]) for name in kl}
+        return _parts(log_prob, online, one_moved, action, kl, decoupled)
 
     return Family(
         sample,
@@ -221,6 +207,30 @@ def mixture(*, decoupled: bool = True) -> Family:
         parts,
         ("mean", "stddev", "category"),
     )
+
+
+def _one_moved(target: Distribution, online: Distribution) -> dict[str, Distribution]:
+    """The target three times, each with one part of its own (mean, stddev, category) taken from the online policy."""
+    return {
+        "mean": target._replace(mean=online.mean),
+        "stddev": target._replace(scale=online.scale),
+        "category": target._replace(logits=online.logits),
+    }
+
+
+def _parts(
+    log_prob: Callable[[Distribution, Action], Array],
+    online: Distribution,
+    one_moved: dict[str, Distribution],
+    action: Action,
+    kl: dict[str, Array],
+    decoupled: bool,
+) -> dict[str, Part]:
+    """Each part with its KL, and the log-probability where it alone has moved, or its share of the online one."""
+    if decoupled:
+        return {name: Part(log_prob(which, action), kl[name]) for name, which in one_moved.items()}
+    whole = log_prob(online, action) / len(kl)
+    return {name: Part(whole, kl[name]) for name in kl}
 
 
 def gaussian_log_prob(mean: Array, scale: Array, action: Array) -> Array:
