@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark
+from experiments import benchmark, cli
 from experiments.benchmarks import arithmetic, helms_offline, physics, pixels, scaling, timing, worlds
 
 ROOT = Path(__file__).parents[1]
@@ -197,3 +198,23 @@ def test_an_unknown_suite_is_refused_in_one_line():
         done.stderr.count("\n") == 1
         and "choose one or more of physics, worlds, pixels, helms_offline, scaling" in done.stderr
     )
+
+
+def test_what_is_measured_is_kept_when_a_later_suite_ends_the_run(tmp_path, monkeypatch):
+    def broken(quick):
+        raise RuntimeError("a driver gave up")
+
+    monkeypatch.setattr(benchmark, "SUITES", {"first": lambda quick: {"rate": 3.0}, "second": broken})
+    monkeypatch.setattr(benchmark.flags, "FLAGS", SimpleNamespace(suite=["first", "second"], quick=True))
+    monkeypatch.setattr(benchmark.jax.config, "update", lambda *given: None)
+    with pytest.raises(RuntimeError, match="gave up"):
+        benchmark.main(cli.Run("benchmark", None, tmp_path))
+    assert json.loads((tmp_path / "benchmark.json").read_text())["first"] == {"rate": 3.0}
+
+
+@pytest.mark.parametrize("probe", ["import os; os.abort()", "raise SystemExit('no screen')"])
+def test_a_driver_that_gives_up_is_told_and_ends_nothing(monkeypatch, probe):
+    monkeypatch.setattr(pixels, "PROBE", probe)
+    assert pixels.opengl().startswith("no OpenGL to compare with (")
+    monkeypatch.setattr(pixels, "PROBE", "")
+    assert pixels.opengl() is None

@@ -41,40 +41,38 @@ def cell(config, count):
     return Env(reset, lambda row, action: (row + 1, show(row + 1)), spec)
 
 
-@pytest.mark.parametrize("twice", [True, False])
-def test_the_reference_is_the_same_update(twice):
-    """With the same key, for three updates. With one draw in place of two it is not: what the critic learns differs."""
+def test_the_reference_is_the_same_update():
+    """With the same key, for three updates; with another it is not, so the comparison can fail."""
     learner = mpo_reference.ours((8, 8), 3)
     state = jax.jit(learner.init)(jax.random.key(0))
-    given = {"hidden": (8, 8), "samples": 3, "epsilons": mpo_reference.EPSILONS, "twice": twice}
+    given = {"hidden": (8, 8), "samples": 3, "epsilons": mpo_reference.EPSILONS}
     names = tuple(mpo_reference.ENTRIES)
     begin, update = mpo_reference.update(state.params["scales"], names, mpo_reference.SIZE, **given)
     other, batch = begin(state), mpo_reference.made_up(jax.random.key(3), 6, 4)
     ours, theirs = jax.jit(learner.update), jax.jit(update)
+    here, elsewhere = (theirs(other, batch, jax.random.key(i))[1]["critic_loss"] for i in (0, 9))
+    assert not np.isclose(here, elsewhere, rtol=1e-4)
     for i in range(3):
         state, told = ours(state, batch, jax.random.key(i))
         other, found = theirs(other, batch, jax.random.key(i))
-    same = np.isclose(told["control/critic_loss"], found["critic_loss"], rtol=1e-4)
-    assert same == twice
-    if twice:
         np.testing.assert_allclose(told["learner/loss"], found["critic_loss"] + found["actor_loss"], rtol=1e-5)
-        mine = {name: state.params[name] for name in ("actor", "critic", "duals")}
-        close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)  # noqa: E731
-        jax.tree.map(close, mine, {**other.params, "duals": other.duals})
+        np.testing.assert_allclose(told["control/critic_loss"], found["critic_loss"], rtol=1e-4)
+    mine = {name: state.params[name] for name in ("actor", "critic", "duals")}
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)  # noqa: E731
+    jax.tree.map(close, mine, {**other.params, "duals": other.duals})
 
 
 def test_figures_of_the_update_beside_rlax():
-    two, one = mpo_reference.beside((8, 8), 2, 3, 2, 2, 1)
-    assert (two["target"], one["target"]) == (1.0, None) and set(two["processor"]) == SHARES
-    for of in (two, one):
-        ours, theirs = of["seconds"]["ours"]["wall"][0], of["seconds"]["reference"]["wall"][0]
-        assert of["updates_per_second"] == pytest.approx(2 / ours)
-        assert of["share"] == pytest.approx(theirs / ours)
+    of = mpo_reference.beside((8, 8), 2, 3, 2, 2, 1)
+    assert of["target"] == 1.0 and set(of["processor"]) == SHARES
+    ours, theirs = of["seconds"]["ours"]["wall"][0], of["seconds"]["reference"]["wall"][0]
+    assert of["updates_per_second"] == pytest.approx(2 / ours)
+    assert of["share"] == pytest.approx(theirs / ours)
 
 
 def test_without_rlax_it_is_said(monkeypatch):
     monkeypatch.setattr(mpo_reference, "find_spec", lambda name: None)
-    [of] = mpo_reference.beside((8, 8), 2, 3, 2, 2, 1)
+    of = mpo_reference.beside((8, 8), 2, 3, 2, 2, 1)
     assert "rlax" in of["skipped"]
 
 
@@ -107,7 +105,7 @@ def test_figures_of_agents_by_themselves_and_by_worlds_and_seeds(monkeypatch):
     seeds = transfer.by_seeds("helms_cat", "debug", (2,), 1, 1, **small)
     both, one = (seeds[0]["seconds"][which]["wall"][0] for which in ("ours", "one"))
     assert seeds[0]["share"] == pytest.approx(2 * one / both)
-    row = {"sizes": "cpu", "reference": "two draws", "updates_per_second": 2.0, "reference_updates_per_second": 1.0}
+    row = {"sizes": "cpu", "updates_per_second": 2.0, "reference_updates_per_second": 1.0}
     row |= dict.fromkeys(SHARES, 2.0) | {"processor": dict.fromkeys(SHARES, 1.5)}
     mpo = [row, {"sizes": "paper", "skipped": "no rlax"}]
     told = {

@@ -109,6 +109,17 @@ def test_targets_are_the_actor_and_critic_of_the_last_copy(name):
     assert same(two.slow["target"], {part: two.params[part] for part in ("actor", "critic")})
 
 
+@pytest.mark.parametrize("name", ["helms_mix", "bc"])
+def test_while_it_warms_up_only_the_critic_learns(name):
+    (before, one, two, after), metrics = updated(name, warm_up=2)
+    for part in ("actor", "duals"):
+        assert same(before.params[part], two.params[part]), part
+        assert not same(two.params[part], after.params[part]), part
+    for earlier, later in ((before, one), (one, two), (two, after)):
+        assert not same(earlier.params["critic"], later.params["critic"])
+    assert metrics["control/policy_loss"] != 0
+
+
 @pytest.mark.parametrize("name", FROM_DATA)
 def test_copied_parts_begin_as_they_were_learned(name):
     source, params = skills(transfer.SOURCES[name][0])[1], updated(name)[0][0].params

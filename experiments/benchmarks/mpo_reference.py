@@ -51,14 +51,11 @@ def update(
     dual_rate: float = 1e-2,
     clip: float = 40.0,
     period: int = 200,
-    twice: bool = True,
 ) -> tuple[Callable[[LearnerState], State], Callable[[State, Trajectory, Key], tuple[State, dict[str, Array]]]]:
     """(begin, update): the state that a learner of agents.mpo.make stands at, and one update from there.
 
     scales, names  whitening of the entries that actor and critic see; size: of an action
     epsilons       bounds in nats of temperature, penalty, mean, stddev
-    twice          actions to judge the next row by and actions to improve by are drawn apart, as ours are; else one
-                   draw serves both, as in acme
     The rest as in agents.mpo.
     """
     import rlax  # of the extra `dev`: asked for only where it is used
@@ -88,22 +85,15 @@ def update(
     def loss(learned: tuple[Params, Params], target: Params, batch: Trajectory, key: Key):
         params, duals = learned
         penalty = {name: rlax.LagrangePenalty(duals[name], jnp.float32(epsilon)) for name, epsilon in epsilons.items()}
-        improve_key, evaluate_key, _ = jax.random.split(key, 3)
+        choice_key, _ = jax.random.split(key)
         step = batch.step
         x = encoder.stacked(scales, step.obs, names)
         mean, scale = actor_net.apply({"params": target["actor"]}, x)
         features = represent(target, x, step.first)
 
-        def draw(key):
-            return mean + scale * jax.random.normal(key, (samples, *mean.shape))
-
-        action = draw(improve_key)
+        action = mean + scale * jax.random.normal(choice_key, (samples, *mean.shape))
         q = value(target, features, action)
-        if twice:  # row 0 is nobody's next row
-            next_value = value(target, features[1:], draw(evaluate_key)[:, 1:]).mean(0)
-        else:
-            next_value = q[:, 1:].mean(0)
-        goal = jax.lax.stop_gradient(step.reward[1:] + gamma * step.discount[1:] * next_value)
+        goal = jax.lax.stop_gradient(step.reward[1:] + gamma * step.discount[1:] * q[:, 1:].mean(0))
         done = batch.extras["choice"][None, :-1]
         predicted = value(params, represent(params, x[:-1], step.first[:-1]), done)[0]
         valid = ~step.last[:-1] & ~step.first[1:]
@@ -169,13 +159,11 @@ def made_up(key: Key, length: int, batch: int) -> Trajectory:
     return Trajectory(step, jnp.clip(choice, -1.0, 1.0), {"choice": choice})
 
 
-def beside(
-    hidden: Sequence[int], samples: int, length: int, batch: int, updates: int, repeats: int
-) -> list[dict[str, Any]]:
-    """`updates` updates of ours in turns with the reference's, of one draw and of two, on the same batches."""
+def beside(hidden: Sequence[int], samples: int, length: int, batch: int, updates: int, repeats: int) -> dict[str, Any]:
+    """`updates` updates of ours in turns with the reference's, on the same batches."""
     sizes = {"hidden": tuple(hidden), "samples": samples, "length": length, "batch": batch}
     if find_spec("rlax") is None:
-        return [{"skipped": "no rlax to compare with; it is in the extra `dev`", **sizes}]
+        return {"skipped": "no rlax to compare with; it is in the extra `dev`", **sizes}
     learner = ours(hidden, samples)
     state = jax.jit(learner.init)(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), updates)
@@ -191,21 +179,15 @@ def beside(
 
         return job
 
-    settings = {"hidden": hidden, "samples": samples, "epsilons": EPSILONS}
-    scales, kinds = state.params["scales"], {"two draws": True, "one draw": False}
-    theirs = {kind: update(scales, tuple(ENTRIES), SIZE, **settings, twice=twice) for kind, twice in kinds.items()}
-    jobs = [many(learner.update, state)] + [many(step, begin(state)) for begin, step in theirs.values()]
-    mine, *others = timing.taken_in_turns(repeats, *jobs)
-    return [
-        {
-            "reference": kind,
-            **sizes,
-            "updates_per_second": timing.rate(updates, mine.wall),
-            "reference_updates_per_second": timing.rate(updates, other.wall),
-            **timing.shares(mine.wall, other.wall),
-            "processor": timing.shares(mine.processor, other.processor),
-            "target": TARGET if kind == "two draws" else None,
-            "seconds": {"ours": mine._asdict(), "reference": other._asdict()},
-        }
-        for kind, other in zip(theirs, others, strict=True)
-    ]
+    nets = {"hidden": hidden, "samples": samples}
+    begin, step = update(state.params["scales"], tuple(ENTRIES), SIZE, epsilons=EPSILONS, **nets)
+    mine, other = timing.taken_in_turns(repeats, many(learner.update, state), many(step, begin(state)))
+    return {
+        **sizes,
+        "updates_per_second": timing.rate(updates, mine.wall),
+        "reference_updates_per_second": timing.rate(updates, other.wall),
+        **timing.shares(mine.wall, other.wall),
+        "processor": timing.shares(mine.processor, other.processor),
+        "target": TARGET,
+        "seconds": {"ours": mine._asdict(), "reference": other._asdict()},
+    }

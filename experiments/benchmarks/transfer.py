@@ -35,9 +35,9 @@ def suite(quick: bool, measured: Callable[..., Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"preset": preset}
     found["agents"] = measured("agents that learn online", agents, names, preset, cycles, repeats)
     found["mpo"] = [
-        {"sizes": name} | row
+        {"sizes": name}
+        | measured(f"MPO beside rlax, sizes {name}", mpo_reference.beside, *given, updates[name], repeats)
         for name, given in sizes.items()
-        for row in measured(f"MPO beside rlax, sizes {name}", mpo_reference.beside, *given, updates[name], repeats)
     ]
     found["worlds"] = measured("worlds with learning", by_worlds, "helms_cat", preset, many, 1, min(3, repeats))
     found["seeds"] = measured("seeds with learning", by_seeds, "helms_cat", preset, seeds, cycles, repeats)
@@ -150,7 +150,7 @@ def table(found: dict[str, Any], row: Callable[..., None], lines: list[str]) -> 
             lines.append(f"{name:34}{of['skipped']}")
             continue
         ours, theirs = (f"{of[f'{which}updates_per_second']:,.1f}/s" for which in ("", "reference_"))
-        row(f"{name}, {of['reference']}", ours, theirs, of, None)
+        row(name, ours, theirs, of, None)
         row("  in processor seconds", "", "", of["processor"], None)
     for of in found["worlds"]:
         ours, alone = (f"{of[f'{what}_steps_per_second']:,.0f}/s" for what in ("control", "world"))

@@ -41,6 +41,7 @@ LIMITS = online.LIMITS | {
     "agent.dual_rate": (0.0, 1.0),
     "agent.clip": (1e-6, 1e6),
     "agent.period": (1, 10**6),
+    "agent.warm_up": (0, 10**9),
     "agent.patience": (1, 10**6),
     "train.length": (2, 10**4),  # a transition has two rows
 }
@@ -130,6 +131,7 @@ def agent(name: str) -> ConfigDict:
     found.dual_rate = 1e-2  # of Adam, for the temperature and the multipliers of bounds
     found.clip = 40.0  # norm at which a gradient is cut
     found.period = 200  # updates between two target copies
+    found.warm_up = 0  # updates at first in which only the critic learns
     found.patience = 10  # updates in a row that may be left out for bad numbers before the run stops
     return found
 

@@ -41,7 +41,9 @@ def stateless(loss: Loss) -> SlowLoss:
     return lifted
 
 
-def adam(rates: dict[str, float | None], *, clip: float = 40.0, decay: int = 0) -> optax.GradientTransformation:
+def adam(
+    rates: dict[str, optax.ScalarOrSchedule | None], *, clip: float = 40.0, decay: int = 0
+) -> optax.GradientTransformation:
     """Adam (0.9, 0.999, 1e-8) with a rate for every named child of the parameters; None freezes that child.
 
     The gradient's norm over all children that learn is cut at `clip`. Over `decay` updates all rates fall to zero along
@@ -72,7 +74,11 @@ def adam(rates: dict[str, float | None], *, clip: float = 40.0, decay: int = 0) 
 
 
 def with_duals(
-    tx: optax.GradientTransformation, project: Callable[[Params], Params], *, rate: float = 1e-2, clip: float = 40.0
+    tx: optax.GradientTransformation,
+    project: Callable[[Params], Params],
+    *,
+    rate: optax.ScalarOrSchedule = 1e-2,
+    clip: float = 40.0,
 ) -> optax.GradientTransformation:
     """`tx` for all children but `duals`, which get an Adam and a clipping of their own and are then put through
     `project`. For `tx` they are frozen: their rate is None.

@@ -72,6 +72,7 @@ def control(
     dual_rate: float = 1e-2,
     clip: float = 40.0,
     period: int = 200,
+    warm_up: int = 0,
     patience: int = PATIENCE,
 ) -> Control:
     """A system whose `level` learns by MPO; `obs` is Spec.obs.
@@ -84,6 +85,8 @@ def control(
     backup        td, n_step (`steps`), retrace (`lam`)
     epsilon       of the temperature, and of each part that the policy has, nats; epsilon_penalty=0: no penalty
     period        updates between two target copies
+    warm_up       updates at first in which only the critic learns: a policy that can do something already should not
+                  follow a critic that knows nothing yet
     """
     if backup not in BACKUPS:
         raise ValueError(f"backup '{backup}' is not known; choose {', '.join(BACKUPS)} in agent.backup")
@@ -140,14 +143,15 @@ def control(
         eta=level.eta,
     )
     view = acting_on(level.name)
-    rates = {"scales": None, "actor": learning_rate, "critic": learning_rate, "duals": None}
+    after = lambda rate: (lambda step: jnp.where(step < warm_up, 0.0, rate)) if warm_up else rate  # noqa: E731
+    rates = {"scales": None, "actor": after(learning_rate), "critic": learning_rate, "duals": None}
     skills, _ = jax.eval_shape(level.begin, jax.random.key(0))
     if skills:
         rates["skills"] = None
     made = learner(
         init,
         lambda params, slow, batch, key: loss(params, slow, view(batch), key),
-        with_duals(adam(rates, clip=clip), mpo.project, rate=dual_rate, clip=clip),
+        with_duals(adam(rates, clip=clip), mpo.project, rate=after(dual_rate), clip=clip),
         *targets(("actor", "critic"), period),
         patience=patience,
     )

@@ -102,20 +102,19 @@ def mpo_loss(
             raise ValueError(
                 f"the parameters {', '.join(params)} have no child {duals}; put ops.mpo.begin(bounds) there"
             )
-        improve_key, evaluate_key, latent_key = jax.random.split(key, 3)
+        choice_key, latent_key = jax.random.split(key)
         late = jax.lax.stop_gradient({**params, **slow["target"]})
         policy, seen = actor(late, batch, latent_key), represent(late, batch)
 
-        def weigh(key: Key) -> tuple[Choices, Array]:
-            # all rows both times: where everything is listed the compiler sees the same thing twice and does it once
-            choices = family.choices(policy, key, samples)
-            return choices, value(late, seen, choices.action)
+        # the same actions say what a row is worth to the critic and what the policy should become, as in acme's MPO:
+        # neither term's expectation feels it, and what they cost is most of an update
+        choices = family.choices(policy, choice_key, samples)
+        q = value(late, seen, choices.action)
 
         def judge() -> tuple[Array, Array]:
             q = value(late, seen, jax.tree.map(lambda x: x[None], batch.action))[0]
             return q[1:], family.log_prob(policy, batch.action)[1:]
 
-        choices, q = weigh(evaluate_key)
         arrival = returns.arrivals(batch.step, gamma)
         target = backup(arrival, (jnp.exp(choices.log_prior) * q).sum(0)[1:], judge, batch)
         before = jax.tree.map(lambda x: x[:-1], batch)
@@ -123,7 +122,7 @@ def mpo_loss(
         critic, critic_metrics = regression(value(params, represent(params, before), done)[0], target, arrival.valid)
 
         online, counted = actor(params, batch, latent_key), ~batch.step.last
-        improved, metrics = improvement(family, bounds, params[duals], policy, online, *weigh(improve_key), counted)
+        improved, metrics = improvement(family, bounds, params[duals], policy, online, choices, q, counted)
         terms = priors(params, online, batch)
         if terms.keys() != eta.keys():
             given, there = ", ".join(sorted(eta)) or "none", ", ".join(sorted(terms)) or "none"
