@@ -12,7 +12,7 @@ PRESETS = {
     "debug": "does the command work? Small nets on made-up data; under a minute",
     "quickstart": "skills to look at; minutes on 2 cores",
     "cpu": "better skills; under an hour on 2 cores",
-    "transfer": "skills for the cpu preset of helms_transfer: they see one frame; a quarter of an hour on 2 cores",
+    "transfer": "skills for the cpu preset of helms_transfer: each does the whole task; a quarter of an hour on 2 cores",
     "paper": "Table 5 of the paper: batch 128, rate 1e-4, 200,000 updates; for an accelerator",
     "rgb_stacking": "as quickstart, on logs of DeepMind's RGB-stacking experts; minutes on 2 cores",
 }
@@ -134,15 +134,14 @@ def cpu(config: ConfigDict) -> None:
 
 
 def transfer(config: ConfigDict) -> None:
-    """One frame, as transfer at that size sees. Skills that the state does not tell apart can each do the whole task,
-    so that a level which chooses at random does some of it.
+    """Skills that the state does not tell apart can each do the whole task, so that a level which chooses at random
+    does some of it. Latents have a prior, so that there is a scale on which helms_mix can move them.
     """
-    config.data.stack = 1
     config.agent.learning_rate = 1e-3
     if "balance" in config.agent:
-        config.agent.update(balance=10.0, beta_y=20.0)
-    config.agent.decay = 9000
-    config.train.update(batch=32, updates=9000, epoch=50, assess_every=500, save_every=500)
+        config.agent.update(balance=10.0, beta_y=20.0, beta_z=0.1)
+    config.agent.decay = 12_000
+    config.train.update(batch=32, updates=12_000, epoch=50, assess_every=500, save_every=500)
 
 
 def rgb_stacking(config: ConfigDict) -> None:

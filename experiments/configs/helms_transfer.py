@@ -38,6 +38,7 @@ LIMITS = online.LIMITS | {
     "agent.epsilon_stddev": (1e-8, 1e3),
     "agent.epsilon_penalty": (0.0, 1e3),
     "agent.learning_rate": (0.0, 1.0),
+    "agent.actor_rate": (0.0, 1.0),
     "agent.dual_rate": (0.0, 1.0),
     "agent.clip": (1e-6, 1e6),
     "agent.period": (1, 10**6),
@@ -127,7 +128,8 @@ def agent(name: str) -> ConfigDict:
         found.epsilon_stddev = 1e-4  # nats that standard deviations may move
     if name in ("mpo", "bc", "hierarchical_bc"):
         found.epsilon_penalty = 1e-3  # nats from a policy to one that shuns actions beyond [-1, 1]; 0: no such thing
-    found.learning_rate = 2e-4  # of Adam, for actor and critic
+    found.learning_rate = 2e-4  # of Adam, for the critic
+    found.actor_rate = 2e-4  # of Adam, for the actor
     found.dual_rate = 1e-2  # of Adam, for the temperature and the multipliers of bounds
     found.clip = 40.0  # norm at which a gradient is cut
     found.period = 200  # updates between two target copies
@@ -147,9 +149,12 @@ def debug(config: ConfigDict) -> None:
 
 def cpu(config: ConfigDict) -> None:
     config.seeds = 3
-    config.env.update(worlds=16, stack=1)
+    config.env.worlds = 16
     # by TD(0) a reward would reach back one row between two target copies, and there are few of these
     config.agent.update(backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=25)
+    # what can do something already goes slowly, and only when the critic knows what that is worth
+    learned = config.agent.name in ("helms_mix", "bc", "hierarchical_bc")
+    config.agent.update(actor_rate=1e-4 if learned else 5e-4, warm_up=500)
     config.replay.update(rows=10_000, prefill=400)
     config.train.update(
         collect=4, draws=2, batch=16, length=16, updates=4000, epoch=50, assess_every=500, save_every=1000

@@ -69,6 +69,7 @@ def control(
     epsilon_stddev: float = 1e-4,
     epsilon_penalty: float = 1e-3,
     learning_rate: float = 2e-4,
+    actor_rate: float | None = None,
     dual_rate: float = 1e-2,
     clip: float = 40.0,
     period: int = 200,
@@ -84,6 +85,8 @@ def control(
     samples       actions that stand for a policy that cannot be listed
     backup        td, n_step (`steps`), retrace (`lam`)
     epsilon       of the temperature, and of each part that the policy has, nats; epsilon_penalty=0: no penalty
+    actor_rate    of Adam for the actor, learning_rate if not given: one step of it moves a policy of small deviation by
+                  more nats than its bounds allow, and no multiplier helps, for Adam's steps have one length
     period        updates between two target copies
     warm_up       updates at first in which only the critic learns: a policy that can do something already should not
                   follow a critic that knows nothing yet
@@ -144,7 +147,8 @@ def control(
     )
     view = acting_on(level.name)
     after = lambda rate: (lambda step: jnp.where(step < warm_up, 0.0, rate)) if warm_up else rate  # noqa: E731
-    rates = {"scales": None, "actor": after(learning_rate), "critic": learning_rate, "duals": None}
+    actor_rate = learning_rate if actor_rate is None else actor_rate
+    rates = {"scales": None, "actor": after(actor_rate), "critic": learning_rate, "duals": None}
     skills, _ = jax.eval_shape(level.begin, jax.random.key(0))
     if skills:
         rates["skills"] = None
