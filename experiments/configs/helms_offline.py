@@ -12,7 +12,7 @@ PRESETS = {
     "debug": "does the command work? Small nets on made-up data; under a minute",
     "quickstart": "skills to look at; minutes on 2 cores",
     "cpu": "better skills; under an hour on 2 cores",
-    "transfer": "skills for the cpu preset of helms_transfer: each does the whole task; a quarter of an hour on 2 cores",
+    "transfer": "skills for the cpu preset of helms_transfer: each does the whole task; 15 minutes on 2 cores",
     "paper": "Table 5 of the paper: batch 128, rate 1e-4, 200,000 updates; for an accelerator",
     "rgb_stacking": "as quickstart, on logs of DeepMind's RGB-stacking experts; minutes on 2 cores",
 }
