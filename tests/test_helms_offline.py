@@ -14,6 +14,7 @@ from kills import recorded, struck
 from leftovers import leaves, record
 
 from experiments import cli
+from experiments.configs import helms_offline as systems
 from skillhier.agents.offline import SYSTEMS
 from skillhier.data import toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
@@ -21,7 +22,7 @@ from skillhier.train import checkpoint
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "experiments" / "configs" / "helms_offline.py"
-PRESETS = ("debug", "quickstart", "cpu", "paper", "rgb_stacking")
+PRESETS = tuple(systems.PRESETS)
 
 
 def command(*arguments) -> list[str]:
