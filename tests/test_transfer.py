@@ -120,6 +120,16 @@ def test_while_it_warms_up_only_the_critic_learns(name):
     assert metrics["control/policy_loss"] != 0
 
 
+def test_an_actor_has_a_rate_of_its_own():
+    """Adam's first step is its rate long wherever there is a slope, whatever the slope."""
+    for rates, length in (({"actor_rate": 1e-3}, 1e-3), ({}, 2e-4)):
+        (before, one, *_), _ = updated("bc", **rates)
+        step = {part: jax.tree.map(jnp.subtract, one.params[part], before.params[part]) for part in ("actor", "critic")}
+        for part, expected in (("actor", length), ("critic", 2e-4)):
+            longest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(step[part]))
+            assert longest == pytest.approx(expected, rel=0.01), part
+
+
 @pytest.mark.parametrize("name", FROM_DATA)
 def test_copied_parts_begin_as_they_were_learned(name):
     source, params = skills(transfer.SOURCES[name][0])[1], updated(name)[0][0].params
