@@ -54,6 +54,7 @@ COLUMNS = (
     Column("return", "dense return", "sum of the dense reward over an episode"),
     Column("return/staged", "staged return", "sum of the sparse staged reward"),
     Column("return/sparse", "sparse return", "sum of the fully sparse reward"),
+    Column("held", "ever held", "share of episodes in which sparse staged reward is paid: first for red in the hand"),
     Column("paid", "ever paid", "share of episodes in which the fully sparse reward is paid at all"),
     Column("success", "success", "share of episodes that end stacked, by the public test"),
 )
@@ -217,10 +218,15 @@ def row(agent: Agent, config: ConfigDict, env: Env, folder: Path) -> Row:
         with (draft := file.with_suffix(".part")).open("wb") as out:
             np.savez(out, stamp=np.array(agent.stamp), **seen)
         draft.rename(file)
-    whole = seen["broken"] < 0.5
-    kept = {name: values[whole] for name, values in seen.items()}
-    kept["paid"] = 1.0 * (kept["return/sparse"] > 0)
-    return Row(agent.label, agent.source, agent.acts, kept, int((~whole).sum()))
+    kept = whole(seen)
+    return Row(agent.label, agent.source, agent.acts, kept, len(seen["broken"]) - len(kept["broken"]))
+
+
+def whole(seen: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The episodes that no broken world cut short; and whether each was paid at all by the two sparse rewards."""
+    kept = {name: values[seen["broken"] < 0.5] for name, values in seen.items()}
+    totals = {"held": "return/staged", "paid": "return/sparse"}
+    return kept | {name: 1.0 * (kept[total] > 0) for name, total in totals.items()}
 
 
 def read(file: Path, stamp: str) -> dict[str, np.ndarray] | None:

@@ -115,6 +115,17 @@ def test_a_held_choice_is_renewed_at_an_episodes_first_row_and_after_its_time():
 # --- the table ---
 
 
+def test_what_is_ever_paid_is_counted_in_whole_episodes():
+    seen = {
+        "broken": np.array([0.0, 1.0, 0.0, 0.0]),
+        "return/staged": np.array([0.2, 9.0, 0.0, 3.0]),
+        "return/sparse": np.array([0.0, 9.0, 0.0, 1.0]),
+    }
+    kept = zero_shot.whole(seen)
+    assert kept["held"].tolist() == [1, 0, 1] and kept["paid"].tolist() == [0, 0, 1]
+    assert kept["return/staged"].tolist() == [0.2, 0.0, 3.0]
+
+
 def test_an_interval_holds_the_mean_and_narrows_as_it_should():
     values = np.random.default_rng(0).normal(3.0, 2.0, 1000)
     mean, low, high = coverage_page.estimate(values, 0)
