@@ -154,33 +154,33 @@ def table(found: dict[str, Any]) -> list[str]:
     if found["quick"]:
         lines.append("quick: these figures mean nothing")
     lines.append(
-        f"{'':34}{'ours':>12}{'reference':>12}{'share':>7}{'lowest':>8}{'highest':>9}{'target':>8}{'memory':>9}"
+        f"{'':38}{'ours':>12}{'reference':>12}{'share':>9}{'lowest':>8}{'highest':>9}{'target':>8}{'memory':>9}"
     )
 
     def row(name: str, ours: str, reference: str, of: dict[str, Any], memory: float | None) -> None:
-        shares = f"{of['share']:7.3f}{of['share_low']:8.3f}{of['share_high']:9.3f}"
+        shares = f"{of['share']:9.3f}{of['share_low']:8.3f}{of['share_high']:9.3f}"
         target = f"{of['target']:8.2f}" if of.get("target") else " " * 8
         held = f"{memory / 2**30:5.1f} GiB" if memory else ""
-        lines.append(f"{name:34}{ours:>12}{reference:>12}{shares}{target}{held:>9}")
+        lines.append(f"{name:38}{ours:>12}{reference:>12}{shares}{target}{held:>9}")
 
     for engine in ("native", "mjx"):
         rows = found.get("physics", {}).get(engine, [])
         if isinstance(rows, dict):
-            lines.append(f"{engine:34}{rows['skipped']}")
+            lines.append(f"{engine:38}{rows['skipped']}")
             continue
         for of in rows:
             ours, bare = (f"{of[name]:,.0f}/s" for name in ("control_steps_per_second", "bare_steps_per_second"))
             memory = of.get("peak_memory") or of.get("device_memory")
             row(f"{engine}, {of['worlds']} worlds, control steps", ours, bare, of, memory)
             if "compile_seconds" in of:
-                lines.append(f"{'  compile':34}{of['compile_seconds']:10.1f} s{of['compile_seconds_bare']:10.1f} s")
+                lines.append(f"{'  compile':38}{of['compile_seconds']:10.1f} s{of['compile_seconds_bare']:10.1f} s")
     if "worlds" in found:
         worlds_table(found["worlds"], row, lines)
     for of in found.get("pixels", []):
         name = f"{of['world'].split('.')[1]}, {of['worlds']}"
         ours = f"{of['frames_per_second']:,.0f}/s"
         if "skipped" in of:
-            lines.append(f"{name + ', frames':34}{ours:>12}  {of['skipped']}")
+            lines.append(f"{name + ', frames':38}{ours:>12}  {of['skipped']}")
         for kind, target in of["targets"].items() if "skipped" not in of else ():
             shares = {key: of[f"{key}_{kind}"] for key in ("share", "share_low", "share_high")} | {"target": target}
             row(f"{name}, OpenGL {kind}", ours, f"{of[f'{kind}_per_second']:,.0f}/s", shares, None)
@@ -188,11 +188,11 @@ def table(found: dict[str, Any]) -> list[str]:
     for of in suite.get("updates", []):
         best = f"{max(of['products'].values()) / 1e9:,.1f} GF/s"
         row(f"HeLMS, K {of['skills']}, arithmetic", f"{of['operations_per_second'] / 1e9:,.1f} GF/s", best, of, None)
-        lines.append(f"{'  updates':34}{of['updates_per_second']:10.2f}/s")
+        lines.append(f"{'  updates':38}{of['updates_per_second']:10.2f}/s")
     for kind in ("cold", "warm") if suite else ():
         of = suite["starts"][kind]
         name = f"command to first update, {kind}"
-        lines.append(f"{name:34}{of['first_update']:10.1f} s{'':44}{of['peak_memory'] / 2**30:5.1f} GiB")
+        lines.append(f"{name:38}{of['first_update']:10.1f} s{'':44}{of['peak_memory'] / 2**30:5.1f} GiB")
     suite = found.get("scaling", {})
     for many in suite.get("devices", []):
         for what in ("updates", "control_steps"):
@@ -220,9 +220,9 @@ def worlds_table(found: dict[str, Any], row: Callable[..., None], lines: list[st
     for of in found["cold"]:
         parts = ", ".join(f"{part} {of[part]:.2f}" for part in ("make", "trace", "compile", "run"))
         name = f"{of['world'].split('.', 1)[1][:24]}, cold"
-        lines.append(f"{name:34}{of['seconds']:10.2f} s{of['target']:10.1f} s  {parts}")
+        lines.append(f"{name:38}{of['seconds']:10.2f} s{of['target']:10.1f} s  {parts}")
     if isinstance(found["mjx"], dict):
-        lines.append(f"{'worlds, mjx':34}{found['mjx']['skipped']}")
+        lines.append(f"{'worlds, mjx':38}{found['mjx']['skipped']}")
         return
     for of in found["mjx"]:
         ours, bare = (f"{of[name]:,.0f}/s" for name in ("control_steps_per_second", "bare_steps_per_second"))

@@ -143,11 +143,11 @@ def table(found: dict[str, Any], row: Callable[..., None], lines: list[str]) -> 
         rates = f"{of['updates_per_second']:,.1f} updates/s, {of['control_steps_per_second']:,.0f} steps/s"
         alone = f"{of['alone_updates_per_second']:,.1f}, {of['alone_control_steps_per_second']:,.0f}"
         shares = ", ".join(f"{part} {share:.2f}" for part, share in of["shares"].items())
-        lines.append(f"{name:34}{rates}; alone {alone}; {shares}")
+        lines.append(f"{name:38}{rates}; alone {alone}; {shares}")
     for of in found["mpo"]:
         name = f"MPO at {of['sizes']}, rlax"
         if "skipped" in of:
-            lines.append(f"{name:34}{of['skipped']}")
+            lines.append(f"{name:38}{of['skipped']}")
             continue
         ours, theirs = (f"{of[f'{which}updates_per_second']:,.1f}/s" for which in ("", "reference_"))
         row(name, ours, theirs, of, None)
@@ -159,4 +159,4 @@ def table(found: dict[str, Any], row: Callable[..., None], lines: list[str]) -> 
         ours, one = (f"{of[f'{which}updates_per_second']:,.1f}/s" for which in ("", "one_"))
         row(f"{of['agent']}, {of['seeds']} seeds, updates", ours, one, of, None)
     if "skipped" in found:
-        lines.append(f"{'transfer':34}{found['skipped']}")
+        lines.append(f"{'transfer':38}{found['skipped']}")
