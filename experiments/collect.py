@@ -68,6 +68,8 @@ def world(task: str, config) -> Env:
     """The worlds of one task; no more of them than episodes are wanted."""
     settings = dict(config.env)
     settings["worlds"] = min(settings["worlds"], wanted(task, config))
+    if not task.startswith("sawyer."):
+        del settings["timestep"], settings["randomise"]  # these worlds have no such settings; the config refuses them
     try:
         return registry.make(task, stack=1, **settings)
     except ValueError as error:

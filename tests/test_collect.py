@@ -52,6 +52,12 @@ def test_one_task(tmp_path, stand_ins, capsys):
     assert "100% 6/6" in said.err and "episodes/s" in said.err
 
 
+def test_a_world_is_asked_for_its_own_settings_only(tmp_path, stand_ins):
+    collect.main(command("debug", tmp_path, tasks="dmc.cheetah_run", policy="random"))
+    assert stand_ins[-1]["name"] == "dmc.cheetah_run" and not stand_ins[-1].keys() & {"timestep", "randomise"}
+    assert len(dataset.load(tmp_path).length) == 4
+
+
 def test_all_pairs_gives_every_pair_of_every_set_its_episodes(tmp_path, stand_ins):
     collect.main(command("all_pairs", tmp_path, episodes=2, env__worlds=6))
     assert [settings["name"] for settings in stand_ins] == [f"sawyer.stack_all.set{n}" for n in (1, 2, 3, 4, 5)]
@@ -113,6 +119,7 @@ def test_a_signal_keeps_what_is_finished_and_the_command_goes_on(tmp_path, stand
         ({"policy": "exprt"}, "did you mean expert"),
         ({"episodes": "0"}, "config.episodes is 0; it must lie between 1"),
         ({"env__timestep": "-1"}, "config.env.timestep is -1.0"),
+        ({"tasks": "dmc.cheetah_run", "policy": "random", "env__randomise": "true"}, "set config.env.randomise=False"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_starts(tmp_path, changes, line):

@@ -27,6 +27,7 @@ LIMITS = {
     "env.limit": (1, 10**6),
 }
 FREE = ("episodes", "folder", "rows", "env.worlds")  # may change when a recording goes on
+SAWYER_ONLY = {"timestep": 0.0, "randomise": False}  # settings of these worlds alone, and what leaves them as they are
 PAIRS = 6  # ordered pairs of objects in a stack_all world, one after the other over its copies
 
 
@@ -77,6 +78,10 @@ def check(config: ConfigDict) -> None:
         cli.pick("config.tasks:", task, registry.WORLDS)
         if config.policy == "expert" and ".stack_" not in task:
             raise cli.Refused(f"the expert knows stacking, not {task}; set config.policy=random or config.tasks")
+        for name, plain in SAWYER_ONLY.items():
+            if config.env[name] != plain and not task.startswith("sawyer."):
+                given = f"config.env.{name}={config.env[name]}"
+                raise cli.Refused(f"{given} is for sawyer worlds, not {task}; set config.env.{name}={plain}")
         check_pairs("env.worlds", config.env.worlds, task)
     if len(set(config.tasks)) < len(config.tasks):
         raise cli.Refused("config.tasks names a world twice; set config.episodes instead")
