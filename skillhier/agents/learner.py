@@ -46,8 +46,8 @@ def adam(
 ) -> optax.GradientTransformation:
     """Adam (0.9, 0.999, 1e-8) with a rate for every named child of the parameters; None freezes that child.
 
-    The gradient's norm over all children that learn is cut at `clip`. Over `decay` updates all rates fall to zero along
-    a cosine; with 0 they stay.
+    The gradient's norm over all children that learn is cut at `clip`. A rate may be a function of the
+    updates so far. Over `decay` updates all rates, then numbers, fall to zero along a cosine; with 0 they stay.
     """
     falling = lambda rate: optax.cosine_decay_schedule(rate, decay) if decay else rate  # noqa: E731
     frozen = {name: "learns" if rate is not None else "frozen" for name, rate in rates.items()}

@@ -107,7 +107,7 @@ def mpo_loss(
         policy, seen = actor(late, batch, latent_key), represent(late, batch)
 
         # the same actions say what a row is worth to the critic and what the policy should become, as in acme's MPO:
-        # neither term's expectation feels it, and what they cost is most of an update
+        # neither term's expectation feels it, and a second draw would cost three tenths of an update
         choices = family.choices(policy, choice_key, samples)
         q = value(late, seen, choices.action)
 
