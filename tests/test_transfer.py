@@ -120,6 +120,14 @@ def test_while_it_warms_up_only_the_critic_learns(name):
     assert metrics["control/policy_loss"] != 0
 
 
+def test_an_actor_has_a_period_of_its_own():
+    """The critic is copied after every second update, the actor after every third."""
+    (before, one, two, three), _ = updated("bc", actor_period=3)
+    assert same(one.slow, before.slow)
+    assert same(two.slow["target"], {"actor": before.params["actor"], "critic": two.params["critic"]})
+    assert same(three.slow["target"], {"actor": three.params["actor"], "critic": two.params["critic"]})
+
+
 def test_an_actor_has_a_rate_of_its_own():
     """Adam's first step is its rate long wherever there is a slope, whatever the slope."""
     for rates, length in (({"actor_rate": 1e-3}, 1e-3), ({}, 2e-4)):

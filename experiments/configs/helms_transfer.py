@@ -42,6 +42,7 @@ LIMITS = online.LIMITS | {
     "agent.dual_rate": (0.0, 1.0),
     "agent.clip": (1e-6, 1e6),
     "agent.period": (1, 10**6),
+    "agent.actor_period": (1, 10**6),
     "agent.warm_up": (0, 10**9),
     "agent.patience": (1, 10**6),
     "train.length": (2, 10**4),  # a transition has two rows
@@ -132,7 +133,8 @@ def agent(name: str) -> ConfigDict:
     found.actor_rate = 2e-4  # of Adam, for the actor
     found.dual_rate = 1e-2  # of Adam, for the temperature and the multipliers of bounds
     found.clip = 40.0  # norm at which a gradient is cut
-    found.period = 200  # updates between two target copies
+    found.period = 200  # updates between two target copies of the critic
+    found.actor_period = 200  # the same of the actor: a step of policy iteration
     found.warm_up = 0  # updates at first in which only the critic learns
     found.patience = 10  # updates in a row that may be left out for bad numbers before the run stops
     return found
@@ -141,7 +143,7 @@ def agent(name: str) -> ConfigDict:
 def debug(config: ConfigDict) -> None:
     config.env.update(worlds=4, limit=30, starts=8)
     config.source.updates = 20
-    config.agent.update(hidden=(32, 32), samples=4, period=10)
+    config.agent.update(hidden=(32, 32), samples=4, period=10, actor_period=10)
     config.replay.update(rows=150, prefill=40)
     config.train.update(collect=4, draws=2, batch=8, length=4, updates=40, epoch=10, assess_every=20, save_every=20)
     config.eval.episodes = 4
@@ -151,7 +153,9 @@ def cpu(config: ConfigDict) -> None:
     config.seeds = 3
     config.env.worlds = 16
     # by TD(0) a reward would reach back one row between two target copies, and there are few of these
-    config.agent.update(backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=25)
+    config.agent.update(
+        backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=25, actor_period=25
+    )
     # what can do something already goes slowly, and only when the critic knows what that is worth
     learned = config.agent.name in ("helms_mix", "bc", "hierarchical_bc")
     config.agent.update(actor_rate=1e-4 if learned else 5e-4, warm_up=500)

@@ -1,6 +1,6 @@
 """A loss, an optimiser and parameters with named children make a Learner. Freezing a child is a label."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -97,18 +97,21 @@ def with_duals(
 
 
 def targets(
-    names: Sequence[str], period: int
+    periods: Mapping[str, int],
 ) -> tuple[Callable[[Params], Slow], Callable[[Slow, Params, Array], Slow]]:
-    """(init_slow, follow) of target copies of the named children, made anew every `period` updates."""
+    """(init_slow, follow) of target copies of the named children, each made anew every so many updates."""
 
-    def copied(params: Params) -> Slow:
-        return {"target": {name: params[name] for name in names}}
+    def init_slow(params: Params) -> Slow:
+        return {"target": {name: jax.tree.map(jnp.copy, params[name]) for name in periods}}
 
     def follow(slow: Slow, params: Params, steps: Array) -> Slow:
-        # a branch under vmapped seeds too, for they take their steps together
-        return jax.lax.cond(anywhere(steps % period == 0), lambda: copied(params), lambda: slow)
+        def renewed(name: str, period: int) -> Params:
+            # a branch under vmapped seeds too, for they take their steps together
+            return jax.lax.cond(anywhere(steps % period == 0), lambda: params[name], lambda: slow["target"][name])
 
-    return lambda params: jax.tree.map(jnp.copy, copied(params)), follow
+        return {"target": {name: renewed(name, period) for name, period in periods.items()}}
+
+    return init_slow, follow
 
 
 def cached(rows: int, batch: int, limit: int = 1000) -> int:

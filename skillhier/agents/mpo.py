@@ -73,6 +73,7 @@ def control(
     dual_rate: float = 1e-2,
     clip: float = 40.0,
     period: int = 200,
+    actor_period: int | None = None,
     warm_up: int = 0,
     patience: int = PATIENCE,
 ) -> Control:
@@ -87,7 +88,9 @@ def control(
     epsilon       of the temperature, and of each part that the policy has, nats; epsilon_penalty=0: no penalty
     actor_rate    of Adam for the actor, learning_rate if not given: one step of it moves a policy of small deviation by
                   more nats than its bounds allow, and no multiplier helps, for Adam's steps have one length
-    period        updates between two target copies
+    period        updates between two target copies of the critic, and of the actor if actor_period does not say
+    actor_period  updates between two target copies of the actor: each is a step of policy iteration, and the more
+                  updates it has, the more draws and batches the critic's errors are averaged over
     warm_up       updates at first in which only the critic learns: a policy that can do something already should not
                   follow a critic that knows nothing yet
     """
@@ -156,7 +159,7 @@ def control(
         init,
         lambda params, slow, batch, key: loss(params, slow, view(batch), key),
         with_duals(adam(rates, clip=clip), mpo.project, rate=after(dual_rate), clip=clip),
-        *targets(("actor", "critic"), period),
+        *targets({"actor": period if actor_period is None else actor_period, "critic": period}),
         patience=patience,
     )
     kept = {level.name: level.action} | {name: jax.ShapeDtypeStruct((), jnp.int32) for name in level.noted}
