@@ -275,13 +275,3 @@ def test_divergences_by_dimension_and_to_the_uniform():
     log_p = jnp.log(jnp.array([[0.5, 0.25, 0.25, 0.0]]))
     np.testing.assert_allclose(divergence.uniform(log_p), [np.log(4) - 1.5 * np.log(2)], rtol=1e-5)
     np.testing.assert_allclose(divergence.uniform(jax.nn.log_softmax(jnp.zeros((2, 5)))), 0.0, atol=1e-6)
-
-
-def test_a_held_category_by_hand():
-    """Shares (1/4, 3/4); a row that keeps category 0 with a chance of 0.8 has (0.85, 0.15), and of 1 only that one."""
-    policy = Categorical(jnp.log(jnp.array([[1.0, 3.0]] * 3)))
-    found = families.held(policy, jnp.array([0, 0, 1]), jnp.array([0.8, 1.0, 0.0]))
-    np.testing.assert_allclose(jnp.exp(found.logits), [[0.85, 0.15], [1.0, 0.0], [0.25, 0.75]], atol=1e-6)
-    assert np.isfinite(found.logits).all()
-    mixture = families.held(Mixture(policy.logits, jnp.zeros((2, 3, 1)), jnp.ones((2, 3, 1))), jnp.zeros(3, int), 0.5)
-    np.testing.assert_allclose(jnp.exp(mixture.logits), [[0.625, 0.375]] * 3, rtol=1e-6)

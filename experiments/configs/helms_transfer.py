@@ -111,7 +111,7 @@ def agent(name: str) -> ConfigDict:
     if name.startswith("helms"):
         found.prior = "uniform"  # what the high level is kept near: uniform, or transition, the one learned offline
         found.eta_y = 0.01  # weight of that
-        found.hold = 0.0  # chance that a row keeps the skill of the row before; the paper has none
+        found.hold = 0.0  # chance that, while learning, a row keeps the skill of the row before
     if name in ("helms_mix", "npmp"):
         found.eta_z = 0.01  # weight of the KL of components to the offline ones, or of latents to their prior
     if name == "npmp":

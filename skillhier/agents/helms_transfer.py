@@ -56,8 +56,7 @@ def make(
     hidden       of the new nets
     prior        what the high level is kept near, with the weight eta_y: uniform, or transition, the learned one
     eta_z        weight of the components' KL to the offline ones (mix)
-    hold         chance that a row keeps the skill of the row before, whatever the level would choose: skills then last
-                 1 / (1 - hold) rows or more, and that is what the critic takes them to be worth; the paper has none
+    hold         chance that while learning a row keeps the skill of the row before, whatever the level would choose
     """
     if prior not in ("uniform", "transition"):
         raise ValueError(f"prior '{prior}' is not known; choose uniform or transition in agent.prior")
@@ -104,13 +103,6 @@ def make(
             return Mixture(logits(params, seen), *components(params, seen, in_force(params)))
         return Categorical(logits(params, seen))
 
-    def held_by(step):
-        return jnp.where(step.first, 0.0, hold)
-
-    def acting(found, batch):
-        before, _ = priors.previous(batch.extras["skill"], batch.step.first)
-        return families.held(found, before, held_by(batch.step))
-
     def near(params, online, batch):
         if prior == "uniform":
             terms = {"category": priors.uniform(online)}
@@ -126,10 +118,13 @@ def make(
         def choose(params, before, step, key):
             draw_key, hold_key = jax.random.split(key)
             found = Categorical(logits(params, step.obs))
-            new, chance = category.sample(found, draw_key) if sample else category.mode(found), held_by(step)
-            skill = jnp.where(jax.random.uniform(hold_key, before.shape) < chance, before, new)
-            log_prob = category.log_prob(families.held(found, before, chance), skill)
-            return skill, skill, {} if mixed else {"log_prob": log_prob}
+            if not sample:
+                skill = category.mode(found)
+                return skill, skill, {} if mixed else {"log_prob": category.log_prob(found, skill)}
+            drawn, chance = category.sample(found, draw_key), jnp.where(step.first, 0.0, hold)
+            skill = jnp.where(jax.random.uniform(hold_key, before.shape) < chance, before, drawn)
+            likelihood = (1 - chance) * jnp.exp(category.log_prob(found, skill)) + chance * (skill == before)
+            return skill, skill, {} if mixed else {"log_prob": jnp.log(likelihood)}
 
         def work(params, seen, key):
             latent_key, action_key = jax.random.split(key)
@@ -148,9 +143,8 @@ def make(
         return hierarchy(Policy(lambda worlds: jnp.zeros(worlds, jnp.int32), choose), flat(work))
 
     eta = {"category": eta_y} | ({"components": eta_z} if mixed else {})
-    noted = ("skill",) if prior == "transition" or hold else ()
+    noted = ("skill",) if prior == "transition" else ()
     level = partial(Level, begin=begin, policy=policy, act=act, priors=near, eta=eta, noted=noted)
-    level = partial(level, acting=acting if hold else None)
     if mixed:
         own = level(mixture, "latent", jax.ShapeDtypeStruct((latent,), jnp.float32))
     else:

@@ -42,12 +42,11 @@ class Level(NamedTuple):
     begin: Callable[[Key], tuple[Params, Params]]  # -> (skills, actor), skills {} if there are none
     policy: Callable[[Params, dict, Key], Distribution]  # of observations [T, B, ...]; the key is for a latent inside
     act: Callable[[bool], Policy]  # draws if True
-    acting: losses.Acting | None = None  # the policy that rows are acted by, if it is not `policy` as it is
     choices: int = 0  # K, if its action is one of K
     priors: Callable[[Params, Distribution, Trajectory], dict] = losses.no_priors
     eta: dict[str, float] | None = None  # weight of each prior
     bounded: bool = False  # it acts in [-1, 1]: the critic sees actions cut, and those beyond are shunned
-    noted: tuple[str, ...] = ()  # skills that `acting` or priors ask for, beside its action
+    noted: tuple[str, ...] = ()  # skills that priors ask for, beside its action
 
 
 def control(
@@ -146,7 +145,6 @@ def control(
         gamma=gamma,
         samples=samples,
         backup=BACKUPS[backup](steps, lam),
-        acting=level.acting,
         priors=level.priors,
         eta=level.eta,
     )

@@ -28,7 +28,6 @@ Value = Callable[[Params, Any, Action], Array]  # Q of actions [N, T, B, ...] at
 # (arrival, V of rows 1 .. T - 1, judge, batch) -> targets, [T - 1, B]. judge() gives Q and log pi, by the target
 # copies, of what was done at rows 1 .. T - 1; who does not ask does not pay.
 Backup = Callable[[returns.Arrival, Array, Callable[[], tuple[Array, Array]], Trajectory], Array]
-Acting = Callable[[Distribution, Trajectory], Distribution]  # what is done, given what the policy would choose
 Priors = Callable[[Params, Distribution, Trajectory], dict[str, Array]]  # named KL terms of the online policy, [T, B]
 
 
@@ -71,7 +70,6 @@ def mpo_loss(
     gamma: float = 0.99,
     samples: int = 20,
     backup: Backup | None = None,
-    acting: Acting | None = None,
     priors: Priors = no_priors,
     eta: dict[str, float] | None = None,
     duals: str = "duals",
@@ -82,8 +80,6 @@ def mpo_loss(
     bounds   by name: `temperature`, the family's parts, and if actions beyond [-1, 1] shall be shunned `penalty`
     samples  actions that stand for a policy, where they are not listed all
     backup   the critic's targets; TD(0) if not given
-    acting   what the rows are acted by, where that is not the policy as it is: then that is what they are worth, and
-             the policy is still improved as what is chosen where a choice is made
     eta      weight of each KL term that `priors` gives; it is added to the policy's loss, not to the critic's target
     duals    the child of the parameters that holds ops.mpo.begin(bounds); its optimiser ends in ops.mpo.project
 
@@ -114,18 +110,13 @@ def mpo_loss(
         # neither term's expectation feels it, and a second draw would cost three tenths of an update
         choices = family.choices(policy, choice_key, samples)
         q = value(late, seen, choices.action)
-        followed, worth = policy, (jnp.exp(choices.log_prior) * q).sum(0)
-        if acting is not None:
-            followed = acting(policy, batch)
-            done = family.choices(followed, jax.random.fold_in(choice_key, 1), samples)
-            worth = (jnp.exp(done.log_prior) * value(late, seen, done.action)).sum(0)
 
         def judge() -> tuple[Array, Array]:
             q = value(late, seen, jax.tree.map(lambda x: x[None], batch.action))[0]
-            return q[1:], family.log_prob(followed, batch.action)[1:]
+            return q[1:], family.log_prob(policy, batch.action)[1:]
 
         arrival = returns.arrivals(batch.step, gamma)
-        target = backup(arrival, worth[1:], judge, batch)
+        target = backup(arrival, (jnp.exp(choices.log_prior) * q).sum(0)[1:], judge, batch)
         before = jax.tree.map(lambda x: x[:-1], batch)
         done = jax.tree.map(lambda x: sensible(x, arrival.valid)[None], before.action)
         critic, critic_metrics = regression(value(params, represent(params, before), done)[0], target, arrival.valid)

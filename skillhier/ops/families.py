@@ -18,7 +18,6 @@ from skillhier.ops import divergence
 from skillhier.types import Action, Array, Key
 
 HALF_LOG_2PI = 0.9189385332046727  # log(2 pi) / 2
-LEAST_SHARE = 1e-30  # of a category that is held out of: its logarithm stays a number
 
 Distribution = Any  # Gaussian, Categorical, Hybrid or Mixture
 
@@ -208,17 +207,6 @@ def mixture(*, decoupled: bool = True) -> Family:
         parts,
         ("mean", "stddev", "category"),
     )
-
-
-def held(policy: Categorical | Mixture, before: Array, chance: Array) -> Categorical | Mixture:
-    """The policy of who keeps the category of the row before with a chance, and else chooses anew by `policy`.
-
-    before [...] int32, chance [...] in [0, 1].
-    """
-    kept = jax.nn.one_hot(before, policy.logits.shape[-1])
-    chance = jnp.asarray(chance)[..., None]
-    share = (1.0 - chance) * jax.nn.softmax(policy.logits) + chance * kept
-    return policy._replace(logits=jnp.log(jnp.maximum(share, LEAST_SHARE)))
 
 
 def _one_moved(target: Distribution, online: Distribution) -> dict[str, Distribution]:
