@@ -120,6 +120,8 @@ def summarise(rows: list[dict]) -> dict:
     if "heldout/transition_diagonal" in last:
         shares = [value for name, value in last.items() if name.startswith("heldout/skill_usage/")]
         summary |= {"skill_usage": shares, "transition_diagonal": last["heldout/transition_diagonal"]}
+        if len(shares) > 1:
+            summary["skill_doubt"] = last["heldout/elbo/doubt"] / float(np.log(len(shares)))
     return summary
 
 

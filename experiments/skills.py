@@ -66,6 +66,7 @@ def main(run: cli.Run) -> None:
         "heldout_action_mse_npmp": npmp["heldout_action_mse"],
         "skill_usage": own["skill_usage"],
         "transition_diagonal": own["transition_diagonal"],
+        "skill_doubt": own["skill_doubt"],
         "fixed_skill_spread": shown["spread"],
         "fixed_skill_noise": shown["noise"],
         "seconds": job.seconds(),

@@ -129,6 +129,7 @@ def test_a_run_leaves_all_that_was_promised(whole):
     assert summary["elbo_last"] > summary["elbo_first"] + 20
     assert sum(summary["skill_usage"]) == pytest.approx(1.0) and len(summary["skill_usage"]) == 5
     assert 0 < summary["transition_diagonal"] < 1
+    assert summary["skill_doubt"] == pytest.approx(rows[-1]["heldout/elbo/doubt"] / np.log(5))
     assert summary["heldout_action_mse"] < 0.1  # 0.3 without learning
     assert len(list((whole / "tensorboard").iterdir())) == 1
 

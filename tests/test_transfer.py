@@ -211,6 +211,8 @@ def test_the_level_learns_from_its_own_action_not_from_the_worlds():
         ("helms_cat", {"backup": "retrace"}),
         ("helms_mix", {"backup": "retrace", "prior": "transition"}),
         ("helms_cat", {"prior": "transition", "recurrent": True}),
+        ("helms_mix", {"hold": 0.5}),
+        ("helms_cat", {"hold": 0.5, "backup": "retrace"}),
         ("mpo", {"backup": "n_step", "epsilon_penalty": 0.0}),
         ("npmp", {"source": "npmp_ar1", "memory": 0.95, "recurrent": True}),
         ("helms_cat", {"source": "helms_discrete", "discrete": True}),

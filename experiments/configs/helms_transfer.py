@@ -156,12 +156,18 @@ def cpu(config: ConfigDict) -> None:
     config.agent.update(
         backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=25, actor_period=25
     )
-    # what can do something already goes slowly, and only when the critic knows what that is worth
-    learned = config.agent.name in ("helms_mix", "bc", "hierarchical_bc")
-    config.agent.update(actor_rate=1e-4 if learned else 5e-4, warm_up=500)
+    # what can do something already goes slowly: it waits for a critic that knows what that is worth, and every step
+    # of its policy iteration has many batches over which the critic's errors even out
+    config.agent.warm_up = 500
+    if config.agent.name in ("helms_mix", "bc", "hierarchical_bc"):
+        config.agent.update(actor_rate=5e-5, actor_period=200)
+    if config.agent.name == "helms_cat":
+        config.agent.update(actor_rate=2e-4, actor_period=100)
+    if config.agent.name.startswith("helms"):
+        config.agent.hold = 0.9  # skills drawn anew at every row undo each other, and nothing is ever paid
     config.replay.update(rows=10_000, prefill=400)
     config.train.update(
-        collect=4, draws=2, batch=16, length=16, updates=4000, epoch=50, assess_every=500, save_every=1000
+        collect=4, draws=2, batch=16, length=16, updates=8000, epoch=50, assess_every=500, save_every=1000
     )
     config.eval.episodes = 20
 

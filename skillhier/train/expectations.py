@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 LEAST_SHARE = 0.03  # of the held-out steps, for a skill to count as used
+MOST_DOUBT = 0.9  # entropy of a row's skill weights as a share of log K; at 1 the skills are one skill, K times
 LEAST_SPREAD = 0.03  # m
 LEAST_RATIO = 3.0  # of spread to noise
 
@@ -22,6 +23,7 @@ def headlines(summary: dict[str, Any], made: bool = True) -> list[Headline]:
     """
     found = [
         _usage(summary),
+        _doubt(summary),
         _diagonal(summary, made),
         _error(summary, made),
         _spread(summary),
@@ -45,6 +47,14 @@ def _usage(summary: dict) -> Headline | None:
     return Headline(
         "skills used", f"{used} of {len(shares)}", f"each at least {LEAST_SHARE:.0%}", used == len(shares), meaning
     )
+
+
+def _doubt(summary: dict) -> Headline | None:
+    value = summary.get("skill_doubt")
+    if not _is_number(value):
+        return None
+    meaning = "Mean entropy of the skill weights of a held-out step, of what it could be. At 1 all skills do the same."
+    return Headline("skills told apart", f"{value:.2f}", f"below {MOST_DOUBT}", value < MOST_DOUBT, meaning)
 
 
 def _diagonal(summary: dict, made: bool) -> Headline | None:
