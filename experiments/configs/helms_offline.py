@@ -140,8 +140,9 @@ def transfer(config: ConfigDict) -> None:
     config.agent.learning_rate = 1e-3
     if "balance" in config.agent:
         config.agent.update(balance=10.0, beta_y=8.0, beta_z=0.1)
-    config.agent.decay = 12_000
-    config.train.update(batch=32, updates=12_000, epoch=50, assess_every=500, save_every=500)
+    updates = {"red_on_blue": 8000, "all_pairs": 12_000}[config.task]
+    config.agent.decay = updates
+    config.train.update(batch=32, updates=updates, epoch=50, assess_every=500, save_every=500)
 
 
 def rgb_stacking(config: ConfigDict) -> None:

@@ -165,9 +165,9 @@ def cpu(config: ConfigDict) -> None:
         config.agent.update(actor_rate=2e-4, actor_period=100)
     if config.agent.name.startswith("helms"):
         config.agent.hold = 0.9  # skills drawn anew at every row undo each other, and nothing is ever paid
-    config.replay.update(rows=10_000, prefill=400)
+    config.replay.update(rows=2500, prefill=400)  # n_step is not corrected for what the policy no longer does
     config.train.update(
-        collect=4, draws=2, batch=16, length=16, updates=8000, epoch=50, assess_every=500, save_every=1000
+        collect=4, draws=2, batch=16, length=16, updates=12_000, epoch=50, assess_every=500, save_every=1000
     )
     config.eval.episodes = 20
 
