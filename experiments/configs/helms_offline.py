@@ -12,7 +12,7 @@ PRESETS = {
     "debug": "does the command work? Small nets on made-up data; under a minute",
     "quickstart": "skills to look at; minutes on 2 cores",
     "cpu": "better skills; under an hour on 2 cores",
-    "transfer": "skills for the cpu preset of helms_transfer: each does the whole task; 15 minutes on 2 cores",
+    "transfer": "skills for the cpu preset of helms_transfer, told apart but not wholly; 15 minutes on 2 cores",
     "paper": "Table 5 of the paper: batch 128, rate 1e-4, 200,000 updates; for an accelerator",
     "rgb_stacking": "as quickstart, on logs of DeepMind's RGB-stacking experts; minutes on 2 cores",
 }
@@ -134,8 +134,9 @@ def cpu(config: ConfigDict) -> None:
 
 
 def transfer(config: ConfigDict) -> None:
-    """Skills that the state does not tell apart can each do the whole task, so that a level which chooses at random
-    does some of it. Latents have a prior, so that there is a scale on which helms_mix can move them.
+    """Skills that overlap, so that choosing wrongly for a moment is not the end: told apart wholly (beta_y 1), a new
+    level earns nothing to learn from; from 12 on they are one skill, K times. Latents have a prior, so that there is a
+    scale on which helms_mix can move them.
     """
     config.agent.learning_rate = 1e-3
     if "balance" in config.agent:

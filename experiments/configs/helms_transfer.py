@@ -11,7 +11,7 @@ from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 
 PRESETS = {
     "debug": "does the command work? Small nets, short episodes, skills made up on the spot; a minute",
-    "cpu": "three seeds in one program, skills of helms_offline.py:transfer; some five minutes on 2 cores",
+    "cpu": "three seeds in one program, skills of helms_offline.py:transfer; some fifteen minutes on 2 cores",
     "paper": "Table 5 of the paper: 512 sequences of 10, 20 samples, 100 million control steps; for an accelerator",
 }
 TASKS = {"red_on_blue": "sawyer.stack_red_on_blue.set{}", "pyramid": "sawyer.pyramid.set{}"}
