@@ -119,9 +119,9 @@ def run(
     except KeyboardInterrupt:
         _leave(_one_line("interrupted; the same command goes on from what was saved", 130))
     except (Refused, folder.Unfit) as error:
-        _end(_one_line(error, 2))
+        _end(_one_line(error, 2), module.__name__)
     except (faults.DataFault, checkpoint.Broken, FloatingPointError) as error:
-        _end(_one_line(error, 1))
+        _end(_one_line(error, 1), module.__name__)
     except Exception:
         if not hosts.several():
             raise
@@ -317,9 +317,11 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def _end(code: int) -> None:
-    """Ends the process; at once where there are other hosts, for whom JAX would wait."""
-    if hosts.several():
+def _end(code: int, module: str) -> None:
+    """Ends the process: at once where it is a command of its own, for what it had begun to compute may call back to
+    Python (`_leave`), or where there are other hosts, for whom JAX would wait.
+    """
+    if module == "__main__" or hosts.several():
         _leave(code)
     sys.exit(code)
 

@@ -288,6 +288,33 @@ if __name__ == "__main__":
     assert child.returncode == 0 and "stopped; the same command" in child.stderr.read()
 
 
+def test_who_is_refused_does_not_wait_for_what_has_begun(tmp_path):
+    """A program in flight that would call back to an interpreter on its way out: a run was seen to wait for ever."""
+    refused = """
+import jax, jax.numpy as jnp
+from experiments import cli
+
+
+def main(run):
+    told = jax.ShapeDtypeStruct((), jnp.float32)
+    long = jax.jit(lambda x: jax.lax.fori_loop(0, 400, lambda i, x: jnp.tanh(x @ x), x))
+    back = jax.jit(lambda x: jax.pure_callback(lambda x: open("called", "w").close() or x, told, x[0, 0]))
+    x = jnp.ones((1000, 1000))
+    back(long(x))
+    raise cli.Refused("that is not possible; set something else")
+
+
+if __name__ == "__main__":
+    cli.run(main, needs_config=False)
+"""
+    (tmp_path / "refused.py").write_text(refused)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "refused.py"]
+    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 2 and "that is not possible" in told.stderr
+    assert not (tmp_path / "called").exists()
+
+
 def test_numerics_are_set_before_a_device_is_used():
     script = (
         "import os, sys, jax\n"

@@ -166,7 +166,7 @@ def taught(bounds=BOUNDS, updates=1000, **settings):
         return {"actor": policy, "critic": jnp.zeros((2, 4)), "duals": mpo.begin(bounds)}
 
     rates = {"actor": 0.02, "critic": 0.05, "duals": None}
-    made = learner(init, loss, with_duals(adam(rates), mpo.project, rate=0.05), *copies(("actor", "critic"), 20))
+    made = learner(init, loss, with_duals(adam(rates), mpo.project, rate=0.05), *copies({"actor": 20, "critic": 20}))
     batch = known_batch()
     keys = jax.random.split(jax.random.key(3), updates)
     run = jax.jit(lambda state: jax.lax.scan(lambda state, key: made.update(state, batch, key), state, keys))
