@@ -153,16 +153,12 @@ def cpu(config: ConfigDict) -> None:
     config.seeds = 3
     config.env.worlds = 16
     # by TD(0) a reward would reach back one row between two target copies, and there are few of these
-    config.agent.update(
-        backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=25, actor_period=25
-    )
+    config.agent.update(backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=25)
     # what can do something already goes slowly: it waits for a critic that knows what that is worth, and every step
     # of its policy iteration has many batches over which the critic's errors even out
-    config.agent.warm_up = 500
-    if config.agent.name in ("helms_mix", "bc", "hierarchical_bc"):
-        config.agent.update(actor_rate=5e-5, actor_period=200)
-    if config.agent.name == "helms_cat":
-        config.agent.update(actor_rate=2e-4, actor_period=100)
+    new = {"mpo": (5e-4, 25), "npmp": (5e-4, 25), "helms_cat": (2e-4, 100)}  # actors that begin with nothing
+    actor_rate, actor_period = new.get(config.agent.name, (5e-5, 200))
+    config.agent.update(actor_rate=actor_rate, actor_period=actor_period, warm_up=500)
     if config.agent.name.startswith("helms"):
         config.agent.hold = 0.9  # skills drawn anew at every row undo each other, and nothing is ever paid
     config.replay.update(rows=2500, prefill=400)  # n_step is not corrected for what the policy no longer does
