@@ -16,7 +16,9 @@ from skillhier.envs import physics
 _VELOCITY = mujoco.mjtStage.mjSTAGE_VEL.value
 
 
-def functions(model: mujoco.MjModel, substeps: int, impl: str, worlds: int, contacts: int) -> tuple[Callable, Callable]:
+def functions(
+    model: mujoco.MjModel, substeps: int, reach: float, impl: str, worlds: int, contacts: int
+) -> tuple[Callable, Callable]:
     """`reset(state) -> Data` and `step(state, ctrl, renew, start) -> Data` of one world, made for vmap.
 
     Warp shares room for `contacts` contacts a world among all `worlds` and drops what does not fit;
@@ -59,8 +61,8 @@ def functions(model: mujoco.MjModel, substeps: int, impl: str, worlds: int, cont
         # MJX gives some integers back wider than it took them where JAX has 64 bits
         once = lambda _, d: jax.tree.map(lambda new, old: new.astype(old.dtype), mjx.step(m, d), d)  # noqa: E731
         d = jax.lax.fori_loop(0, substeps, once, d)
-        absurd = physics.absurd(state.qpos, state.qvel, state.act, ctrl)
-        absurd = absurd | physics.absurd(d.qpos, d.qvel, d.act, d.sensordata)
+        absurd = physics.absurd(state.qpos, state.qvel, state.act, ctrl, reach=reach)
+        absurd = absurd | physics.absurd(d.qpos, d.qvel, d.act, d.sensordata, reach=reach)
         broken = absurd & ~renew
         fresh = renew | broken
         moved = dict(qpos=d.qpos, qvel=d.qvel, act=d.act, warmstart=d.qacc_warmstart, time=d.time)

@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -121,11 +122,12 @@ class Worlds:
             self.show(ids)
 
 
-def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]:
+def functions(model: mujoco.MjModel, substeps: int, reach: float) -> tuple[Callable, Callable]:
     """`reset(state) -> Data` and `step(state, ctrl, renew, start) -> Data` of one world, made for vmap."""
     model = mujoco.MjModel.__copy__(model)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET  # our own limits decide, see physics.absurd
     identity = _identity(model)
+    sane, absurd = (partial(judge, reach=reach) for judge in (physics.sane, physics.absurd))
     resting: dict[tuple, list[Worlds]] = {}
     guard = threading.Lock()
 
@@ -166,7 +168,7 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
         def stepped(mine: Worlds, state: dict, ctrl: np.ndarray, renew: np.ndarray) -> np.ndarray:
             """Steps the worlds that do not open anew; which worlds broke [n]."""
             before = [state[k] for k in ("qpos", "qvel", "act")] + [ctrl]
-            broken = np.zeros(len(renew), bool) if physics.sane(*before) else ~renew & physics.absurd(*before)
+            broken = np.zeros(len(renew), bool) if sane(*before) else ~renew & absurd(*before)
             idle = renew | broken
             ids = None
             if idle.any():
@@ -177,8 +179,8 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
             if ids is None or len(ids):
                 failed = mine.step(ids, substeps)
                 after = [mine.state[k] for k in ("qpos", "qvel", "act")] + [mine.values()[-1]]
-                if not physics.sane(*after):
-                    broken |= ~idle & physics.absurd(*after)
+                if not sane(*after):
+                    broken |= ~idle & absurd(*after)
                 broken[failed] = True
             return broken
 
@@ -211,7 +213,7 @@ def functions(model: mujoco.MjModel, substeps: int) -> tuple[Callable, Callable]
 
     def call(kind: str, state: physics.State, arguments: list, opens_all: bool) -> tuple[dict, dict, jax.Array]:
         parameters, _, shapes = pack(state)
-        name = f"skillhier_{kind}_{identity}_{substeps}_{'_'.join(parameters)}"
+        name = f"skillhier_{kind}_{identity}_{substeps}_{reach:g}_{'_'.join(parameters)}"
         results = [*evolving.values(), *record.values(), flag]
         out = callback.hosted(name, stepper(parameters, shapes, opens_all), results)(*arguments)
         moved = dict(zip(evolving, out[: len(evolving)], strict=True))

@@ -86,20 +86,21 @@ def initial(model: mujoco.MjModel, qpos=None, qvel=None, act=None, params=None) 
     )
 
 
-def absurd(qpos: Array, qvel: Array, *others: Array) -> Array:
+def absurd(qpos: Array, qvel: Array, *others: Array, reach: float = POSITION_LIMIT) -> Array:
     """Whether a world has left the sane range: [...] bool over the last axis. Works on numpy and JAX arrays.
 
-    A NaN fails every comparison, so it counts as absurd without being asked for.
+    Positions are sane below `reach`, m and rad. A NaN fails every comparison, so it counts as absurd without being
+    asked for.
     """
-    sane = (abs(qpos) < POSITION_LIMIT).all(-1) & (abs(qvel) < VELOCITY_LIMIT).all(-1)
+    sane = (abs(qpos) < reach).all(-1) & (abs(qvel) < VELOCITY_LIMIT).all(-1)
     for value in others:
         sane = sane & (abs(value) < float("inf")).all(-1)
     return ~sane
 
 
-def sane(qpos: np.ndarray, qvel: np.ndarray, *others: np.ndarray) -> bool:
+def sane(qpos: np.ndarray, qvel: np.ndarray, *others: np.ndarray, reach: float = POSITION_LIMIT) -> bool:
     """Whether no world at all is absurd: what nearly always holds, asked in fewer steps than world by world."""
-    limits = (POSITION_LIMIT, VELOCITY_LIMIT, *(float("inf") for _ in others))
+    limits = (reach, VELOCITY_LIMIT, *(float("inf") for _ in others))
     largest = lambda array: max(array.max(initial=0.0), -array.min(initial=0.0))  # noqa: E731
     return all(largest(array) < limit for array, limit in zip((qpos, qvel, *others), limits, strict=True))
 
@@ -113,13 +114,21 @@ def resolve(engine: str) -> str:
     return engine
 
 
-def make(model: mujoco.MjModel, *, substeps: int, engine: str = "auto", worlds: int = 1, contacts: int = 64) -> Physics:
+def make(
+    model: mujoco.MjModel,
+    *,
+    substeps: int,
+    engine: str = "auto",
+    worlds: int = 1,
+    contacts: int = 64,
+    reach: float = POSITION_LIMIT,
+) -> Physics:
     """Physics of `model` under `engine`, advancing `substeps` physics steps at a time.
 
     `reset(state) -> Data` computes the record at a state.
     `step(state, ctrl, renew, start) -> Data` advances one world under constant `ctrl` [nu]; where
     `renew` [] bool it opens the world at `start` instead, and where the step breaks the world (see
-    `absurd`) it does the same and says `broken`. Opening inside the step keeps resets almost free:
+    `absurd`, with `reach`) it does the same and says `broken`. Opening inside the step keeps resets almost free:
     no fresh world is computed for those that run on. Neighbours under vmap do not feel it.
     `worlds` and `contacts` (a world, at most) size the buffers of engine warp; the others ignore them.
     """
@@ -127,9 +136,9 @@ def make(model: mujoco.MjModel, *, substeps: int, engine: str = "auto", worlds: 
     if engine == "native":
         from skillhier.envs import native
 
-        reset, step = native.functions(model, substeps)
+        reset, step = native.functions(model, substeps, reach)
     else:
         from skillhier.envs import mjx
 
-        reset, step = mjx.functions(model, substeps, {"mjx": "jax"}.get(engine, engine), worlds, contacts)
+        reset, step = mjx.functions(model, substeps, reach, {"mjx": "jax"}.get(engine, engine), worlds, contacts)
     return Physics(model, engine, substeps, reset, step)

@@ -20,6 +20,7 @@ from skillhier.envs.sawyer import randomise as randomisation
 from skillhier.types import Array, Bounds, Key
 
 LIMIT = 400  # control steps: 20 s
+REACH = 10.0  # m, rad: joints turn by less, and an object further away was flung there; its world is broken
 ALL, PYRAMID = "all", "pyramid"  # goals beside a pair
 
 
@@ -41,7 +42,8 @@ def world(names: tuple, timestep: float, engine: str, worlds: int) -> tuple[phys
             "set env.timestep to 0.002, 0.0025, 0.005, or 0 for the engine's own"
         )
     model = scenery.build(names, timestep=timestep, cone=scenery.CONES[engine])
-    return physics.make(model, substeps=substeps, engine=engine, worlds=worlds), scenery.layout(model)
+    made = physics.make(model, substeps=substeps, engine=engine, worlds=worlds, reach=REACH)
+    return made, scenery.layout(model)
 
 
 class Goal(NamedTuple):
