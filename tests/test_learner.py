@@ -51,6 +51,16 @@ def test_every_part_has_its_own_rate():
     np.testing.assert_allclose(jnp.abs(after.params["rest"] - before.params["rest"]), 0.01, rtol=1e-3)
 
 
+def test_a_part_may_have_parts_with_rates_of_their_own():
+    nested = {"hand": {"w": 0.1}, "eye": {"scale": None}, "rest": 0.01}
+    plain, deep = (learner(init_params, stateless(loss), adam(rates)) for rates in (RATES, nested))
+    one, other = (made.update(made.init(jax.random.key(0)), batch(), jax.random.key(0))[0] for made in (plain, deep))
+    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+    for wrong, named in (({"v": 0.1}, "hand/v"), ({}, "hand/w"), ({"w": 0.1, "v": None}, "hand/v")):
+        with pytest.raises(ValueError, match=named):
+            learner(init_params, stateless(loss), adam({**nested, "hand": wrong})).init(jax.random.key(0))
+
+
 def test_rates_fall_to_zero_along_a_cosine():
     tx = adam(RATES, decay=4)
     params = init_params(jax.random.key(0))

@@ -128,14 +128,26 @@ def test_an_actor_has_a_period_of_its_own():
     assert same(three.slow["target"], {"actor": three.params["actor"], "critic": two.params["critic"]})
 
 
+def first_step(name, **settings):
+    """The longest change of a number by the first update: {part of the parameters: ...}, the actor's parts by themselves.
+
+    Adam's first step is its rate long wherever there is a slope, whatever the slope.
+    """
+    (before, one, *_), _ = updated(name, **settings)
+    step = jax.tree.map(jnp.subtract, one.params, before.params)
+    parts = step["actor"] | {part: step[part] for part in ("actor", "critic")}
+    return {part: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(of)) for part, of in parts.items()}
+
+
 def test_an_actor_has_a_rate_of_its_own():
-    """Adam's first step is its rate long wherever there is a slope, whatever the slope."""
     for rates, length in (({"actor_rate": 1e-3}, 1e-3), ({}, 2e-4)):
-        (before, one, *_), _ = updated("bc", **rates)
-        step = {part: jax.tree.map(jnp.subtract, one.params[part], before.params[part]) for part in ("actor", "critic")}
-        for part, expected in (("actor", length), ("critic", 2e-4)):
-            longest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(step[part]))
-            assert longest == pytest.approx(expected, rel=0.01), part
+        step = first_step("bc", **rates)
+        assert (step["actor"], step["critic"]) == pytest.approx((length, 2e-4), rel=0.01)
+
+
+def test_a_mid_level_that_learns_on_has_a_rate_of_its_own():
+    step = first_step("helms_mix", actor_rate=1e-3, mid_rate=1e-5)
+    assert (step["high"], step["mid"], step["critic"]) == pytest.approx((1e-3, 1e-5, 2e-4), rel=0.01)
 
 
 @pytest.mark.parametrize("name", FROM_DATA)

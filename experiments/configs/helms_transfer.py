@@ -39,6 +39,7 @@ LIMITS = online.LIMITS | {
     "agent.epsilon_penalty": (0.0, 1e3),
     "agent.learning_rate": (0.0, 1.0),
     "agent.actor_rate": (0.0, 1.0),
+    "agent.mid_rate": (0.0, 1.0),
     "agent.dual_rate": (0.0, 1.0),
     "agent.clip": (1e-6, 1e6),
     "agent.period": (1, 10**6),
@@ -131,6 +132,8 @@ def agent(name: str) -> ConfigDict:
         found.epsilon_penalty = 1e-3  # nats from a policy to one that shuns actions beyond [-1, 1]; 0: no such thing
     found.learning_rate = 2e-4  # of Adam, for the critic
     found.actor_rate = 2e-4  # of Adam, for the actor
+    if name == "helms_mix":
+        found.mid_rate = 2e-4  # of Adam, for the part of the actor that was learned offline
     found.dual_rate = 1e-2  # of Adam, for the temperature and the multipliers of bounds
     found.clip = 40.0  # norm at which a gradient is cut
     found.period = 200  # updates between two target copies of the critic

@@ -45,6 +45,7 @@ def make(
     eta_y: float = 0.01,
     eta_z: float = 0.01,
     hold: float = 0.0,
+    mid_rate: float | None = None,
     **settings,
 ) -> Control:
     """The learner and its policies; `settings` as in agents.mpo.control.
@@ -57,6 +58,7 @@ def make(
     prior        what the high level is kept near, with the weight eta_y: uniform, or transition, the learned one
     eta_z        weight of the components' KL to the offline ones (mix)
     hold         chance that while learning a row keeps the skill of the row before, whatever the level would choose
+    mid_rate     of Adam for the mid level (mix), which was learned before; actor_rate if not given
     """
     if prior not in ("uniform", "transition"):
         raise ValueError(f"prior '{prior}' is not known; choose uniform or transition in agent.prior")
@@ -142,6 +144,7 @@ def make(
 
         return hierarchy(Policy(lambda worlds: jnp.zeros(worlds, jnp.int32), choose), flat(work))
 
+    part_rates = {"mid": mid_rate} if mixed and mid_rate is not None else {}
     eta = {"category": eta_y} | ({"components": eta_z} if mixed else {})
     noted = ("skill",) if prior == "transition" else ()
     level = partial(Level, begin=begin, policy=policy, act=act, priors=near, eta=eta, noted=noted)
@@ -149,4 +152,4 @@ def make(
         own = level(mixture, "latent", jax.ShapeDtypeStruct((latent,), jnp.float32))
     else:
         own = level(category, "skill", jax.ShapeDtypeStruct((), jnp.int32), choices=skills)
-    return control(own, obs, sees=high, hidden=hidden, **settings)
+    return control(own, obs, sees=high, hidden=hidden, part_rates=part_rates, **settings)

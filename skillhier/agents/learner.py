@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 
 from skillhier import devices
 from skillhier.branch import anywhere
@@ -41,25 +42,34 @@ def stateless(loss: Loss) -> SlowLoss:
     return lifted
 
 
-def adam(
-    rates: dict[str, optax.ScalarOrSchedule | None], *, clip: float = 40.0, decay: int = 0
-) -> optax.GradientTransformation:
-    """Adam (0.9, 0.999, 1e-8) with a rate for every named child of the parameters; None freezes that child.
+Rates = dict[str, "optax.ScalarOrSchedule | Rates | None"]
+
+
+def adam(rates: Rates, *, clip: float = 40.0, decay: int = 0) -> optax.GradientTransformation:
+    """Adam (0.9, 0.999, 1e-8) with a rate for every named child of the parameters; None freezes that child, and a
+    dict has rates for the child's own children.
 
     The gradient's norm over all children that learn is cut at `clip`. A rate may be a function of the
     updates so far. Over `decay` updates all rates, then numbers, fall to zero along a cosine; with 0 they stay.
     """
     falling = lambda rate: optax.cosine_decay_schedule(rate, decay) if decay else rate  # noqa: E731
-    frozen = {name: "learns" if rate is not None else "frozen" for name, rate in rates.items()}
+    flat = traverse_util.flatten_dict(rates, sep="/")
+    frozen = {path: "learns" if rate is not None else "frozen" for path, rate in flat.items()}
 
     def only(chosen: dict[str, str]):
-        def labels(params):
-            unnamed, absent = sorted(params.keys() - chosen.keys()), sorted(chosen.keys() - params.keys())
+        def labels(params, rates=rates, above=""):
+            unnamed = [above + name for name in sorted(params.keys() - rates.keys())]
+            absent = [above + name for name in sorted(rates.keys() - params.keys())]
             if unnamed or absent:
                 raise ValueError(
                     f"parameters {unnamed} have no learning rate, rates {absent} no parameters; name each once"
                 )
-            return {name: jax.tree.map(lambda _, name=name: chosen[name], params[name]) for name in params}
+            return {
+                name: labels(params[name], rate, f"{above}{name}/")
+                if isinstance(rate, dict)
+                else jax.tree.map(lambda _, path=above + name: chosen[path], params[name])
+                for name, rate in rates.items()
+            }
 
         return labels
 
@@ -67,8 +77,8 @@ def adam(
         optax.multi_transform({"learns": optax.identity(), "frozen": optax.set_to_zero()}, only(frozen)),
         optax.clip_by_global_norm(clip),
         optax.multi_transform(
-            {name: optax.set_to_zero() if rate is None else optax.adam(falling(rate)) for name, rate in rates.items()},
-            only({name: name for name in rates}),
+            {path: optax.set_to_zero() if rate is None else optax.adam(falling(rate)) for path, rate in flat.items()},
+            only({path: path for path in flat}),
         ),
     )
 

@@ -70,6 +70,7 @@ def control(
     epsilon_penalty: float = 1e-3,
     learning_rate: float = 2e-4,
     actor_rate: float | None = None,
+    part_rates: dict[str, float] | None = None,
     dual_rate: float = 1e-2,
     clip: float = 40.0,
     period: int = 200,
@@ -88,6 +89,7 @@ def control(
     epsilon       of the temperature, and of each part that the policy has, nats; epsilon_penalty=0: no penalty
     actor_rate    of Adam for the actor, learning_rate if not given: one step of it moves a policy of small deviation by
                   more nats than its bounds allow, and no multiplier helps, for Adam's steps have one length
+    part_rates    of Adam for parts of the actor, by name, in place of actor_rate
     period        updates between two target copies of the critic, and of the actor if actor_period does not say
     actor_period  updates between two target copies of the actor: each is a step of policy iteration, and the more
                   updates it has, the more draws and batches the critic's errors are averaged over
@@ -151,8 +153,10 @@ def control(
     view = acting_on(level.name)
     after = lambda rate: (lambda step: jnp.where(step < warm_up, 0.0, rate)) if warm_up else rate  # noqa: E731
     actor_rate = learning_rate if actor_rate is None else actor_rate
+    skills, actor = jax.eval_shape(level.begin, jax.random.key(0))
     rates = {"scales": None, "actor": after(actor_rate), "critic": learning_rate, "duals": None}
-    skills, _ = jax.eval_shape(level.begin, jax.random.key(0))
+    if part_rates:
+        rates["actor"] = {part: after(part_rates.get(part, actor_rate)) for part in actor}
     if skills:
         rates["skills"] = None
     made = learner(
