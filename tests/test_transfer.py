@@ -129,7 +129,7 @@ def test_an_actor_has_a_period_of_its_own():
 
 
 def first_step(name, **settings):
-    """The longest change of a number by the first update: {part of the parameters: ...}, the actor's parts by themselves.
+    """The longest change of a number by the first update, {part: ...}; the parts of the actor by themselves too.
 
     Adam's first step is its rate long wherever there is a slope, whatever the slope.
     """
