@@ -159,9 +159,12 @@ def cpu(config: ConfigDict) -> None:
     config.agent.update(backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=25)
     # what can do something already goes slowly: it waits for a critic that knows what that is worth, and every step
     # of its policy iteration has many batches over which the critic's errors even out
-    new = {"mpo": (5e-4, 25), "npmp": (5e-4, 25), "helms_cat": (2e-4, 100)}  # actors that begin with nothing
-    actor_rate, actor_period = new.get(config.agent.name, (5e-5, 200))
+    nothing, skills, clone = (5e-4, 25), (2e-4, 100), (5e-5, 200)  # what an actor begins with
+    begins = {"mpo": nothing, "npmp": nothing, "helms_cat": skills, "helms_mix": skills}
+    actor_rate, actor_period = begins.get(config.agent.name, clone)
     config.agent.update(actor_rate=actor_rate, actor_period=actor_period, warm_up=500)
+    if config.agent.name == "helms_mix":
+        config.agent.mid_rate = 2e-5  # at 5e-5 components go six times as far as they may between two copies
     if config.agent.name.startswith("helms"):
         config.agent.hold = 0.9  # skills drawn anew at every row undo each other, and nothing is ever paid
     config.replay.update(rows=2500, prefill=400)  # n_step is not corrected for what the policy no longer does
