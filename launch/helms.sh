@@ -101,5 +101,5 @@ page() { # NAME RUNS-AND-FLAGS
   name=$1
   shift
   finished "some runs"
-  show "$python" -m experiments.compare "$@" --metric=eval/staged,eval/success --out="$runs/$name"
+  show "$python" -m experiments.compare "$@" --metric=eval/staged,eval/success,episodes/return --out="$runs/$name"
 }
