@@ -57,6 +57,15 @@ def logged(expert_logs, number: int, episode: int):
     return (qpos, qvel, theirs["act"].astype(np.float32), action), reward, seen
 
 
+def test_an_object_that_was_flung_away_breaks_its_world():
+    task, _ = advance()
+    lifted = scenery.layout(task.physics.model).objects[0][2]  # red's height
+    start = physics.initial(task.physics.model)
+    at = jax.vmap(lambda height: start._replace(qpos=start.qpos.at[lifted].set(height)))
+    step = jax.jit(jax.vmap(lambda state: task.physics.step(state, jnp.zeros(task.physics.model.nu), False, start)))
+    np.testing.assert_array_equal(step(at(jnp.array([0.3, 2.0, 11.0]))).broken, [False, False, True])
+
+
 @pytest.mark.parametrize(("number", "episode"), [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4)])
 def test_what_is_shown_at_a_logged_state_is_what_was_logged(expert_logs, number, episode):
     states, _, seen = logged(expert_logs, number, episode)

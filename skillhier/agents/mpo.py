@@ -156,7 +156,7 @@ def control(
     skills, actor = jax.eval_shape(level.begin, jax.random.key(0))
     rates = {"scales": None, "actor": after(actor_rate), "critic": learning_rate, "duals": None}
     if part_rates:
-        rates["actor"] = {part: after(part_rates.get(part, actor_rate)) for part in actor}
+        rates["actor"] = {part: after(rate) for part, rate in (dict.fromkeys(actor, actor_rate) | part_rates).items()}
     if skills:
         rates["skills"] = None
     made = learner(
