@@ -15,6 +15,7 @@ STYLE = (
 )
 NAMES = TITLES | {
     "eval/staged": "sparse staged return of an episode",
+    "episodes/return": "return of an episode as it was collected",
     "eval/success": "share of episodes that end stacked",
     "eval/return": "return of an episode, as it is paid",
 }
