@@ -22,7 +22,7 @@ def functions(
     """`reset(state) -> Data` and `step(state, ctrl, renew, start) -> Data` of one world, made for vmap.
 
     Warp shares room for `contacts` contacts a world among all `worlds` and drops what does not fit;
-    MJX-JAX needs neither number.
+    MJX-JAX needs neither number. Positions of `reach`, m and rad, and beyond break a world (physics.absurd).
     """
     room = dict(naconmax=worlds * contacts, njmax=8 * contacts) if impl == "warp" else {}
     if impl == "warp":

@@ -123,7 +123,10 @@ class Worlds:
 
 
 def functions(model: mujoco.MjModel, substeps: int, reach: float) -> tuple[Callable, Callable]:
-    """`reset(state) -> Data` and `step(state, ctrl, renew, start) -> Data` of one world, made for vmap."""
+    """`reset(state) -> Data` and `step(state, ctrl, renew, start) -> Data` of one world, made for vmap.
+
+    Positions of `reach`, m and rad, and beyond break a world (physics.absurd).
+    """
     model = mujoco.MjModel.__copy__(model)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET  # our own limits decide, see physics.absurd
     identity = _identity(model)
