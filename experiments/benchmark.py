@@ -34,9 +34,9 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import cli
 from experiments.benchmarks import helms_offline, physics, pixels, scaling, timing, transfer, worlds
 from experiments.benchmarks.physics import Size
+from experiments.shared import cli
 from skillhier.train import metrics
 
 WORLD = "sawyer.stack_red_on_blue.set4"

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments import cli
-from experiments.acting import scripted
+from experiments.shared import cli, scripted
 from skillhier.data import minari, recorder
 from skillhier.envs import registry
 from skillhier.envs.sawyer.rewards import PAIRS

@@ -22,16 +22,10 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import cli
-from skillhier.train import (
-    comparison,
-    comparison_measures,
-    comparison_page,
-    comparison_runs,
-    comparison_tables,
-    metrics,
-)
-from skillhier.train.comparison_runs import Run
+from experiments.shared import cli
+from skillhier.report import comparison, comparison_measures, comparison_page, comparison_runs, comparison_tables
+from skillhier.report.comparison_runs import Run
+from skillhier.train import metrics
 
 flags.DEFINE_multi_string("runs", [], "folders of runs, as a shell pattern in quotes; may be given several times")
 flags.DEFINE_multi_string("group", [], "settings that make the groups, as config.NAME; commas, or given several times")

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import mujoco
 from absl import flags
 
-from experiments import cli
+from experiments.shared import cli
 from skillhier.envs import registry
 
 flags.DEFINE_string("name", "", "only worlds whose name begins like this")

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import cli
+from experiments.shared import cli, run_report
 from skillhier.agents import offline
 from skillhier.data import dataset, sources, toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
@@ -61,7 +61,7 @@ def main(run: cli.Run) -> None:
     )
     if outcome.stopped:
         raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
-    session.finish(path, config.seed, config.seeds, lambda rows: told | summarise(rows))
+    session.finish(path, config.seed, config.seeds, lambda rows: told | summarise(rows), run_report.write)
 
 
 def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float]]:

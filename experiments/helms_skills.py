@@ -6,7 +6,7 @@ python -m experiments.helms_skills --run=runs/skills --env=sawyer.stack_red_on_b
 Rolls out every skill of a run of experiments/helms_offline.py, and the skills as they follow the learned prior, in
 the world that the data came from unless --env names another. Prints a table and writes into the run folder:
 skills.json, skills.npz (paths), skills.svg (the paths drawn), skills.jpg (pictures of the first episode of each), two
-entries of summary.json (fixed_skill_spread, fixed_skill_noise; see train/skill_measures.py), and report.html anew.
+entries of summary.json (fixed_skill_spread, fixed_skill_noise; see stacking/skill_measures.py), and report.html anew.
 """
 
 import json
@@ -18,13 +18,14 @@ import mujoco
 import numpy as np
 from absl import flags
 
-from experiments import cli
-from experiments.acting import pictures, saved
-from skillhier.envs import scene
+from experiments.shared import cli, pictures, run_report, saved
+from experiments.stacking import skill_figures, skill_measures, skill_rollouts
+from experiments.stacking.sections import STRIP
+from experiments.stacking.skill_rollouts import PRIOR
 from skillhier.envs.physics import Data
-from skillhier.train import drawing, film, folder, metrics, report, skill_figures, skill_measures, skill_rollouts
-from skillhier.train.report_sections import STRIP
-from skillhier.train.skill_rollouts import PRIOR
+from skillhier.envs.render import viewer
+from skillhier.report import drawing, film
+from skillhier.train import metrics, run_folder
 from skillhier.types import Env
 
 INSTANTS, SIZE = 8, (180, 240)  # pictures of each skill, and their height and width
@@ -39,7 +40,7 @@ def main(run: cli.Run) -> None:
     if episodes % skill_rollouts.REPEATS:
         raise cli.Refused(f"--episodes={episodes} is odd, and each start is used twice; give an even number")
     path = Path(asked.run)
-    settings = folder.settings(path)
+    settings = run_folder.settings(path)
     name, chosen = saved.world(path, settings, asked.env)
     began = time.perf_counter()
     env = saved.worlds(name, episodes // skill_rollouts.REPEATS, asked.engine, **chosen)
@@ -73,18 +74,18 @@ def rollouts(
     """
     agent, key = saved.agent(path, settings, env, sample=True), jax.random.key(seed)
     try:
-        scene.record(jax.eval_shape(env.reset, key)[0])
+        viewer.record(jax.eval_shape(env.reset, key)[0])
     except ValueError:
         return skill_rollouts.roll(env, agent.act, agent.params, agent.skills, key, rows=rows), None
     times = np.linspace(0, env.spec.limit if rows is None else rows, INSTANTS).round().astype(int)
-    take = lambda seen: jax.tree.map(lambda leaf: leaf[times][:, :1], seen.step.obs[scene.RECORD])  # noqa: E731
-    acting = lambda skill: scene.unaware(agent.act(skill))  # noqa: E731
-    return skill_rollouts.rolled(scene.shown(env), acting, agent.params, agent.skills, key, rows=rows, also=take)
+    take = lambda seen: jax.tree.map(lambda leaf: leaf[times][:, :1], seen.step.obs[viewer.RECORD])  # noqa: E731
+    acting = lambda skill: viewer.unaware(agent.act(skill))  # noqa: E731
+    return skill_rollouts.rolled(viewer.shown(env), acting, agent.params, agent.skills, key, rows=rows, also=take)
 
 
 def strip(model: mujoco.MjModel, study: skill_rollouts.Study, records: Data, interval: float) -> bytes:
     """The JPEG of a row of pictures for each skill, the prior last: its first episode."""
-    camera = scene.filmed(model)
+    camera = viewer.filmed(model)
     draw = pictures.drawer(model, max(camera, 0), *SIZE, shadows=True, samples=2)
     times = np.linspace(0, study.valid.shape[2] - 1, INSTANTS).round() * interval
     order = [*np.flatnonzero(study.skill != PRIOR), *np.flatnonzero(study.skill == PRIOR)]
@@ -105,7 +106,7 @@ def finish(path: Path, study: skill_rollouts.Study, about: dict) -> dict:
         summary = json.loads((path / "summary.json").read_text())
         summary |= {"fixed_skill_spread": found["spread"], "fixed_skill_noise": found["noise"]}
         metrics.write_json(path / "summary.json", summary)
-    report.write(path)
+    run_report.write(path)
     return found
 
 

@@ -21,11 +21,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import cli
-from experiments.online import beginning, running
+from experiments.shared import cli, online_run, warm_start
 from skillhier.agents import offline, transfer
 from skillhier.data import online
-from skillhier.train import folder, hosts, metrics
+from skillhier.distributed import hosts
+from skillhier.train import metrics, run_folder
 from skillhier.types import Env, Trajectory
 
 SUCCESS, STAGED = "task.success", "task.staged"  # the public success test, the sparse staged reward
@@ -36,20 +36,20 @@ def main(run: cli.Run) -> None:
     cli.shared_out(run, "env.worlds", "eval.episodes", "train.batch")
     kind, origin, found = origin_of(run)
     try:
-        env, arena = (running.worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
-        rows = beginning.practice(arena)
-        made = {"statistics": beginning.statistics(rows), **config.agent}
+        env, arena = (online_run.worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
+        rows = warm_start.practice(arena)
+        made = {"statistics": warm_start.statistics(rows), **config.agent}
         if kind and found is None:
             found = made_up(origin, arena, rows, made["statistics"], config.source.updates)
-        skills = beginning.borrowed(config.agent.name, origin) if kind else {}
+        skills = warm_start.borrowed(config.agent.name, origin) if kind else {}
         agent = transfer.make(
-            env.spec.obs, beginning.action(env), **made, **skills, **({"source": found} if found else {})
+            env.spec.obs, warm_start.action(env), **made, **skills, **({"source": found} if found else {})
         )
         jax.eval_shape(agent.learner.init, jax.random.key(0))
     except ValueError as error:
         raise cli.Refused(error.args[0]) from None
     try:
-        memory = running.memory(config, env.spec, agent.kept)
+        memory = online_run.memory(config, env.spec, agent.kept)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
     source = online.online(
@@ -66,17 +66,17 @@ def main(run: cli.Run) -> None:
     )
     path, about = cli.open_run(run)
     if hosts.first():
-        metrics.write_json(path / folder.ORIGIN, skills)
+        metrics.write_json(path / run_folder.ORIGIN, skills)
     print(f"{path}: {config.agent.name} in {config.env.worlds} worlds {config.env.name}", file=sys.stderr)
     policy = agent.explore if config.eval.sample else agent.exploit
-    running.train(
+    online_run.train(
         run,
         path,
         about,
         agent.learner,
         source,
         # `eval/staged` whatever it is paid
-        assess=running.tried_out(arena, policy, config.eval.seed, success=SUCCESS, totals={"staged": STAGED}),
+        assess=online_run.tried_out(arena, policy, config.eval.seed, success=SUCCESS, totals={"staged": STAGED}),
         terms=("episodes/return", "eval/staged", "eval/success", "control/critic_loss"),
         summarise=summarise,
     )
@@ -104,13 +104,13 @@ def origin_of(run: cli.Run) -> tuple[str | None, dict[str, Any], dict | None]:
     source, _, subtree = given.rpartition(":")
     if not source or subtree != "skills":
         raise cli.Refused(f"--init_from={given} is not RUN:skills, for example runs/skills:skills")
-    told, found = beginning.skills(Path(source))
+    told, found = warm_start.skills(Path(source))
     if told["name"] not in kinds:
         raise cli.Refused(
             f"--init_from={given} is a run of {told['name']}; {name} begins with one of experiments.helms_offline with "
             f"agent={' or '.join(kinds)}"
         )
-    seen = beginning.frames(Path(source))
+    seen = warm_start.frames(Path(source))
     if seen != config.env.stack:
         raise cli.Refused(
             f"--init_from={given}: those skills see {seen} frames, and config.env.stack={config.env.stack}; set it to "
@@ -129,7 +129,7 @@ def small(kind: str, config: ConfigDict) -> dict[str, Any]:
 
 def made_up(told: dict, arena: Env, rows: Trajectory, scales: dict, updates: int) -> dict:
     """Parameters of an offline system after some updates on random actions: enough to begin with, good for nothing."""
-    learner = offline.make(arena.spec.obs, beginning.action(arena), statistics=scales, **told).learner
+    learner = offline.make(arena.spec.obs, warm_start.action(arena), statistics=scales, **told).learner
     update = jax.jit(learner.update)
     state = jax.jit(learner.init)(jax.random.key(0))
     for i in range(updates):
@@ -149,7 +149,7 @@ def summarise(rows: list[dict], config: ConfigDict) -> dict:
 
     return {
         "train_steps": last["step"],
-        "env_steps": running.env_steps(config, last["step"]),
+        "env_steps": online_run.env_steps(config, last["step"]),
         "return_last_tenth": late("episodes/return"),
         "success_last_tenth": late("episodes/success"),
         "eval_return": last["eval/return"],

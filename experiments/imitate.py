@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import cli
-from experiments.online import running
+from experiments.shared import cli, online_run
 from skillhier.agents import offline
 from skillhier.data import dataset, online
 from skillhier.envs.sawyer import expert
@@ -32,8 +31,8 @@ def main(run: cli.Run) -> None:
     cli.shared_out(run, "env.worlds", "eval.episodes", "train.batch")
     teacher = expert.make(int(config.env.name.rpartition("set")[2]))
     try:
-        env, arena = (running.worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
-        memory = running.memory(config, env.spec)
+        env, arena = (online_run.worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
+        memory = online_run.memory(config, env.spec)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
     source = online.online(
@@ -53,13 +52,13 @@ def main(run: cli.Run) -> None:
     print(f"{path}: {config.agent.name} of the expert in {config.env.worlds} worlds {config.env.name}", file=sys.stderr)
     action = jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
     clone = offline.make(env.spec.obs, action, statistics=statistics(source), **config.agent)
-    running.train(
+    online_run.train(
         run,
         path,
         about,
         cli.begun(run, clone.learner),
         source,
-        assess=running.tried_out(arena, clone.act(), config.eval.seed, success=SUCCESS),
+        assess=online_run.tried_out(arena, clone.act(), config.eval.seed, success=SUCCESS),
         terms=("imitation/log_likelihood", "elbo/log_likelihood", "eval/return", "eval/success"),
         summarise=summarise,
         rows="the expert's first rows",
@@ -83,7 +82,7 @@ def summarise(rows: list[dict], config: ConfigDict) -> dict:
     seconds = sum(row["time/epoch_seconds"] for row in rows)
     return {
         "train_steps": last["step"],
-        "env_steps": running.env_steps(config, last["step"]),
+        "env_steps": online_run.env_steps(config, last["step"]),
         "log_likelihood_first": first[likelihood],
         "log_likelihood_last": last[likelihood],
         "expert_success": last["episodes/success"],

@@ -15,10 +15,10 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import cli
+from experiments.shared import cli
 from skillhier.agents import offline
 from skillhier.agents.learner import healthy
-from skillhier.train import blackbox, folder
+from skillhier.train import faults, run_folder
 from skillhier.types import Key, Learner, LearnerState, TimeStep, Trajectory
 
 flags.DEFINE_string("file", None, "a fault-*.npz of a run folder")
@@ -29,7 +29,7 @@ OURS = Path(__file__).parents[1] / "skillhier"
 def main(run: cli.Run) -> None:
     if not flags.FLAGS.file:
         raise cli.Refused("--file is missing; give a fault-*.npz of a run folder")
-    box = blackbox.read(Path(flags.FLAGS.file))
+    box = faults.read(Path(flags.FLAGS.file))
     batch = trajectory(box)
     learner = rebuilt(box, batch)
     state = box.fill("learner", jax.eval_shape(learner.init, jax.random.key(0)))
@@ -46,16 +46,16 @@ def main(run: cli.Run) -> None:
     print(f"left out again; {'it was given bad numbers' if given else origin(learner, state, batch, box.key)}")
 
 
-def trajectory(box: blackbox.BlackBox) -> Trajectory:
+def trajectory(box: faults.BlackBox) -> Trajectory:
     """The batch that a file holds."""
     found = jax.tree.map(jax.numpy.asarray, box.tree("batch"))
     step = TimeStep(**{**found["step"], "obs": found["step"].get("obs", {})})
     return Trajectory(step, found["action"], found.get("extras", {}))
 
 
-def rebuilt(box: blackbox.BlackBox, batch: Trajectory) -> Learner:
+def rebuilt(box: faults.BlackBox, batch: Trajectory) -> Learner:
     """The learner that wrote a file, from its config; what its data looked like is seen in the batch."""
-    settings = folder.nested(box.run["config"]).get("agent", {})
+    settings = run_folder.nested(box.run["config"]).get("agent", {})
     obs = {name: jax.ShapeDtypeStruct(x.shape[2:], x.dtype) for name, x in batch.step.obs.items()}
     action = jax.ShapeDtypeStruct(batch.action.shape[2:], batch.action.dtype)
     try:

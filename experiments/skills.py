@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from experiments import cli
-from skillhier.train import metrics, report
+from experiments.shared import cli, run_report
+from skillhier.train import metrics
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,7 +72,7 @@ def main(run: cli.Run) -> None:
         "seconds": job.seconds(),
     }
     metrics.write_json(folder / "summary.json", summary)  # the report shows it
-    page = report.write(folder)
+    page = run_report.write(folder)
     summary["seconds"]["report"] += time.monotonic() - began
     metrics.write_json(folder / "summary.json", summary)
     for name, value in summary.items():

@@ -21,11 +21,12 @@ import mujoco
 import numpy as np
 from absl import flags
 
-from experiments import cli
-from experiments.acting import pictures, saved, scripted
-from skillhier.envs import registry, scene
-from skillhier.train import drawing, episode_page, film, folder, metrics, report
-from skillhier.train.skill_rollouts import PRIOR, lanes, validity
+from experiments.shared import cli, pictures, run_report, saved, scripted
+from experiments.stacking.skill_rollouts import PRIOR, lanes, validity
+from skillhier.envs import registry
+from skillhier.envs.render import viewer
+from skillhier.report import drawing, episode_page, film
+from skillhier.train import metrics, run_folder
 from skillhier.types import Env, Trajectory
 
 flags.DEFINE_enum("policy", None, scripted.NAMES, "who acts in place of a run's agent; needs --env")
@@ -64,7 +65,7 @@ def main(run: cli.Run) -> None:
     watched = act(cast, skills, asked.rollout_seed, asked.rows)
     path = place(asked)
     told = summary(cast, watched)
-    shown = scene.scene(model)
+    shown = viewer.scene(model)
     shown["views"].sort(key=lambda view: view["camera"] != camera)
     title, line = f"{cast.who} in {cast.world}", worded(told)
     episodes = [episode for lane in watched for episode in lane.episodes]
@@ -81,7 +82,7 @@ def main(run: cli.Run) -> None:
     told["files"] = [name for name in FILES if (path / name).is_file()]
     metrics.write_json(path / "episode.json", told | {"title": title, "about": line})
     if asked.run and (Path(asked.run) / "report.html").is_file():
-        report.write(Path(asked.run))
+        run_report.write(Path(asked.run))
     print(f"{title}: {line}, in {told['seconds']:.0f} s; in {path}: {' '.join(told['files'])}")
 
 
@@ -92,7 +93,7 @@ def saved_one(asked: Any) -> Cast:
             f"--run is missing; give the folder of a run, or --policy ({', '.join(scripted.NAMES)}) and --env"
         )
     path = Path(asked.run)
-    settings = folder.settings(path)
+    settings = run_folder.settings(path)
     name, chosen = saved.world(path, settings, asked.env)
     env = saved.worlds(name, asked.episodes or 1, asked.engine, **chosen)
     return Cast(settings.get("agent", {}).get("name", "agent"), name, chosen, env, saved.agent(path, settings, env))
@@ -127,7 +128,7 @@ def chosen(model: mujoco.MjModel, name: str | None) -> int:
     """The camera to film with; -1 where the model has none. Raises Refused."""
     names = [model.camera(i).name for i in range(model.ncam)]
     if name is None:
-        return scene.filmed(model)
+        return viewer.filmed(model)
     return names.index(cli.pick("camera", name, dict(zip(names, names, strict=True))))
 
 
@@ -138,13 +139,13 @@ def place(asked: Any) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise folder.Unfit(f"{path} cannot be written: {error.strerror}; choose another --workdir") from None
+        raise run_folder.Unfit(f"{path} cannot be written: {error.strerror}; choose another --workdir") from None
     return path
 
 
 def act(cast: Cast, skills: list[int], seed: int, rows: int | None) -> list[pictures.Watched]:
     """Greedy episodes of each of the skills, from the same starts, with the record of every row."""
-    keys = {"reward": lambda seen: seen.step.reward, "record": lambda seen: seen.step.obs[scene.RECORD]}
+    keys = {"reward": lambda seen: seen.step.reward, "record": lambda seen: seen.step.obs[viewer.RECORD]}
     if SUCCESS in cast.env.spec.obs:
         keys["success"] = lambda seen: seen.step.obs[SUCCESS][:, :, 0, 0] > 0.5
 
@@ -153,7 +154,7 @@ def act(cast: Cast, skills: list[int], seed: int, rows: int | None) -> list[pict
 
     agent, held = cast.agent, cast.agent.skills > 0
     seen = lanes(
-        scene.shown(cast.env), lambda skill: scene.unaware(agent.act(skill)), agent.params, skills,
+        viewer.shown(cast.env), lambda skill: viewer.unaware(agent.act(skill)), agent.params, skills,
         jax.random.key(seed), keep, held=held, rows=rows,
     )  # fmt: skip
     valid, broken = validity(seen["first"], seen["last"])
@@ -167,7 +168,7 @@ def act(cast: Cast, skills: list[int], seed: int, rows: int | None) -> list[pict
             name = " ".join(filter(None, [label, str(e + 1) if valid.shape[1] > 1 or not label else ""]))
             chosen = own["chosen"] if held else None
             episode = episode_page.Episode(
-                name, cast.env.spec.interval, scene.poses(own["record"]), own["reward"], chosen
+                name, cast.env.spec.interval, viewer.poses(own["record"]), own["reward"], chosen
             )
             watched.episodes.append(episode)
             watched.records.append(own["record"])

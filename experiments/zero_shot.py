@@ -25,14 +25,13 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import cli
-from experiments.acting import scripted
-from experiments.online import beginning
+from experiments.shared import cli, scripted, warm_start
 from skillhier.agents import offline, transfer
 from skillhier.envs import registry
 from skillhier.envs.sawyer.observations import OBJECTS
-from skillhier.train import checkpoint, coverage, coverage_page, metrics
-from skillhier.train.coverage_page import Column, Row
+from skillhier.report import coverage_page
+from skillhier.report.coverage_page import Column, Row
+from skillhier.train import checkpoint, coverage, metrics
 from skillhier.types import Env, Params, Policy
 
 flags.DEFINE_multi_string(
@@ -123,7 +122,7 @@ def found(patterns: list[str]) -> dict[Path, tuple[dict, Params]]:
         if not matches:
             raise cli.Refused(f"no folder matches --skills={pattern}; give runs of experiments.helms_offline")
         paths += map(Path, matches)
-    return {path: beginning.skills(path) for path in dict.fromkeys(paths)}
+    return {path: warm_start.skills(path) for path in dict.fromkeys(paths)}
 
 
 def begun(path: Path, told: dict, params: Params, config: ConfigDict, env: Env) -> Agent:
@@ -134,12 +133,12 @@ def begun(path: Path, told: dict, params: Params, config: ConfigDict, env: Env) 
 
     def make() -> tuple[Policy, Params]:
         if choice == "prior":
-            system = offline.make(env.spec.obs, beginning.action(env), **told)
+            system = offline.make(env.spec.obs, warm_start.action(env), **told)
             wanted = jax.eval_shape(system.learner.init, jax.random.key(0)).params
             if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, wanted):
                 raise cli.Refused(f"the skills of {path} see other things than these worlds show; set config.env.stack")
             return system.act(sample=config.sample), params
-        policy, fresh = new(name, config, env, source=params, **beginning.borrowed(name, told))
+        policy, fresh = new(name, config, env, source=params, **warm_start.borrowed(name, told))
         return (held(policy, config.hold) if choice == "held" else policy), fresh
 
     rows = "1 row" if config.hold == 1 else f"{config.hold} rows"
@@ -161,9 +160,9 @@ def beside(name: str, config: ConfigDict, env: Env) -> Agent:
 
 def new(name: str, config: ConfigDict, env: Env, **skills) -> tuple[Policy, Params]:
     """An agent as experiments.helms_transfer begins with it. Raises Refused."""
-    scales = beginning.statistics(beginning.practice(env))
+    scales = warm_start.statistics(warm_start.practice(env))
     try:
-        agent = transfer.make(env.spec.obs, beginning.action(env), **config.agents[name], statistics=scales, **skills)
+        agent = transfer.make(env.spec.obs, warm_start.action(env), **config.agents[name], statistics=scales, **skills)
         params = jax.jit(agent.learner.init)(jax.random.key(config.seed)).params
     except ValueError as error:
         raise cli.Refused(error.args[0]) from None

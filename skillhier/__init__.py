@@ -1,5 +1,5 @@
 """Hierarchies of skills for control, in JAX. Start reading at `types`, then `rollout`."""
 
-from skillhier.envs import registration
+from skillhier.envs.adapters import registration
 
 registration.register_with_gymnasium()

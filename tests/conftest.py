@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments import cli
+from experiments.shared import cli
 
 LOGS = Path(__file__).parents[2] / "shared" / "data" / "rgb_stacking_experts"
 

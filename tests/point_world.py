@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from skillhier.train import skill_rollouts
+from experiments.stacking import skill_rollouts
 from skillhier.types import Bounds, Env, Spec, TimeStep
 
 LIMIT, WORLDS, STEP = 10, 3, 0.01

@@ -15,10 +15,11 @@ from counters import NOISE, SEEN, counters
 from faulty import regression
 from leftovers import plain
 
-from experiments import cli
-from skillhier import devices, rollout
+from experiments.shared import cli
+from skillhier import rollout
 from skillhier.agents import offline
 from skillhier.data import online, replay, sources, toy
+from skillhier.distributed import sharding
 from skillhier.policies.flat import flat
 from skillhier.train import checkpoint, evaluate, loop, session
 
@@ -85,7 +86,8 @@ def named(tree, above: str) -> dict[str, np.ndarray]:
 
 def sawyer(mesh=None) -> dict[str, np.ndarray]:
     """Real worlds: some rows of noise in them, what an evaluation says, and how many C stepped in each call."""
-    from skillhier.envs import native, registry
+    from skillhier.envs import registry
+    from skillhier.envs.physics import native
 
     env = registry.make(WORLD, worlds=4, limit=3, starts=8, engine="native", timestep=0.01)
     noise = flat(lambda params, obs, key: (jax.random.uniform(key, (4, *env.spec.action.shape), minval=-1.0), {}))
@@ -96,13 +98,13 @@ def sawyer(mesh=None) -> dict[str, np.ndarray]:
         make(self, model, count, parameters)
 
     native.Worlds.__init__ = counting
-    with devices.over(mesh):
-        key = devices.put(jax.random.key(5), devices.dealt(mesh)) if mesh else jax.random.key(5)
+    with sharding.over(mesh):
+        key = sharding.put(jax.random.key(5), sharding.dealt(mesh)) if mesh else jax.random.key(5)
         told = evaluate.episodes(env, noise)((), key)
 
         @jax.jit
         def run(key):
-            with devices.over(mesh):
+            with sharding.over(mesh):
                 return rollout.rollout(env, noise, (), rollout.start(env, noise, key), key, 5)
 
         end, rows = run(key)
@@ -119,8 +121,8 @@ def executed(path: Path, budget: int, mesh=None) -> None:
 
 def main(place: Path) -> None:
     cli.open_cache()
-    mesh = devices.mesh()
-    assert mesh.size == 4 and devices.mesh(1) is None and devices.mesh(2).size == 2
+    mesh = sharding.mesh()
+    assert mesh.size == 4 and sharding.mesh(1) is None and sharding.mesh(2).size == 2
     found = {}
     for case in CASES:
         state, told, compiled, program, later = trained(case, mesh)

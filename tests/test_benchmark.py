@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark, cli
+from experiments import benchmark
 from experiments.benchmarks import arithmetic, helms_offline, physics, pixels, scaling, timing, worlds
+from experiments.shared import cli
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"agent.hidden": "8,8", "train.batch": 2, "train.length": 6}

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark, cli
+from experiments import benchmark
 from experiments.benchmarks import mpo_reference, timing, transfer, transfer_parts
-from experiments.online import running
+from experiments.shared import cli, online_run
 from skillhier.agents.transfer import SYSTEMS
 from skillhier.data import replay
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
@@ -90,7 +90,7 @@ def test_a_full_replay_repeats_its_rows_and_opens_an_episode_at_each_seam():
 
 def test_figures_of_agents_by_themselves_and_by_worlds_and_seeds(monkeypatch):
     """Worlds without physics, two seeds."""
-    monkeypatch.setattr(running, "worlds", cell)
+    monkeypatch.setattr(online_run, "worlds", cell)
     small = {"env__worlds": 2, "train__batch": 2, "agent__hidden": "8,8", "agent__samples": 2}
     found = transfer.agents(("helms_cat",), "debug", 1, 1, seeds=2, **small)
     for of, name in zip(found, ("helms_cat",), strict=True):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skillhier.envs import callback
+from skillhier.envs.physics import callback
 
 PROGRAM = """
 import sys
@@ -18,7 +18,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 hits = []
 jax.monitoring.register_event_listener(lambda name, **kw: hits.append(name))
-from skillhier.envs import callback
+from skillhier.envs.physics import callback
 def double(arguments, results):
     results[0][...] = 2 * arguments[0]
 call = callback.hosted("double", double, [jax.ShapeDtypeStruct((3,), jnp.float32)])

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from experiments import cli
-from skillhier.train import folder
+from experiments.shared import cli
+from skillhier.train import run_folder
 
 ROOT = Path(__file__).parent.parent
 
 CONFIG = """
 from ml_collections import ConfigDict
-from experiments import cli
+from experiments.shared import cli
 
 PRESETS = {"debug": "a minute", "paper": "hours"}
 LIMITS = {"train.batch": (1, 512), "train.rate": (0.0, 1.0), "agent.name": ["helms", "npmp"], "agent.sizes": (1, 1024)}
@@ -39,7 +39,7 @@ def check(config):
 
 ENTRY = '''
 """Trains nothing at all."""
-from experiments import cli
+from experiments.shared import cli
 
 
 def main(run):
@@ -175,9 +175,9 @@ def test_the_real_command_checks_many_at_once(tmp_path):
 
 
 def test_a_run_that_starts_again_has_no_summary_until_it_is_done(tmp_path):
-    folder.enter(tmp_path / "run", "toy", {"seed": 0})
+    run_folder.enter(tmp_path / "run", "toy", {"seed": 0})
     (tmp_path / "run" / "summary.json").write_text("{}")
-    folder.enter(tmp_path / "run", "toy", {"seed": 0})
+    run_folder.enter(tmp_path / "run", "toy", {"seed": 0})
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
@@ -207,7 +207,7 @@ def test_a_cache_that_others_can_write_is_refused(tmp_path):
 
 
 def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
-    folder.enter(tmp_path / "run", "toy_entry", {})
+    run_folder.enter(tmp_path / "run", "toy_entry", {})
     told = spawn(tmp_path, "--config=toy.py:debug", "--workdir=run", "--config.seed=0")
     assert told.returncode == 2 and "was begun with" in told.stderr
     (tmp_path / "run" / "config.json").unlink()
@@ -224,15 +224,15 @@ def test_a_config_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     for content in ("", "{", "[]", "{}", '{"config": 3, "starts": []}'):
         (tmp_path / "run" / "config.json").write_text(content)
-        with pytest.raises(folder.Unfit, match="config.json is no config of a run"):
-            folder.enter(tmp_path / "run", "toy", {})
-    with pytest.raises(folder.Unfit, match="no config of a run"):
-        folder.settings(tmp_path)
+        with pytest.raises(run_folder.Unfit, match="config.json is no config of a run"):
+            run_folder.enter(tmp_path / "run", "toy", {})
+    with pytest.raises(run_folder.Unfit, match="no config of a run"):
+        run_folder.settings(tmp_path)
 
 
 def test_a_config_comes_back_as_it_went(tmp_path):
-    folder.enter(tmp_path / "run", "toy", {"seed": 0, "agent.sizes": (3, 4), "agent.inner.rate": 1e-4})
-    assert folder.settings(tmp_path / "run") == {"seed": 0, "agent": {"sizes": (3, 4), "inner": {"rate": 1e-4}}}
+    run_folder.enter(tmp_path / "run", "toy", {"seed": 0, "agent.sizes": (3, 4), "agent.inner.rate": 1e-4})
+    assert run_folder.settings(tmp_path / "run") == {"seed": 0, "agent": {"sizes": (3, 4), "inner": {"rate": 1e-4}}}
 
 
 def test_sigterm_before_the_loop_ends_the_command_with_0_and_a_line(tmp_path):
@@ -256,7 +256,7 @@ def test_a_signal_ends_the_command_while_a_program_waits_for_python(tmp_path):
     waits = """
 import time
 import jax
-from experiments import cli
+from experiments.shared import cli
 
 
 def main(run):
@@ -292,7 +292,7 @@ def test_who_is_refused_does_not_wait_for_what_has_begun(tmp_path):
     """A program in flight that would call back to an interpreter on its way out: a run was seen to wait for ever."""
     refused = """
 import jax, jax.numpy as jnp
-from experiments import cli
+from experiments.shared import cli
 
 
 def main(run):
@@ -319,7 +319,7 @@ def test_numerics_are_set_before_a_device_is_used():
     script = (
         "import os, sys, jax\n"
         "from absl import flags\n"
-        "from experiments import cli\n"
+        "from experiments.shared import cli\n"
         "flags.FLAGS(sys.argv)\n"
         "cli.set_numerics()\n"
         "print(os.environ.get('XLA_FLAGS'), jax.config.jax_default_matmul_precision, len(jax.devices()))\n"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from clocks import COUNTING, clocks
 
-from experiments import cli, collect
+from experiments import collect
+from experiments.shared import cli
 from skillhier.data import dataset
 from skillhier.envs import registry
 

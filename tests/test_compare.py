@@ -12,8 +12,10 @@ import pytest
 from absl import flags
 from test_report import checked
 
-from experiments import cli, compare
-from skillhier.train import comparison, comparison_runs, figures, folder, metrics
+from experiments import compare
+from experiments.shared import cli
+from skillhier.report import comparison, comparison_runs, figures
+from skillhier.train import metrics, run_folder
 from skillhier.train.checkpoint import MANIFEST
 
 ROOT = Path(__file__).parents[1]
@@ -230,7 +232,7 @@ def test_what_a_run_keeps_inside_is_no_run(tmp_path):
 
 def test_a_folder_as_runs_make_it(tmp_path):
     settings = {"seed": 3, "train.updates": 10, "agent.hidden": (3, 4), "agent.inner.rate": 1e-4}
-    folder.enter(tmp_path / "run", "toy", settings)
+    run_folder.enter(tmp_path / "run", "toy", settings)
     (found,) = comparison_runs.find([str(tmp_path / "run")])
     assert found.settings == {"entry": "toy"} | {f"config.{name}": value for name, value in settings.items()}
     assert found.rows == [] and not found.finished and found.data == "" and "cores" in comparison_runs.machine(found)
@@ -297,7 +299,7 @@ def test_without_a_budget_in_the_config_the_last_step_is_one(tmp_path):
         metrics.write_json(where / "config.json", about)
     runs = comparison_runs.find([f"{tmp_path}/?"])
     assert all(found.finished for found in runs)
-    with pytest.raises(folder.Unfit, match="last step is 50 in"):
+    with pytest.raises(run_folder.Unfit, match="last step is 50 in"):
         comparison.hold_to_one_budget(runs)
 
 

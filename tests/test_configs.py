@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli, settings
+from experiments.shared import cli, settings
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path for path in cli.CONFIGS.glob("*.py") if path.stem != "__init__")

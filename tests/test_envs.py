@@ -7,7 +7,8 @@ import time
 import jax
 import pytest
 
-from experiments import cli, envs
+from experiments import envs
+from experiments.shared import cli
 from skillhier.envs import registry
 
 

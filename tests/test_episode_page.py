@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from skillhier.train import episode_page
+from skillhier.report import episode_page
 
 BOX = {"name": "b", "body": 1, "kind": "box", "size": [1, 2, 3], "pose": [0, 0, 0, 1, 0, 0, 0], "rgba": [1, 0, 0, 1]}
 VIEW = {"name": "all", "camera": -1, "follow": -1, "base": [0, 0, 0], "eye": [3, 0, 1], "target": [0, 0, 0], "fovy": 1}

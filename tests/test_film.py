@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skillhier.train import film
+from skillhier.report import film
 
 
 def plain(rgb: tuple[int, int, int], height: int = 48, width: int = 64) -> np.ndarray:

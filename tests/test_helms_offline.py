@@ -13,8 +13,8 @@ import pytest
 from kills import recorded, struck
 from leftovers import leaves, record
 
-from experiments import cli
 from experiments.configs import helms_offline as systems
+from experiments.shared import cli
 from skillhier.agents.offline import SYSTEMS
 from skillhier.data import toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO

@@ -7,11 +7,12 @@ import jax
 import pytest
 from point_world import LIMIT, point_world
 
-from experiments import cli, helms_skills
-from experiments.acting import saved
+from experiments import helms_skills
+from experiments.shared import cli, saved
+from experiments.stacking import skill_rollouts
 from skillhier.agents import offline
 from skillhier.envs import registry
-from skillhier.train import checkpoint, skill_rollouts
+from skillhier.train import checkpoint
 
 SEEN = ("sawyer.pinch.pose", "gripper.joints.angle")
 NETS = {"hidden": (8,), "lookahead": 1}

@@ -11,13 +11,12 @@ from counters import counters
 from kills import ROOT, entry, run
 from leftovers import leaves, record, same
 
-from experiments import cli, helms_offline, helms_transfer
-from experiments.acting import saved
-from experiments.online import beginning, running
+from experiments import helms_offline, helms_transfer
+from experiments.shared import cli, online_run, saved, warm_start
 from skillhier.agents import transfer
 from skillhier.data import online, replay
 from skillhier.envs import registry
-from skillhier.train import checkpoint, folder, loop, metrics
+from skillhier.train import checkpoint, loop, metrics, run_folder
 
 FILE = ROOT / "experiments" / "configs" / "helms_transfer.py"
 PARTS = ("learner", "source", "key")
@@ -122,7 +121,7 @@ def test_it_begins_with_the_skills_of_a_run_and_keeps_them(tmp_path, monkeypatch
         for part in ("low", "mid", "whitening"):
             assert same(found["skills"][part], offline[part]), part
         assert not same(found["actor"]["mid"], offline["mid"])  # these have learned
-    assert folder.settings(tmp_path / "run")["init_from"] == f"{source}:skills"
+    assert run_folder.settings(tmp_path / "run")["init_from"] == f"{source}:skills"
     for name, said in (
         (f"{source}:low", "is not RUN:skills"),
         (f"{source}", "is not RUN:skills"),
@@ -153,8 +152,8 @@ def test_a_replay_that_does_not_fit_is_refused_before_a_folder_is_made(tmp_path,
 
 def test_new_nets_whiten_by_random_actions_whatever_the_agent():
     env = counters((9, 9))
-    rows = beginning.practice(env)
-    found = beginning.statistics(rows)
+    rows = warm_start.practice(env)
+    found = warm_start.statistics(rows)
     mean, deviation = found["count"]  # rows 0 to 9 of worlds 0 and 1
     np.testing.assert_allclose(mean, [4.5, 0.5])
     np.testing.assert_allclose(deviation, [np.arange(10).std(), 0.5], rtol=1e-6)
@@ -219,7 +218,7 @@ def test_a_run_leaves_all_that_was_promised(tmp_path, agent):
 
 def acts_as_it_was_saved(path: Path, agent: str) -> None:
     """What experiments.watch and others make of the run."""
-    settings = folder.settings(path)
+    settings = run_folder.settings(path)
     name, chosen = saved.world(path, settings)
     env = saved.worlds(name, 2, **chosen)
     found = saved.agent(path, settings, env)
@@ -240,9 +239,9 @@ def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx(agent, 
     asked_ = asked(Path("unused"), "--config.env.engine=mjx", preset=f"debug,agent={agent},task={task}")
     config = asked_.config
     kind, origin, _ = helms_transfer.origin_of(asked_)
-    env = running.worlds(config, 2)
+    env = online_run.worlds(config, 2)
     action = jax.ShapeDtypeStruct(env.spec.action.shape, np.float32)
-    told = beginning.borrowed(agent, origin) if kind else {}
+    told = warm_start.borrowed(agent, origin) if kind else {}
     made = transfer.make(env.spec.obs, action, **config.agent, **told)
     source = online.online(
         env, made.explore, replay.make(150, env.spec, extras=made.kept), collect=4, draws=2, batch=4, length=4,

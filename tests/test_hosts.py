@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from leftovers import leaves, record
 
-from skillhier.train import checkpoint, host_lines, hosts, metrics
+from skillhier.distributed import hosts, watchdog
+from skillhier.train import checkpoint, metrics
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("learner", "key")
@@ -93,7 +94,7 @@ def meeting(*commands: tuple[str, ...], count: int, wait: float = 5) -> list:
 
     def meet(host: int) -> None:
         try:
-            links = host_lines.meet(hosts.Place(where, count, host), commands[host], wait)
+            links = watchdog.meet(hosts.Place(where, count, host), commands[host], wait)
             found[host] = sorted(links)
             for link in links.values():
                 link.close()
@@ -131,7 +132,7 @@ def watched(*children: str, patience: float = 2.0) -> list[subprocess.Popen]:
     program = (
         "import sys, os, time, signal\n"
         "import jax\n"
-        "from skillhier.train import hosts\n"
+        "from skillhier.distributed import hosts\n"
         "jax.distributed.initialize = lambda *_, **__: None\n"
         f"hosts.join(hosts.Place({where!r}, {len(children)}, int(sys.argv[1])), [], patience={patience},\n"
         "           last=lambda: 'from update 7', wait=60)\n"

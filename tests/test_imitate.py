@@ -12,8 +12,8 @@ from counters import NOISE, counters
 from kills import ROOT, entry, kills, recorded, run, struck
 from leftovers import leaves, record
 
-from experiments import cli, imitate
-from experiments.online import running
+from experiments import imitate
+from experiments.shared import cli, online_run
 from skillhier.agents import offline
 from skillhier.data import online, replay
 from skillhier.envs import registry
@@ -238,7 +238,7 @@ def test_killed_at_any_moment_the_run_goes_on_bit_for_bit(tmp_path, agent, world
 @pytest.mark.slow
 def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx():
     config, _ = cli.load_config(f"{FILE}:debug", [("env.engine", "mjx")])
-    env = running.worlds(config, 2)
+    env = online_run.worlds(config, 2)
     source = online.online(
         env, expert.make(4), replay.make(150, env.spec), collect=4, draws=2, batch=4, length=10, lookahead=5,
         crossing=False, prefill=40, success=imitate.SUCCESS,

@@ -6,7 +6,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from skillhier.envs import native, physics, registry
+from skillhier.envs import physics, registry
+from skillhier.envs.physics import native
 
 WORLDS = 6
 APART = {  # whose record is computed by worlds without contacts and forces

@@ -10,7 +10,8 @@ import pytest
 from skillhier import rollout
 from skillhier.data import recorder, replay
 from skillhier.data.minari import Recorder
-from skillhier.envs import pixels, registry
+from skillhier.envs import registry
+from skillhier.envs.render import pixels
 from skillhier.types import Policy
 
 pytest.importorskip("dm_control")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import render_references as references
 
-from skillhier.envs import physics, render, render_light, render_shapes, render_view
-from skillhier.envs.render_colours import Checker
-from skillhier.envs.render_scene import bake
+from skillhier.envs import physics
+from skillhier.envs.render import light, rays, shapes, view
+from skillhier.envs.render.colours import Checker
+from skillhier.envs.render.scene import bake
 
 pytest.importorskip("dm_control")
 BALL = """<mujoco><visual><headlight ambient="0.1 0.1 0.1" diffuse="0.6 0.6 0.6" specular="0 0 0"/></visual>
@@ -51,13 +52,13 @@ def reference(name: str):
 @functools.cache
 def ours(name: str) -> dict[str, np.ndarray]:
     model, data, _ = reference(name)
-    draw = render.renderer(model, references.SCENES[name][1], outputs=("rgb", "depth", "segmentation"))
+    draw = rays.renderer(model, references.SCENES[name][1], outputs=("rgb", "depth", "segmentation"))
     return jax.device_get(jax.jit(jax.vmap(draw))(data))
 
 
 def test_a_ball_by_hand():
     model, data = ball()
-    made = render.renderer(model, height=5, width=5, outputs=("depth", "segmentation", "rgb"))(data)
+    made = rays.renderer(model, height=5, width=5, outputs=("depth", "segmentation", "rgb"))(data)
     assert made["segmentation"][2].tolist() == [-1, 0, 0, 0, -1] and made["segmentation"].dtype == jnp.int32
     np.testing.assert_allclose(made["depth"][2, 2], 2.0, rtol=1e-6)
     # one pixel aside the ray is (2 tan 30 / 5, 1, 0) from 3 m before the ball: (1 + a^2) t^2 - 6 t + 8 = 0
@@ -89,19 +90,19 @@ def test_a_ray_ends_on_the_surface_and_sees_what_mujoco_sees(kind):
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     scene = bake(model, 0)
-    view = render_view.look(scene, jax.tree.map(lambda x: x[0], record(model, data)))
+    seen = view.look(scene, jax.tree.map(lambda x: x[0], record(model, data)))
     noise = np.random.default_rng(0).uniform(-0.35, 0.35, (400, 2))
-    rays = np.stack([noise[:, 0], np.ones(400), noise[:, 1]], -1)
+    gaze = np.stack([noise[:, 0], np.ones(400), noise[:, 1]], -1)
     eye = np.array([0.3, -2.0, 0.4])
-    ray = tuple(jnp.asarray(rays.T, jnp.float32))
-    hit = render.first(scene.solid, view.solid, jnp.asarray(eye, jnp.float32), ray, 0.0, 100.0)
+    ray = tuple(jnp.asarray(gaze.T, jnp.float32))
+    hit = rays.first(scene.solid, seen.solid, jnp.asarray(eye, jnp.float32), ray, 0.0, 100.0)
     kept = np.zeros(1, np.int32)
-    unit = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    unit = gaze / np.linalg.norm(gaze, axis=1, keepdims=True)
     far = np.array([mujoco.mj_ray(model, data, eye, v, None, 1, -1, kept, None) for v in unit])
     met = np.asarray(hit.number) >= 0
     assert 40 < met.sum() < 400 and (met != (far >= 0)).sum() <= 1
     both = met & (far >= 0)
-    np.testing.assert_allclose((np.asarray(hit.t) * np.linalg.norm(rays, axis=1))[both], far[both], rtol=2e-4)
+    np.testing.assert_allclose((np.asarray(hit.t) * np.linalg.norm(gaze, axis=1))[both], far[both], rtol=2e-4)
     normal = np.stack(hit.normal, -1)[both]
     np.testing.assert_allclose(np.linalg.norm(normal, axis=1), 1, atol=2e-4)
     assert ((normal * unit[both]).sum(-1) < 1e-3).all()
@@ -114,7 +115,7 @@ def test_a_checker_by_hand():
     floor, gaze = (jnp.zeros(3), jnp.eye(3)), jnp.eye(3)
     across, up = jnp.array([0.25, 0.75, -0.25, 0.25]), jnp.array([-0.25, -0.25, -0.25, 0.25])
     ray = (across, up, -jnp.ones(4))
-    draw = lambda pattern, pitch: render_light.checkered(  # noqa: E731
+    draw = lambda pattern, pitch: light.checkered(  # noqa: E731
         pattern, floor, jnp.array([0.0, 0, 1]), ray, jnp.ones(4), gaze, pitch
     )
     np.testing.assert_allclose(draw(pattern, 1e-3)[0], [1, 0, 0, 0], atol=1e-4)
@@ -127,7 +128,7 @@ def test_a_checker_by_hand():
 def test_cameras_stand_where_mujoco_puts_them(camera):
     model, data, found = reference("zoo")
     number = model.camera(camera).id
-    place, axes = jax.vmap(lambda d: render_view.camera(model, number, d))(data)
+    place, axes = jax.vmap(lambda d: view.camera(model, number, d))(data)
     for i in range(len(found["qpos"])):
         theirs = references.posed(model, found, i)
         np.testing.assert_allclose(place[i], theirs.cam_xpos[number], atol=2e-6)
@@ -182,7 +183,7 @@ def test_colours_are_mujocos(name):
 def test_colours_with_shadows_and_mirrors_are_mujocos(name):
     model, data, found = reference(name)
     extras = {"shadows": True, "reflections": True, "samples": 2}
-    draw = jax.jit(render.renderer(model, references.SCENES[name][1], **extras))
+    draw = jax.jit(rays.renderer(model, references.SCENES[name][1], **extras))
     few = range(references.COLOURED)
     made = np.stack([draw(jax.tree.map(lambda x, i=i: x[i], data))["rgb"] for i in few])
     off = np.abs(made.astype(int) - found["rgb"])
@@ -195,9 +196,9 @@ def test_colours_with_shadows_and_mirrors_are_mujocos(name):
 def test_many_worlds_are_drawn_as_one_by_one():
     """20 are more than a CPU does at a time; in a scan and once more they are the same pictures."""
     model, data, _ = reference("hopper")
-    draw = render.renderer(model, 0, 16, 16)
+    draw = rays.renderer(model, 0, 16, 16)
     many = jax.jit(jax.vmap(draw))(data)["rgb"]
-    assert len(many) > render.TOGETHER
+    assert len(many) > rays.TOGETHER
     scanned = jax.jit(lambda d: jax.lax.map(lambda one: draw(one)["rgb"], d))(data)
     np.testing.assert_array_equal(many, scanned)
     np.testing.assert_array_equal(many, jax.jit(jax.vmap(draw))(data)["rgb"])
@@ -216,10 +217,10 @@ def test_many_worlds_are_drawn_as_one_by_one():
 )
 def test_wrong_use_is_one_line(arguments, line):
     with pytest.raises(ValueError, match=line) as told:
-        render.renderer(reference("cheetah")[0], **arguments)
+        rays.renderer(reference("cheetah")[0], **arguments)
     assert "\n" not in str(told.value)
 
 
 def test_nothing_met_is_far_away():
-    hit = render_shapes.nothing(jnp.zeros(3))
-    assert (hit.t == render_shapes.FAR).all() and (hit.number == -1).all()
+    hit = shapes.nothing(jnp.zeros(3))
+    assert (hit.t == shapes.FAR).all() and (hit.number == -1).all()

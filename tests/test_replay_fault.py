@@ -13,7 +13,7 @@ from experiments import replay_fault
 from skillhier.agents import offline
 from skillhier.agents.learner import healthy
 from skillhier.data import sources, toy
-from skillhier.train import blackbox, folder, loop
+from skillhier.train import faults, loop, run_folder
 
 ROOT = Path(__file__).parent.parent
 AGENT = {"agent.name": "bc", "agent.mid": ["arm"], "agent.hidden": [8], "agent.lookahead": 2}
@@ -22,9 +22,9 @@ AGENT = {"agent.name": "bc", "agent.mid": ["arm"], "agent.hidden": [8], "agent.l
 @pytest.fixture(scope="module")
 def fault(tmp_path_factory):
     """(file, learner state, batch, key) of a clone that was shown a NaN at row 1 of sequence 2."""
-    path, _ = folder.enter(tmp_path_factory.mktemp("run"), "helms_offline", {"seed": 4, **AGENT})
+    path, _ = run_folder.enter(tmp_path_factory.mktemp("run"), "helms_offline", {"seed": 4, **AGENT})
     data = toy.demonstrations({"arm": 3}, steps=30)
-    settings = folder.nested(AGENT)["agent"]
+    settings = run_folder.nested(AGENT)["agent"]
     obs, action = {"arm": jax.ShapeDtypeStruct((2, 3), jnp.float32)}, jax.ShapeDtypeStruct((5,), jnp.float32)
     system = offline.make(obs, action, **settings)
     source = sources.offline(data, batch=4, length=6, lookahead=2, stack=2)
@@ -33,12 +33,12 @@ def fault(tmp_path_factory):
     key = jax.random.key(7)
     state, _ = system.learner.update(system.learner.init(jax.random.key(0)), batch, key)
     stuck = loop.Stuck(50, 1, state, loop.Suspect(batch, key))
-    return blackbox.write(path, stuck), state, batch, key
+    return faults.write(path, stuck), state, batch, key
 
 
 def test_what_was_written_is_read(fault):
     file, state, batch, key = fault
-    box = blackbox.read(file)
+    box = faults.read(file)
     assert file.name == "fault-50.npz"
     assert (box.run["entry"], box.run["update"], box.run["seed"]) == ("helms_offline", 50, 5)
     assert jax.random.key_data(box.key).tolist() == jax.random.key_data(key).tolist()
@@ -77,10 +77,10 @@ def test_an_overflow_is_found_where_no_nan_arises():
 def test_a_file_that_is_none_of_ours_is_refused_in_one_line(tmp_path, content, fault):
     file = tmp_path / "fault-1.npz"
     file.write_bytes(fault[0].read_bytes()[:-100] if content is None else content)
-    with pytest.raises(folder.Unfit, match="fault-1.npz is damaged, or no record of a fault"):
-        blackbox.read(file)
+    with pytest.raises(run_folder.Unfit, match="fault-1.npz is damaged, or no record of a fault"):
+        faults.read(file)
 
 
 def test_a_learner_of_other_shapes_is_refused(fault):
-    with pytest.raises(folder.Unfit, match=r"the learner needs learner/w as float32 \[2\], the file lacks it"):
-        blackbox.read(fault[0]).fill("learner", {"w": jnp.zeros(2)})
+    with pytest.raises(run_folder.Unfit, match=r"the learner needs learner/w as float32 \[2\], the file lacks it"):
+        faults.read(fault[0]).fill("learner", {"w": jnp.zeros(2)})

@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from skillhier.train import drawing, expectations, figures, report, skill_figures, skill_measures
-from skillhier.train.skill_rollouts import Study
+from experiments.shared import run_report
+from experiments.stacking import expectations, skill_figures, skill_measures
+from experiments.stacking.skill_rollouts import Study
+from skillhier.report import drawing, figures, run_page
 
 SUMMARY = {
     "episodes": 200,
@@ -117,7 +119,7 @@ def checked(page: str) -> Checker:
 
 
 def test_a_whole_run_makes_one_page(folder):
-    page = report.write(folder).read_text()
+    page = run_report.write(folder).read_text()
     checker = checked(page)
     assert checker.tags.count("svg") > 12 and not (folder / "report.html.part").exists()
     for title in (
@@ -136,17 +138,17 @@ def test_a_whole_run_makes_one_page(folder):
 @pytest.mark.parametrize("missing", ["metrics.jsonl", "config.json", "summary.json", "skills.json", "skills.npz"])
 def test_a_missing_part_is_left_out(folder, missing):
     (folder / missing).unlink()
-    checked(report.write(folder).read_text())
+    checked(run_report.write(folder).read_text())
 
 
 @pytest.mark.parametrize("damaged", ["metrics.jsonl", "config.json", "summary.json", "skills.json", "skills.npz"])
 def test_a_damaged_part_is_left_out(folder, damaged):
     (folder / damaged).write_text('{"step": ')
-    checked(report.write(folder).read_text())
+    checked(run_report.write(folder).read_text())
 
 
 def test_an_empty_folder_makes_a_page(tmp_path):
-    checked(report.write(tmp_path).read_text())
+    checked(run_report.write(tmp_path).read_text())
 
 
 def test_a_system_without_skills(tmp_path):
@@ -155,19 +157,23 @@ def test_a_system_without_skills(tmp_path):
     )
     (tmp_path / "summary.json").write_text('{"heldout_action_mse": 0.2, "train_steps": 2}')
     skill_measures.write(study(0), tmp_path)
-    page = report.write(tmp_path).read_text()
+    page = run_report.write(tmp_path).read_text()
     checked(page)
     assert "How skills are used" not in page and "log-likelihood of actions" in page
 
 
 def test_the_matrix_and_the_histogram_show_the_last_figures(folder):
-    page = report.page(report.read(folder))
+    page = run_page.page(run_page.read(folder), run_report.SECTIONS)
     assert page.count("to 0: 0.0500") == 2 and "2 to 2: 0.9000" in page
     assert ">50%<" in page and ">48%<" in page and ">2.0%<" in page
 
 
 def test_training_and_held_out_curves_share_a_frame(folder):
-    drawn = [part for part in report.page(report.read(folder)).split("<svg class") if "bound per row" in part]
+    drawn = [
+        part
+        for part in run_page.page(run_page.read(folder), run_report.SECTIONS).split("<svg class")
+        if "bound per row" in part
+    ]
     assert len(drawn) == 1
     assert "training: -1 at the end" in drawn[0] and "held-out: -1.1 at the end" in drawn[0]
 
@@ -202,8 +208,8 @@ def test_real_logs_are_told_from_recordings(tmp_path):
     (tmp_path / "set4.h5").touch()
     (tmp_path / "ours" / "data").mkdir(parents=True)
     (tmp_path / "ours" / "data" / "main_data.hdf5").touch()
-    assert report._logs(str(tmp_path)) and report._logs("x/set4.h5")
-    assert not report._logs(str(tmp_path / "ours")) and not report._logs(None)
+    assert expectations.is_log(str(tmp_path)) and expectations.is_log("x/set4.h5")
+    assert not expectations.is_log(str(tmp_path / "ours")) and not expectations.is_log(None)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from leftovers import record
 
 from skillhier.agents import offline
 from skillhier.data import sources, toy
-from skillhier.train import checkpoint, folder, loop, session
+from skillhier.report import run_page
+from skillhier.train import checkpoint, loop, run_folder, session
 
 OBS = {"arm": 3, "cube": 4}
 WINDOW = {"batch": 4, "length": 6, "lookahead": 2, "stack": 2}
@@ -28,7 +29,7 @@ def system(name="helms", **settings):
 def execute(path, seed, seeds, budget=6, name="helms", **settings):
     """A run in its folder; gives back what it leaves of every seed: (lines of metrics, parameters)."""
     made = system(name)
-    path, about = folder.enter(path, "test", {"seed": seed, "seeds": seeds})
+    path, about = run_folder.enter(path, "test", {"seed": seed, "seeds": seeds})
     source = sources.offline(toy.demonstrations(OBS, steps=20), **WINDOW)
 
     def assess(state):
@@ -38,7 +39,7 @@ def execute(path, seed, seeds, budget=6, name="helms", **settings):
         path, made.learner, source, seed=seed, seeds=seeds, budget=budget, updates=3, save_every=3,
         assess=assess, assess_every=3, about=about, **settings,
     )  # fmt: skip
-    places = folder.places(path, seed, seeds)
+    places = run_folder.places(path, seed, seeds)
     return [(record(place), checkpoint.read(place, "learner/params")) for place in places]
 
 
@@ -69,10 +70,9 @@ def test_each_seed_has_a_folder_like_a_run_of_its_own(together):
     path = together[0]
     assert sorted(entry.name for entry in path.glob("seed_*")) == ["seed_5", "seed_6", "seed_7"]
     assert not (path / "metrics.jsonl").exists()
-    assert folder.settings(path / "seed_6") == {"seed": 6, "seeds": 1}
-    summary = session.finish(
-        path, 5, 3, lambda rows: {"last": rows[-1]["step"], "size": rows[-1]["heldout/size"], "shares": [0.1, 0.2]}
-    )
+    assert run_folder.settings(path / "seed_6") == {"seed": 6, "seeds": 1}
+    summarise = lambda rows: {"last": rows[-1]["step"], "size": rows[-1]["heldout/size"], "shares": [0.1, 0.2]}  # noqa: E731
+    summary = session.finish(path, 5, 3, summarise, run_page.write)
     assert summary["seeds"] == [5, 6, 7] and summary["last"] == [6, 6, 6] and len(set(summary["size"])) == 3
     assert summary["shares"] == [[0.1, 0.2]] * 3  # a figure a seed, whatever the figure is made of
     told = json.loads((path / "seed_7" / "summary.json").read_text())

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from point_world import LIMIT, MOVES, STEP, WORLDS, point_world
 
-from skillhier.train import skill_measures, skill_rollouts
-from skillhier.train.skill_rollouts import PRIOR, Study, roll, validity
+from experiments.stacking import skill_measures, skill_rollouts
+from experiments.stacking.skill_rollouts import PRIOR, Study, roll, validity
 from skillhier.types import Policy
 
 

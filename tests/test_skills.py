@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli, skills
+from experiments import skills
+from experiments.shared import cli
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "experiments" / "configs" / "skills.py"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from skillhier.train import comparison_page, statistics
+from skillhier.report import comparison_page, statistics
 
 # Runs by task, and what rliable 1.2.0 says of them (arch 7.2.0, pandas 2.3.3, numpy 2.4.6; np.random.seed(0)). It is
 # no dependency: with its own it adds ten packages, of which one must be held at an old version for it to import.

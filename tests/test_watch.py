@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import cli, watch
-from experiments.acting import saved
+from experiments import watch
+from experiments.shared import cli, run_report, saved
+from experiments.stacking.skill_rollouts import PRIOR
 from skillhier.agents import offline
 from skillhier.envs import registry
-from skillhier.train import checkpoint, episode_page, folder, report, report_sections
-from skillhier.train.skill_rollouts import PRIOR
+from skillhier.report import episode_page, sections
+from skillhier.train import checkpoint, run_folder
 
 pytest.importorskip("dm_control")
 WORLD = "dmc.cartpole_swingup"
@@ -56,7 +57,7 @@ def run(tmp_path_factory) -> Path:
     config = {**{f"agent.{name}": value for name, value in agent.items()}, "data.stack": 2}
     config["data.path"] = str(path / "made")
     (path / "config.json").write_text(json.dumps({"entry": "helms_offline", "config": config, "starts": []}))
-    report.write(path)
+    run_report.write(path)
     return path
 
 
@@ -115,15 +116,15 @@ def test_a_large_film_stands_beside_its_report(tmp_path, monkeypatch):
     (tmp_path / "watch" / "episode.mp4").write_bytes(b"x" * 100)
     (tmp_path / "watch" / "episode.json").write_text('{"title": "<i>helms</i>", "about": "return 3"}')
     (tmp_path / "watch" / "episode.html").write_text("")
-    page = report.write(tmp_path).read_text()
+    page = run_report.write(tmp_path).read_text()
     assert f'src="data:video/mp4;base64,{"eHh4" * 33}eA=="' in page and "&lt;i&gt;helms&lt;/i&gt;: return 3" in page
     assert 'href="watch/episode.html"' in page and "strip.jpg" not in page
-    monkeypatch.setattr(report_sections, "EMBEDDED", 99)
-    assert 'src="watch/episode.mp4"' in report.write(tmp_path).read_text()
+    monkeypatch.setattr(sections, "EMBEDDED", 99)
+    assert 'src="watch/episode.mp4"' in run_report.write(tmp_path).read_text()
 
 
 def test_where_the_agent_of_a_run_belongs(run):
-    name, settings = saved.world(run, folder.settings(run))
+    name, settings = saved.world(run, run_folder.settings(run))
     assert (name, settings) == (WORLD, {"stack": 2})
     env = {"name": WORLD, "worlds": 20, "engine": "native", "stack": 1, "limit": 7, "delay": (0, 2), "profile": "fast"}
     name, settings = saved.world(run, {"env": env})

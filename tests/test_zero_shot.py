@@ -12,14 +12,16 @@ from kills import ROOT, entry, run
 from test_helms_transfer import learned
 from test_report import checked
 
-from experiments import cli, zero_shot
+from experiments import zero_shot
+from experiments.shared import cli
 from skillhier.envs import registry
 from skillhier.policies.blind import uniform
 from skillhier.policies.flat import flat
 from skillhier.policies.hierarchy import hierarchy
+from skillhier.report import coverage_page
+from skillhier.report.coverage_page import Column, Row
 from skillhier.rollout import rollout, start
-from skillhier.train import coverage, coverage_page
-from skillhier.train.coverage_page import Column, Row
+from skillhier.train import coverage
 from skillhier.types import TimeStep, Trajectory
 
 FILE = ROOT / "experiments" / "configs" / "zero_shot.py"

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from experiments import cli
 from experiments.benchmarks import arithmetic, timing
+from experiments.shared import cli
 from skillhier.agents import offline
 from skillhier.data import dataset, sources, toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO

@@ -11,7 +11,8 @@ import mujoco
 import numpy as np
 
 from experiments.benchmarks import timing
-from skillhier.envs import batch, physics, pixels, registry, render
+from skillhier.envs import batch, physics, registry
+from skillhier.envs.render import pixels, rays
 
 WORLDS = ("dmc.cheetah_run", "dmc.walker_walk", "dmc.quadruped_walk", "sawyer.stack_red_on_blue.set4")
 SIZE = 64
@@ -82,7 +83,7 @@ def frames(name: str, counts: tuple[int, ...], repeats: int, **settings: Any) ->
     """
     engine, data, states = opened(name, max(counts), **settings)
     camera = next((number for family, number in pixels.CAMERA.items() if name.startswith(family)), 0)
-    draw = jax.vmap(render.renderer(engine.model, camera, SIZE, SIZE))
+    draw = jax.vmap(rays.renderer(engine.model, camera, SIZE, SIZE))
     missing = opengl()
     theirs = {} if missing else {kind: Opengl(engine.model, states, camera, kind == "plain") for kind in TARGETS}
     found = []

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmarks import helms_offline, physics, timing
-from skillhier import devices, rollout
+from skillhier import rollout
+from skillhier.distributed import sharding
 from skillhier.envs import registry
 from skillhier.train import loop
 
@@ -40,7 +41,7 @@ def measured(
     count: int, changes: dict[str, Any], updates: int, world: str, worlds: int, rows: int, starts: int, repeats: int
 ) -> dict[str, Any]:
     """Updates a second, and control steps a second of native worlds, of `count` devices beside one."""
-    mesh = devices.mesh(count)
+    mesh = sharding.mesh(count)
     _, learner, source = helms_offline.made("red_on_blue", changes)
     ours, one = (epochs(learner, source, updates, on) for on in (mesh, None))
     learned = timing.in_turns(repeats, ours, one)
@@ -80,18 +81,18 @@ def epochs(learner, source, updates: int, mesh=None, seeds: int = 0) -> Callable
 def steps(env, rows: int, mesh=None) -> Callable[[], Any]:
     """A job of `rows` control steps under random actions in every world of `env`, which goes on where it stopped."""
     policy = physics.random(env)
-    where = devices.dealt(mesh, 0) if mesh else None
+    where = sharding.dealt(mesh, 0) if mesh else None
 
     def traced(job: Callable) -> Callable:
         def over(*arguments):
-            with devices.over(mesh):
+            with sharding.over(mesh):
                 return job(*arguments)
 
         return jax.jit(over, **({"out_shardings": where} if mesh else {}))
 
     start = traced(lambda key: rollout.start(env, policy, key))
     run = traced(lambda actor, key: rollout.rollout(env, policy, (), actor, key, rows)[0])
-    key = devices.put(jax.random.key(0), devices.dealt(mesh)) if mesh else jax.random.key(0)
+    key = sharding.put(jax.random.key(0), sharding.dealt(mesh)) if mesh else jax.random.key(0)
     held = [start(key)]
 
     def job() -> Any:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from experiments.benchmarks import mpo_reference, timing
 from experiments.benchmarks.transfer_parts import Arena, Made, among, apart, arena, made, settings, system, together
-from experiments.online import running
+from experiments.shared import online_run
 from skillhier.agents.transfer import SYSTEMS
 
 PARTS = ("simulation", "acting", "replay", "learning")
@@ -50,7 +50,7 @@ def agents(names: tuple[str, ...], preset: str, cycles: int, repeats: int, **cha
     """Every agent's updates and control steps a second, together and apart, and the shares of its time."""
     config = settings(names[0], preset, **changes)
     rows, updates = rows_of(config, cycles)
-    place = arena(running.worlds(config, config.env.worlds), rows, config.seeds)
+    place = arena(online_run.worlds(config, config.env.worlds), rows, config.seeds)
     found = []
     for name in names:
         config = settings(name, preset, **changes)
@@ -98,7 +98,7 @@ def by_worlds(
         room = max(base.replay.rows * base.env.worlds // count, base.replay.prefill)  # no more memory for more worlds
         config = settings(name, preset, **{**changes, "seeds": 1, "env__worlds": count, "replay__rows": room})
         rows, updates = rows_of(config, cycles)
-        place = arena(running.worlds(config, count), rows, 1)
+        place = arena(online_run.worlds(config, count), rows, 1)
         of = made(config, system(config, preset, place.env), place)
         whole, alone = timing.taken_in_turns(repeats, together(of, updates, 1), place.step)
         found.append({
@@ -120,7 +120,7 @@ def by_seeds(
     for count in (1, *counts):
         config = settings(name, preset, **{**changes, "seeds": count})
         rows, updates = rows_of(config, cycles)
-        place = place or arena(running.worlds(config, config.env.worlds), rows, 1)
+        place = place or arena(online_run.worlds(config, config.env.worlds), rows, 1)
         jobs.append(together(made(config, system(config, preset, place.env), among(place, count)), updates, count))
     one, *taken = timing.taken_in_turns(repeats, *jobs)
     return [

@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments import cli
 from experiments.benchmarks import physics
-from experiments.online import running
+from experiments.shared import cli, online_run
 from skillhier import rollout
 from skillhier.agents import transfer
 from skillhier.agents.learner import Control
@@ -115,7 +114,7 @@ def noted(agent: Control, rows: Trajectory) -> Trajectory:
 def made(config: ConfigDict, agent: Control, place: Arena) -> Made:
     """`agent` in the worlds of `place`, its replay full."""
     env, train = place.env, config.train
-    memory = running.memory(config, env.spec, agent.kept)
+    memory = online_run.memory(config, env.spec, agent.kept)
     source = online.online(
         env, agent.explore, memory, collect=train.collect, draws=train.draws, batch=train.batch, length=train.length,
         prefill=config.replay.prefill, success="task.success" if "task.success" in env.spec.obs else None,

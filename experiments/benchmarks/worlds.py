@@ -17,7 +17,8 @@ import jax.numpy as jnp
 
 from experiments.benchmarks import physics, timing
 from skillhier import rollout
-from skillhier.envs import pixels, registry
+from skillhier.envs import registry
+from skillhier.envs.render import pixels
 from skillhier.types import Array
 
 ROOT = Path(__file__).parents[2]

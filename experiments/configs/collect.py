@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from experiments import cli
+from experiments.shared import cli
 from skillhier.envs import registry
 
 PRESETS = {

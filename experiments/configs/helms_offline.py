@@ -4,7 +4,7 @@ import os
 
 from ml_collections import ConfigDict
 
-from experiments import cli
+from experiments.shared import cli
 from skillhier.agents.offline import SYSTEMS
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 

@@ -2,9 +2,9 @@
 
 from ml_collections import ConfigDict
 
-from experiments import cli
 from experiments.configs import helms_offline
-from experiments.online import settings as online
+from experiments.shared import cli
+from experiments.shared import online_settings as online
 from skillhier.agents.transfer import SYSTEMS
 from skillhier.envs import registry
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from experiments import cli
+from experiments.shared import cli
 
 PRESETS = {
     "quickstart": "what `make skills` runs: 5 skills, their rivals, their rollouts, a report; 3 minutes on 2 cores",

@@ -2,8 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from experiments import cli
 from experiments.configs import helms_transfer
+from experiments.shared import cli
 from skillhier.envs import registry
 
 PRESETS = {

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
-from skillhier import devices
 from skillhier.branch import anywhere
+from skillhier.distributed import sharding
 from skillhier.types import Array, Health, Key, Learner, LearnerState, Loss, Params, Policy, Slow, SlowLoss, Trajectory
 
 PATIENCE = 10  # updates in a row left out for bad numbers before a learner stands still
@@ -143,7 +143,7 @@ def piecewise(gradients: Callable, count: int) -> Callable:
 
     def whole(params: Params, slow: Slow, batch: Trajectory, key: Key):
         cut = jax.tree.map(lambda x: x.reshape(len(x), count, -1, *x.shape[2:]).swapaxes(0, 1), batch)
-        cut = devices.deal(cut, 2)  # else a piece would be the business of few devices
+        cut = sharding.deal(cut, 2)  # else a piece would be the business of few devices
         keys = jax.random.split(key, count)
 
         def add(carry, piece):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skillhier import devices
+from skillhier.distributed import sharding
 from skillhier.types import Array, Key, Spec, TimeStep, Trajectory
 
 GIB = 2**30
@@ -125,7 +125,7 @@ def make(
             """Rows [L, batch, ...] counted from a window's oldest frame."""
             lift = (1, batch, *(1,) * (row.ndim - 2))
             place = (begin.reshape(lift) + row) % rows
-            return devices.taken(ring, place, world.reshape(lift))
+            return sharding.taken(ring, place, world.reshape(lift))
 
         every = jnp.broadcast_to(jnp.arange(span)[:, None], (span, batch))
         first, last = (read(ring, every) for ring in (kept.rows.step.first, kept.rows.step.last))

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skillhier import devices
 from skillhier.branch import anywhere
+from skillhier.distributed import sharding
 from skillhier.envs import physics
 from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
 
@@ -155,14 +155,14 @@ def make(
         )  # fmt: skip
         return state, TimeStep(frames, now.reward, now.discount, first, now.last)
 
-    opened_all = devices.apart(jax.vmap(reset_one))
+    opened_all = sharding.apart(jax.vmap(reset_one))
 
     def reset(key: Key) -> tuple[Worlds, TimeStep]:
         return opened_all(jax.random.split(key, worlds), jnp.arange(worlds, dtype=jnp.int32))
 
     shapes = {k: jax.ShapeDtypeStruct((depth[k], *v.shape), v.dtype) for k, v in entries.items()}
     spec = Spec(shapes, task.action, worlds, repeat * task.interval, -(-limit // repeat), task.privileged)
-    return Env(exact(reset), exact(devices.apart(jax.vmap(step_one))), spec)
+    return Env(exact(reset), exact(sharding.apart(jax.vmap(step_one))), spec)
 
 
 class Advance(NamedTuple):

@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 
-from skillhier.envs import batch, foreign, pixels
+from skillhier.envs import batch
+from skillhier.envs.adapters import libraries
+from skillhier.envs.render import pixels
 from skillhier.types import Env
 
 SETS = (1, 2, 3, 4, 5)
@@ -81,11 +83,11 @@ def make(
 
     `stack` is 3 in Sawyer worlds and 1 in others, if nothing is said. `NAME@pixels` shows pictures in place of its
     entries (privileged ones stay), one frame unless asked for more; settings of `pixels.drawing`. `gymnasium:NAME`
-    and `playground:NAME` are worlds of those libraries, with settings as in `interop.from_gymnasium` and
-    `interop.from_playground`.
+    and `playground:NAME` are worlds of those libraries, with settings as in `adapters.from_gymnasium` and
+    `adapters.from_playground`.
     """
     if ":" in name:
-        return foreign.make(name, worlds=worlds, limit=limit, delay=delay, stack=stack, repeat=repeat, **settings)
+        return libraries.make(name, worlds=worlds, limit=limit, delay=delay, stack=stack, repeat=repeat, **settings)
     name = canonical(name)
     seen = name.endswith(pixels.SUFFIX)
     stack = (1 if seen else STACK.get(name.split(".")[0], 1)) if stack is None else stack

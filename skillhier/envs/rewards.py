@@ -8,7 +8,7 @@ import math
 
 import jax.numpy as jnp
 
-from skillhier.envs import tiny
+from skillhier.envs import unrolled
 from skillhier.types import Array
 
 FALLEN = 0.95  # how much of the reward is gone at the margin
@@ -24,8 +24,8 @@ def near(error: Array, tolerance: Array | tuple[float, ...] | float, margin: flo
 
     The fall counts the whole distance from the centre, so the value jumps at the ellipsoid's surface.
     """
-    inside = tiny.total(jnp.square(error / jnp.asarray(tolerance))) <= 1.0
-    return jnp.where(inside, 1.0, 1.0 - fall(tiny.norm(error), margin))
+    inside = unrolled.total(jnp.square(error / jnp.asarray(tolerance))) <= 1.0
+    return jnp.where(inside, 1.0, 1.0 - fall(unrolled.norm(error), margin))
 
 
 # What is left of 1 at a distance of d margins from the bounds, so that `left` is left at one margin.
@@ -74,6 +74,6 @@ def staged(stages: Array, threshold: float = 0.01) -> Array:
     """
     stages = jnp.clip(stages, 0.0, 1.0)
     count = stages.shape[-1]
-    reached = -tiny.least(jnp.where(stages > threshold, -jnp.arange(count), 0))
+    reached = -unrolled.least(jnp.where(stages > threshold, -jnp.arange(count), 0))
     value = jnp.take_along_axis(stages, reached[..., None], axis=-1)[..., 0]
     return (reached + value) / count

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from skillhier import devices
+from skillhier.distributed import sharding
 from skillhier.nets.mlp import MLP, Joined, Normaliser, elu
 from skillhier.types import Array
 
@@ -45,5 +45,5 @@ class ActionValue(nn.Module):
     def __call__(self, features: Array, action: Array) -> Array:
         first, *rest = self.hidden
         rest = MLP(rest, 1)
-        rows = Joined(first)(devices.merged(features), devices.merged(action, keep=1))
+        rows = Joined(first)(sharding.merged(features), sharding.merged(action, keep=1))
         return jnp.stack([rest(elu(row)) for row in rows]).reshape(action.shape[:-1])

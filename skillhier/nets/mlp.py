@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from skillhier import devices
+from skillhier.distributed import sharding
 from skillhier.types import Array
 
 
@@ -35,7 +35,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         # One axis of rows: with several, the backward products copy their operands into another order first.
-        rows = devices.merged(x)
+        rows = sharding.merged(x)
         for width in self.hidden:
             rows = elu(nn.Dense(width)(rows))
         small = nn.initializers.variance_scaling(self.last, "fan_in", "truncated_normal")

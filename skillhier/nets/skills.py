@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from skillhier import devices
+from skillhier.distributed import sharding
 from skillhier.nets.mlp import MLP, Joined, elu
 from skillhier.types import Array
 
@@ -74,7 +74,7 @@ class LatentActor(nn.Module):
     def __call__(self, x: Array, z: Array) -> Array:
         first, *rest = self.hidden
         rest = MLP(rest, self.action)
-        rows = Joined(first)(devices.merged(x), devices.merged(z, keep=1))
+        rows = Joined(first)(sharding.merged(x), sharding.merged(z, keep=1))
         mean = jnp.tanh(jnp.stack([rest(elu(row)) for row in rows]))
         return mean.reshape(*z.shape[:-1], self.action)
 

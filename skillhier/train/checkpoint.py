@@ -22,8 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 
-from skillhier import devices
-from skillhier.train import hosts
+from skillhier.distributed import hosts, sharding
 
 FORMAT = 1  # raised when old checkpoints can no longer be read
 MANIFEST = "manifest.json"
@@ -272,7 +271,7 @@ def _fetch(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _laid(values: np.ndarray, like: Any) -> jax.Array:
     where = getattr(like, "sharding", None)
-    return devices.put(values, where) if isinstance(where, NamedSharding) else jnp.asarray(values)
+    return sharding.put(values, where) if isinstance(where, NamedSharding) else jnp.asarray(values)
 
 
 def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any], left_out: tuple[str, ...]) -> None:

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from skillhier import devices
-from skillhier.train import hosts
+from skillhier.distributed import hosts, sharding
 from skillhier.types import Key, Learner, LearnerState, Metrics, Source, SourceState, Trajectory
 
 SEQUENCES = 1  # the axis of a batch that counts them
@@ -80,7 +79,7 @@ def start(learner: Learner, source: Source, key: Key, mesh: Mesh | None = None) 
 
     def built(init: Callable, key: Key, where: Any = None, many: bool = seeds) -> Any:
         def strict(key: Key) -> Any:
-            with devices.over(mesh if where else None):
+            with sharding.over(mesh if where else None):
                 return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), init(key))
 
         return jax.jit(jax.vmap(strict) if many else strict, **({"out_shardings": where} if where else {}))(key)
@@ -91,20 +90,20 @@ def start(learner: Learner, source: Source, key: Key, mesh: Mesh | None = None) 
     # two programs: a source that reads data calls back to the host, and such a program is compiled anew every time
     if source.constant:
         data = built(source.init, k_source[0] if seeds else k_source, many=False)
-        data = devices.put(data, where.source) if mesh else data
+        data = sharding.put(data, where.source) if mesh else data
     if mesh:
-        k_learner, k_source, k_run = devices.put((k_learner, k_source, k_run), where.key)
+        k_learner, k_source, k_run = sharding.put((k_learner, k_source, k_run), where.key)
     made = built(learner.init, k_learner, where.learner)
     return RunState(made, data if source.constant else built(source.init, k_source, where.source), k_run)
 
 
 def layout(source: Source, mesh: Mesh, seeds: bool = False) -> RunState:
     """Where the leaves of a state lie: one place for the whole learner, one for each leaf of the source."""
-    everywhere = devices.dealt(mesh)
+    everywhere = sharding.dealt(mesh)
     if source.worlds is None:
         return RunState(everywhere, everywhere, everywhere)
     axes = source.worlds(jax.eval_shape(source.init, jax.random.key(0)))
-    places = jax.tree.map(lambda axis: devices.dealt(mesh, axis + seeds) if axis >= 0 else everywhere, axes)
+    places = jax.tree.map(lambda axis: sharding.dealt(mesh, axis + seeds) if axis >= 0 else everywhere, axes)
     return RunState(everywhere, places, everywhere)
 
 
@@ -123,7 +122,7 @@ def epoch(
         state, suspect = carry
         key, k_batch, k_update = jax.random.split(state.key, 3)
         source_state, batch, told = source.next(state.source, state.learner.params, k_batch)
-        batch = devices.deal(batch, SEQUENCES)
+        batch = sharding.deal(batch, SEQUENCES)
         moved, metrics = learner.update(state.learner, batch, k_update)
         left_out = moved.health.skipped > state.learner.health.skipped
         metrics = jax.tree.map(lambda value: jnp.where(left_out, jnp.nan, value), metrics)
@@ -134,7 +133,7 @@ def epoch(
     def run_epoch(state: RunState) -> tuple[RunState, Metrics, Suspect]:
         _, batch, _ = jax.eval_shape(source.next, state.source, state.learner.params, state.key)
         nobody = Suspect(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch), state.key)
-        with devices.over(mesh):
+        with sharding.over(mesh):
             (state, suspect), metrics = jax.lax.scan(update, (state, nobody), None, length=updates)
         return state, {name: jnp.nanmean(values) for name, values in metrics.items()}, suspect
 
@@ -143,8 +142,8 @@ def epoch(
         run_epoch = jax.vmap(run_epoch, in_axes=(axes,), out_axes=(axes, 0, 0))
     if mesh is None:
         return jax.jit(run_epoch, donate_argnums=0)
-    where, everywhere = layout(source, mesh, seeds), devices.dealt(mesh)
-    caught = Suspect(devices.dealt(mesh, SEQUENCES + seeds), everywhere)
+    where, everywhere = layout(source, mesh, seeds), sharding.dealt(mesh)
+    caught = Suspect(sharding.dealt(mesh, SEQUENCES + seeds), everywhere)
     return jax.jit(run_epoch, donate_argnums=0, out_shardings=(where, everywhere, caught))
 
 
@@ -191,7 +190,7 @@ def run(
             seconds = time.perf_counter() - began
             done += updates
             if health.stuck.any():
-                suspect = devices.gathered(suspect)
+                suspect = sharding.gathered(suspect)
             for seed in np.flatnonzero(health.stuck):
                 learner, suspect = (
                     of_seed(tree, seed) if health.stuck.ndim else tree for tree in (state.learner, suspect)

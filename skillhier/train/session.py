@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from skillhier import devices
-from skillhier.train import blackbox, checkpoint, folder, hosts, loop, metrics, report
+from skillhier.distributed import hosts, sharding
+from skillhier.train import checkpoint, faults, loop, metrics, run_folder
 from skillhier.types import Learner, LearnerState, Source
 
 Assess = Callable[[LearnerState], dict[str, float]]
@@ -56,7 +56,7 @@ def execute(
         state = saved.restore(state)
     done = loop.updates_of(state)
     writers = []
-    for place in folder.places(path, seed, seeds) if hosts.first() else ():
+    for place in run_folder.places(path, seed, seeds) if hosts.first() else ():
         place.mkdir(exist_ok=True)
         record = place / "metrics.jsonl"
         lines = metrics.json_lines(record, after=done)
@@ -70,8 +70,8 @@ def execute(
         def look(report: loop.Report) -> loop.Told:
             learner = report.state.learner
             if jax.process_count() > 1:  # each host looks for itself, on one device
-                learner = devices.mine(learner)
-            with devices.over(mesh if jax.process_count() == 1 else None):
+                learner = sharding.mine(learner)
+            with sharding.over(mesh if jax.process_count() == 1 else None):
                 return [assess(loop.of_seed(learner, i)) for i in range(seeds)] if seeds > 1 else [assess(learner)]
 
         callbacks.insert(0, loop.every(assess_every, look))
@@ -79,7 +79,7 @@ def execute(
     try:
         return loop.run(state, run_epoch, budget=budget, updates=updates, callbacks=callbacks)
     except loop.Stuck as stuck:
-        file = blackbox.write(path, stuck) if hosts.first() else path / f"fault-{stuck.done}.npz"
+        file = faults.write(path, stuck) if hosts.first() else path / f"fault-{stuck.done}.npz"
         stuck.args = (f"{stuck}; what led there: python -m experiments.replay_fault --file={file}",)
         raise
     finally:
@@ -88,19 +88,25 @@ def execute(
         saved.close()
 
 
-def finish(path: Path, seed: int, seeds: int, summarise: Callable[[list[dict]], dict]) -> dict:
+def finish(
+    path: Path,
+    seed: int,
+    seeds: int,
+    summarise: Callable[[list[dict]], dict],
+    write_report: Callable[[Path], Path],
+) -> dict:
     """Writes summary.json and report.html of a run that is done, of every seed and of them all, and prints them.
 
     summarise: what came out, in numbers, from the rows of metrics.jsonl. Of several seeds the run folder's summary
-    holds every figure as a list, one value a seed. Returns that summary.
+    holds every figure as a list, one value a seed. write_report: writes report.html into a folder. Returns the summary.
     """
     if not hosts.first():
         return {}
-    places = folder.places(path, seed, seeds)
+    places = run_folder.places(path, seed, seeds)
     summaries = [summarise(metrics.rows(place / "metrics.jsonl")) for place in places]
     for place, summary in zip(places, summaries, strict=True):
         metrics.write_json(place / "summary.json", summary)
-        report.write(place)
+        write_report(place)
     summary = summaries[0]
     if seeds > 1:
         summary = {"seeds": list(range(seed, seed + seeds))} | {

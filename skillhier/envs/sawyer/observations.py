@@ -7,7 +7,7 @@ pinch pose as the one pose kept. Lengths in m, angles in rad, forces in N; quate
 import jax
 import jax.numpy as jnp
 
-from skillhier.envs import tiny
+from skillhier.envs import unrolled
 from skillhier.envs.physics import Data
 from skillhier.envs.sawyer import model as scenery
 from skillhier.envs.sawyer import robot
@@ -30,11 +30,11 @@ def frame(layout: scenery.Layout, data: Data, load: Load, ticks: Array, moved: A
     state = data.state
     pinch = jnp.concatenate([data.site_xpos[layout.pinch], quaternion(data.site_xmat[layout.pinch])])
     shown = {
-        "sawyer.joints.angle": tiny.take(state.qpos, layout.arm),
-        "sawyer.joints.velocity": tiny.take(state.qvel, layout.arm),
+        "sawyer.joints.angle": unrolled.take(state.qpos, layout.arm),
+        "sawyer.joints.velocity": unrolled.take(state.qvel, layout.arm),
         "sawyer.joints.torque": load.torque,
         "sawyer.pinch.pose": pinch,
-        "sawyer.tcp.velocity": tiny.take(data.sensordata, layout.velocity),
+        "sawyer.tcp.velocity": unrolled.take(data.sensordata, layout.velocity),
         "gripper.joints.angle": ticks[None],
         "gripper.joints.velocity": moved[None],
         "gripper.grasp": grasp[None],
@@ -42,7 +42,7 @@ def frame(layout: scenery.Layout, data: Data, load: Load, ticks: Array, moved: A
         "wrist.torque": load.moment,
     }
     for i, colour in enumerate(scenery.COLOURS):
-        pose = tiny.take(state.qpos, layout.objects[i])
+        pose = unrolled.take(state.qpos, layout.objects[i])
         pose = jnp.concatenate([pose[:3], upward(pose[3:])])
         shown |= {f"rgb30_{colour}.abs_pose": pose, f"rgb30_{colour}.to_pinch": pose - pinch}
     return shown
@@ -69,12 +69,13 @@ def scene(layout: scenery.Layout, data: Data, ticks: Array, grasp: Array) -> Sce
         touching = touching.at[i, j].set(either).at[j, i].set(either)
     return Scene(
         pinch=data.site_xpos[layout.pinch],
-        objects=tiny.take(data.state.qpos, layout.objects)[:, :3],
+        objects=unrolled.take(data.state.qpos, layout.objects)[:, :3],
         ticks=ticks,
         grasp=grasp,
         touching=touching,
-        grounded=tiny.some(tiny.take(found, layout.object_basket)),
-        handled=tiny.some(tiny.take(found, layout.tip_object)) | tiny.some(tiny.take(found, layout.object_palm)),
+        grounded=unrolled.some(unrolled.take(found, layout.object_basket)),
+        handled=unrolled.some(unrolled.take(found, layout.tip_object))
+        | unrolled.some(unrolled.take(found, layout.object_palm)),
     )
 
 
@@ -103,4 +104,4 @@ def quaternion(axes: Array) -> Array:
     row, largest = rows[0], rows[0, 0]
     for k in range(1, 4):
         row, largest = jnp.where(rows[k, k] > largest, rows[k], row), jnp.maximum(rows[k, k], largest)
-    return upward(row / tiny.norm(row))
+    return upward(row / unrolled.norm(row))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
-from skillhier.envs import batch, physics, tiny
+from skillhier.envs import batch, physics, unrolled
 from skillhier.envs.sawyer import bank as banks
 from skillhier.envs.sawyer import controller, objects, observations, rewards, sensing
 from skillhier.envs.sawyer import model as scenery
@@ -144,8 +144,10 @@ def make(
         return jnp.where(action[4] > 0, 1.0, -1.0) if bang_bang else action[4]
 
     def control(data: physics.Data, memory: Memory, action: Array) -> Array:
-        joints, speed = controller.command(tiny.take(data.state.qpos, layout.arm), action.at[4].set(fingers(action)))
-        return tiny.put(model.nu, (layout.arm, joints), (layout.gripper, speed))
+        joints, speed = controller.command(
+            unrolled.take(data.state.qpos, layout.arm), action.at[4].set(fingers(action))
+        )
+        return unrolled.put(model.nu, (layout.arm, joints), (layout.gripper, speed))
 
     def observe(data: physics.Data, memory: Memory, action: Array) -> tuple[dict[str, Array], Memory]:
         ticks = observations.finger_ticks(layout, data)

@@ -1,0 +1,342 @@
+"""What every entry point shares: its flags and their one-line errors, the compilation cache, the run folder.
+
+An entry point is a file with a docstring and
+
+    def main(run: cli.Run) -> None: ...
+
+    if __name__ == "__main__":
+        cli.run(main)
+
+What a config file is stands in settings.py; its functions are to be had from here too.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from absl import flags
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from experiments.shared.settings import (
+    CONFIGS,
+    Refused,
+    change,
+    choose,
+    flat,
+    load_config,
+    pick,
+    presets,
+    unknown,
+    validate,
+)
+from skillhier.agents.learner import begun_with
+from skillhier.data import faults
+from skillhier.distributed import hosts, sharding
+from skillhier.train import checkpoint, run_folder
+from skillhier.types import Learner
+
+__all__ = ["CONFIGS", "Refused", "change", "choose", "flat", "load_config", "pick", "validate"]  # of settings.py
+
+flags.DEFINE_string("config", None, "FILE:PRESET[,key=value,...]; then --config.NAME=VALUE changes any setting")
+flags.DEFINE_string("workdir", None, "the run folder; the same command on the same folder continues the run")
+flags.DEFINE_string("init_from", None, "RUN:SUBTREE, parameters of another run to begin with: skills (all), or a part")
+flags.DEFINE_bool("deterministic", False, "on a GPU, kernels that give the same bits every time; slower")
+flags.DEFINE_enum(
+    "matmul_precision",
+    "default",
+    ["default", "high", "highest"],
+    "of the nets' products; worlds always have the highest",
+)
+flags.DEFINE_integer("devices", 0, "of each machine's devices, how many share the work; 0: all")
+flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of host 0, where several hosts work on one run; read from JAX_... or Slurm"
+)
+flags.DEFINE_integer("hosts", None, "how many hosts work together, each started with this command; 1: this one alone")
+flags.DEFINE_integer("host", None, "which of them this is, from 0 on")
+flags.DEFINE_float("host_timeout", 60.0, "s without a word from another host until it is given up", lower_bound=1.0)
+flags.DEFINE_bool("check", False, "validate flags and config, and exit")
+flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
+LEARNING = ("init_from", "devices", "coordinator", "hosts", "host")  # flags of entry points that learn
+
+
+class Stopped(Exception):
+    """A run that a signal ended, after saving."""
+
+    def __init__(self, number: signal.Signals, message: str) -> None:
+        super().__init__(message)
+        self.code = 0 if number == signal.SIGTERM else 128 + number
+
+
+class Run(NamedTuple):
+    """What an entry point is asked to do."""
+
+    name: str  # of the entry point
+    config: ConfigDict | None  # locked; None for entry points without one
+    workdir: Path | None
+    free: tuple[str, ...] = ()  # settings that may change when a run goes on
+    init_from: str | None = None  # RUN:SUBTREE, see `begun`
+    mesh: Mesh | None = None  # the devices that share the work, if there are several
+
+
+def run(
+    main: Callable[[Run], None], *, needs_config: bool = True, learns: bool = False, argv: Sequence[str] | None = None
+) -> None:
+    """Parses the command line, sets up the compilation cache and calls `main`. Never returns.
+
+    Exit codes: 0 done, or stopped by SIGTERM after saving; 2 wrong use, with one line; 1 a run that could not go on.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    module = sys.modules[main.__module__]
+    name = Path(module.__file__).stem
+    try:
+        if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
+            print(help_text(name, module.__doc__ or ""), flush=True)
+            sys.exit(0)
+        if "--check_each" in argv[1:]:
+            check_each(name, needs_config)
+            sys.exit(0)
+        asked = parse_command(name, argv, needs_config)
+        for flag in () if learns else LEARNING:
+            if flags.FLAGS[flag].present:
+                given = f"--{flag}={flags.FLAGS[flag].value}"
+                raise Refused(f"{given} means nothing to {name}, which learns nothing; leave it out")
+        place = host_place(asked) if learns else None
+        if flags.FLAGS.check:
+            print("the command and its config are valid")
+            sys.exit(0)
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each save in many lines
+        signal.signal(signal.SIGTERM, _stop)  # until a loop listens for itself, and again after it
+        set_numerics()
+        open_cache()
+        if place:
+            join(place, asked, argv)
+        main(asked._replace(mesh=several()) if learns else asked)
+        sys.stdout.flush()
+        hosts.part()
+    except BrokenPipeError:  # whoever read what was printed, `head` perhaps, has seen enough
+        os._exit(141)
+    except Stopped as stopped:
+        hosts.part()
+        _leave(_one_line(stopped, stopped.code))
+    except KeyboardInterrupt:
+        _leave(_one_line("interrupted; the same command goes on from what was saved", 130))
+    except (Refused, run_folder.Unfit) as error:
+        _end(_one_line(error, 2), module.__name__)
+    except (faults.DataFault, checkpoint.Broken, FloatingPointError) as error:
+        _end(_one_line(error, 1), module.__name__)
+    except Exception:
+        if not hosts.several():
+            raise
+        hosts.linger()
+        traceback.print_exc()
+        _leave(1)
+    sys.exit(0)
+
+
+def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> Run:
+    """The command line as a Run; raises Refused. Writes nothing, compiles nothing."""
+    changes, rest = [], [argv[0]]
+    arguments = iter(argv[1:])
+    for argument in arguments:
+        stripped = argument.lstrip("-")
+        if argument.startswith("-") and stripped.startswith("config."):
+            path, equals, text = stripped.removeprefix("config.").partition("=")
+            changes.append((path, text if equals else next(arguments, "")))
+        else:
+            rest.append(argument)
+    try:
+        extra = flags.FLAGS(rest)[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise Refused(unknown("flag", f"--{error.flagname}", [f"--{flag}" for flag in flags.FLAGS])) from None
+    except flags.Error as error:
+        raise Refused(" ".join(str(error).split())) from None
+    if extra:
+        raise Refused(f"{extra[0]!r} means nothing here; flags begin with --, see --help")
+    workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else None
+    if not flags.FLAGS.config:
+        if needs_config or changes:
+            example = f"experiments/configs/{name}.py:{next(iter(presets(name)), 'PRESET')}"
+            raise Refused(f"--config is missing; for example --config={example}, see --help for the presets")
+        return Run(name, None, workdir, init_from=flags.FLAGS.init_from)
+    config, module = load_config(flags.FLAGS.config, changes)
+    return Run(name, config, workdir, tuple(getattr(module, "FREE", ())), flags.FLAGS.init_from)
+
+
+def check_each(name: str, needs_config: bool = True) -> None:
+    """Holds every line of standard input to what this entry point takes: {"config": settings} or {"refused": why}."""
+    for line in sys.stdin:
+        for flag in flags.FLAGS:
+            flags.FLAGS[flag].unparse()
+        try:
+            asked = parse_command(name, [name, *json.loads(line)], needs_config)
+            told = {"config": flat(asked.config) if asked.config is not None else {}}
+        except Refused as error:
+            told = {"refused": " ".join(str(error).split())}
+        print(json.dumps(told))
+
+
+def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, str]]:
+    """Opens the run folder and writes its config.json: (its path, what a continued run must share with this one)."""
+    path = workdir or asked.workdir or Path("runs") / f"{asked.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    settings = flat(asked.config) if asked.config is not None else {}
+    if asked.init_from:
+        settings["init_from"] = asked.init_from
+    if not hosts.first():
+        return path, run_folder.fixed(settings, asked.free)
+    return run_folder.enter(path, asked.name, settings, asked.free)
+
+
+def begun(asked: Run, learner: Learner) -> Learner:
+    """`learner`, which begins with the parameters that --init_from names, if it is given. Raises Refused, Broken."""
+    if not asked.init_from:
+        return learner
+    source, _, subtree = asked.init_from.rpartition(":")
+    if not source or not subtree:
+        raise Refused(
+            f"--init_from={asked.init_from} is not RUN:SUBTREE, for example runs/skills:skills or runs/skills:low"
+        )
+    parts = [] if subtree == "skills" else subtree.strip("/").split("/")
+    found = checkpoint.read(Path(source), "/".join(["learner/params", *parts]))
+    for part in reversed(parts):
+        found = {part: found}
+    learner = begun_with(learner, found)
+    try:
+        jax.eval_shape(learner.init, jax.random.key(0))
+    except ValueError as error:
+        raise Refused(
+            f"--init_from={asked.init_from} does not fit: {error}; take config.agent of that run, or another part"
+        ) from None
+    return learner
+
+
+def host_place(asked: Run) -> hosts.Place | None:
+    """Which of several hosts this is; None if there is but one. Raises Refused."""
+    given = flags.FLAGS
+    try:
+        place = hosts.find(os.environ, given.coordinator, given.hosts, given.host)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    if place and not asked.workdir:
+        raise Refused(f"{place.hosts} hosts need --workdir, a run folder that all of them see")
+    return place
+
+
+def join(place: hosts.Place, asked: Run, argv: Sequence[str]) -> None:
+    """Waits for the other hosts; what follows is done by a child of this process. Raises Refused."""
+
+    def last() -> str:
+        saved = checkpoint.steps(asked.workdir / "checkpoints")
+        return f"from update {saved[-1]}" if saved else "from the beginning"
+
+    shared = [argument for argument in argv[1:] if not argument.lstrip("-").startswith("host=")]
+    try:
+        hosts.join(place, shared, patience=flags.FLAGS.host_timeout, last=last)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def several() -> Mesh | None:
+    """The devices that --devices asks for; None for a single one. Raises Refused."""
+    try:
+        return sharding.mesh(flags.FLAGS.devices)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def shared_out(asked: Run, *names: str) -> None:
+    """Refuses counts among the settings that the devices cannot share out evenly."""
+    for name in names if asked.mesh else ():
+        given, many = flat(asked.config)[name], asked.mesh.size
+        if given % many:
+            raise Refused(
+                f"config.{name}={given} cannot be shared out evenly among {many} devices; "
+                f"set config.{name}={-(-given // many) * many}, or choose another --devices"
+            )
+
+
+def set_numerics() -> None:
+    """What --deterministic and --matmul_precision ask for; before the first use of a device."""
+    if flags.FLAGS.deterministic:  # implies that no kernel is chosen by its time; nothing is left to chance on a CPU
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+    if flags.FLAGS.matmul_precision != "default":
+        jax.config.update("jax_default_matmul_precision", flags.FLAGS.matmul_precision)
+
+
+def open_cache() -> None:
+    """Compiled programs are kept between runs, per user, in a folder that nobody else can write.
+
+    Whoever can write there can have this process run any code: a folder open to others is refused.
+    """
+    top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skillhier"
+    for cache in (top, top / "xla"):
+        try:
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = cache.stat()
+        except OSError as error:
+            print(f"no compilation cache: {cache}: {error.strerror}; set XDG_CACHE_HOME to keep one", file=sys.stderr)
+            return
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise Refused(f"others can write the compilation cache {cache}; chmod 700 it, or set XDG_CACHE_HOME")
+        if status.st_mode & 0o077:
+            cache.chmod(0o700)
+    jax.config.update("jax_compilation_cache_dir", str(top / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def help_text(name: str, doc: str) -> str:
+    """The entry point's docstring, its presets and their times, its settings, its flags."""
+    lines = [doc.strip(), ""]
+    known = presets(name)
+    if known:
+        file = f"experiments/configs/{name}.py"
+        lines += [f"presets (--config={file}:PRESET):"]
+        lines += [f"  {preset:<14} {purpose}" for preset, purpose in known.items()]
+        config, _ = load_config(f"{CONFIGS / name}.py:{next(iter(known))}")
+        lines += ["", f"settings (--config.NAME=VALUE), here as in {next(iter(known))}:"]
+        lines += [f"  {path} = {value}" for path, value in sorted(flat(config).items())]
+    lines += ["", "flags:"]
+    modules = flags.FLAGS.flags_by_module_dict()
+    ours = {__name__, sys.argv[0], f"experiments.{name}"}  # absl names the file that was run by its command
+    ours |= {module for module in modules if module.startswith("experiments.") and module.count(".") == 2}  # its parts
+    shown = [flag for module in sorted(ours) for flag in modules.get(module, [])]
+    lines += [f"  --{flag.name:<12} {flag.help}" for flag in sorted(shown, key=lambda flag: flag.name)]
+    return "\n".join(lines)
+
+
+def _stop(number: int, _frame: object) -> None:
+    _leave(_one_line("stopped; the same command goes on from what was saved", 0))
+
+
+def _leave(code: int) -> None:
+    """Ends the process at once, without tidying up and without raising anything.
+
+    A compiled program that calls back to Python would otherwise be waited for by an interpreter that answers no
+    more; and where its callback runs in this thread, it would take an exception for a fault of its own.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _end(code: int, module: str) -> None:
+    """Ends the process: at once where it is a command of its own, for what it had begun to compute may call back to
+    Python (`_leave`), or where there are other hosts, for whom JAX would wait.
+    """
+    if module == "__main__" or hosts.several():
+        _leave(code)
+    sys.exit(code)
+
+
+def _one_line(error: Exception | str, code: int) -> int:
+    print(" ".join(str(error).split()), file=sys.stderr)
+    return code

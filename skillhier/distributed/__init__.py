@@ -1,0 +1,1 @@
+"""Several devices and several hosts: sharding, joining hosts, and the watchdog between their processes."""

@@ -1,0 +1,178 @@
+"""A gymnasium environment as an Env, through a callback to the host.
+
+Such an environment keeps its state to itself, so our Env is no pure function: the state here is a ticket that says
+which call is next, calls run in the order of the program (`io_callback(ordered=True)`), and a state that is not the
+latest is refused. So: one rollout at a time, no `vmap`, one device, no going on from a checkpoint. It fits
+`lax.scan`, `jit`, `rollout` and `evaluate`.
+
+Observations: a Box is the entry `observation`, a Dict of Boxes its entries (nested names joined by dots); uint8 stays
+as it is, other numbers become float32 vectors. Actions are numbers from -1 to 1: a bounded Box is stretched to its own
+bounds, and of Discrete(n) the largest of n scores is taken. Anything else is refused.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from jax.experimental import io_callback
+
+from skillhier.envs.adapters import stacks
+from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
+
+
+class Ticket(NamedTuple):
+    """All that our side holds of worlds that live on the host."""
+
+    turn: Array  # [] int32 which call made it
+    last: Array  # [B] bool
+    frames: dict[str, Array]  # [B, S, ...]
+
+
+def make(
+    source: str | gymnasium.Env | VectorEnv,
+    *,
+    worlds: int = 1,
+    limit: int | None = None,
+    interval: float | None = None,
+    stack: int | None = None,
+    **settings,
+) -> Env:
+    """See `adapters.from_gymnasium`."""
+    env = _vector(source, worlds, limit, settings)
+    told = source if isinstance(source, str) else getattr(env.spec, "id", None) or type(env).__name__
+    limit = min((n for n in (limit, _limit(env)) if n), default=None)
+    if limit is None:
+        raise ValueError(f"'{told}' has no time limit; give limit, the steps after which an episode is cut")
+    interval = interval or _interval(env)
+    if interval is None:
+        raise ValueError(f"'{told}' does not say how long a step takes; give interval, in s")
+    frames = _entries(env.single_observation_space, told)
+    bounds, act = _actions(env.single_action_space, told)
+    host = _Host(env, list(frames), act)
+    depth = dict.fromkeys(frames, stack or 1)
+    vector = lambda dtype: jax.ShapeDtypeStruct((env.num_envs,), dtype)  # noqa: E731
+    obs = {k: jax.ShapeDtypeStruct((env.num_envs, *v.shape), v.dtype) for k, v in frames.items()}
+    turn = jax.ShapeDtypeStruct((), jnp.int32)
+
+    def reset(key: Key) -> tuple[Ticket, TimeStep]:
+        seed = jax.random.randint(key, (), 0, 2**31 - 1 - env.num_envs)
+        now, shown = io_callback(host.reset, (turn, obs), seed, ordered=True)
+        zeros, no = jnp.zeros(env.num_envs), jnp.zeros(env.num_envs, bool)
+        ticket = Ticket(now, no, stacks.filled(shown, depth))
+        return ticket, TimeStep(ticket.frames, zeros, zeros + 1, ~no, no)
+
+    def step(ticket: Ticket, action: Array) -> tuple[Ticket, TimeStep]:
+        results = (turn, obs, vector(jnp.float32), vector(jnp.bool_), vector(jnp.bool_))
+        now, shown, reward, ended, cut = io_callback(host.step, results, ticket.turn, action, ordered=True)
+        first = ticket.last
+        last = ended | cut
+        ticket = Ticket(now, last, stacks.pushed(ticket.frames, shown, first))
+        discount = jnp.where(ended, 0.0, 1.0)
+        return ticket, TimeStep(ticket.frames, jnp.where(first, 0.0, reward), discount, first, last)
+
+    return Env(reset, step, Spec(stacks.shapes(frames, depth), bounds, env.num_envs, float(interval), int(limit)))
+
+
+class _Host:
+    """The environments, and which call is theirs next."""
+
+    def __init__(self, env: VectorEnv, names: list[str], act: Callable):
+        self.env, self.names, self.act, self.turn = env, names, act, 0
+        self.lock = threading.Lock()
+
+    def reset(self, seed: np.ndarray) -> tuple[np.ndarray, dict]:
+        with self.lock:
+            self.turn += 1
+            obs, _ = self.env.reset(seed=int(seed))
+            return np.int32(self.turn), self._told(obs)
+
+    def step(self, turn: np.ndarray, action: np.ndarray) -> tuple:
+        with self.lock:
+            if int(turn) != self.turn:
+                raise RuntimeError(
+                    f"a gymnasium environment stands at call {self.turn} and cannot go back to call {int(turn)}: "
+                    "it has one rollout at a time, each from where the one before ended or from a reset"
+                )
+            self.turn += 1
+            obs, reward, ended, cut, _ = self.env.step(self.act(np.asarray(action)))
+            ended, cut = np.array(ended, bool), np.array(cut, bool)
+            return np.int32(self.turn), self._told(obs), np.array(reward, np.float32), ended, cut
+
+    def _told(self, obs: Any) -> dict[str, np.ndarray]:
+        found = {}
+        for name in self.names:
+            value = obs
+            for part in name.split(".") if isinstance(obs, dict) else ():
+                value = value[part]
+            value = np.asarray(value)
+            found[name] = value if value.dtype == np.uint8 else value.astype(np.float32).reshape(len(value), -1)
+        return found
+
+
+def _vector(source: Any, worlds: int, limit: int | None, settings: dict) -> VectorEnv:
+    if isinstance(source, VectorEnv):
+        if settings or worlds not in (1, source.num_envs):
+            raise ValueError(f"a vector environment of {source.num_envs} comes as it is; leave worlds and settings out")
+        mode = source.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        if mode != AutoresetMode.NEXT_STEP:
+            raise ValueError(f"autoreset_mode {mode} is not taken in; make the vector environment with NEXT_STEP")
+        return source
+    if isinstance(source, gymnasium.Env):
+        if settings or worlds != 1:
+            raise ValueError("an environment that is made already is one world without settings; give its id for more")
+        return SyncVectorEnv([lambda: gymnasium.wrappers.TimeLimit(source, limit) if limit else source])
+    try:
+        return SyncVectorEnv([lambda: gymnasium.make(source, max_episode_steps=limit, **settings)] * worlds)
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        raise ValueError(" ".join(f"gymnasium does not make '{source}': {error}".split())) from None
+
+
+def _limit(env: VectorEnv) -> int | None:
+    inner = env.envs[0] if isinstance(env, SyncVectorEnv) else env
+    return getattr(inner.spec, "max_episode_steps", None)
+
+
+def _interval(env: VectorEnv) -> float | None:
+    inner = env.envs[0].unwrapped if isinstance(env, SyncVectorEnv) else env
+    step, pictures = getattr(inner, "dt", None), inner.metadata.get("render_fps")
+    return step if isinstance(step, (int, float)) else (1 / pictures if pictures else None)
+
+
+def _entries(space: spaces.Space, told: str, name: str = "") -> dict[str, jax.ShapeDtypeStruct]:
+    """What one world shows of `space`, name -> one frame."""
+    if isinstance(space, spaces.Dict):
+        found = {}
+        for key, part in space.items():
+            if "." in key:
+                raise ValueError(f"'{told}' shows '{key}', and a name with a dot in it is not taken in")
+            found |= _entries(part, told, f"{name}.{key}" if name else key)
+        return found
+    at = name or stacks.OBSERVATION
+    if not isinstance(space, spaces.Box):
+        raise ValueError(f"'{told}' shows '{at}' as {space}; a Box, or a Dict of them, is taken in")
+    if space.dtype == np.uint8:
+        return {at: jax.ShapeDtypeStruct(space.shape, jnp.uint8)}
+    return {at: jax.ShapeDtypeStruct((math.prod(space.shape),), jnp.float32)}
+
+
+def _actions(space: spaces.Space, told: str) -> tuple[Bounds, Callable[[np.ndarray], np.ndarray]]:
+    """The bounds of our actions, and what makes theirs of them, [B, A] -> [B, ...]."""
+    if isinstance(space, spaces.Discrete):
+        best = lambda action: (space.start + action.argmax(-1)).astype(space.dtype)  # noqa: E731
+        return Bounds((int(space.n),), -1.0, 1.0), best
+    if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or not space.is_bounded():
+        raise ValueError(f"'{told}' takes actions of {space}; a bounded Box of floats, or a Discrete, is taken in")
+    low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
+
+    def stretched(action: np.ndarray) -> np.ndarray:
+        share = (np.clip(action, -1.0, 1.0).astype(np.float64) + 1) / 2
+        return (low + share * (high - low)).reshape(len(action), *space.shape).astype(space.dtype)
+
+    return Bounds((len(low),), -1.0, 1.0), stretched

@@ -1,0 +1,31 @@
+"""Worlds of other libraries by name: `gymnasium:Pendulum-v1`, `playground:CartpoleBalance`."""
+
+from collections.abc import Callable
+
+from skillhier.types import Env
+
+
+def make(name: str, *, delay: tuple[int, int] = (0, 0), repeat: int = 1, **settings) -> Env:
+    """The world `LIBRARY:NAME`; `settings` as in `adapters.from_gymnasium` and `adapters.from_playground`."""
+    library, _, inner = name.partition(":")
+    if library not in LIBRARIES:
+        raise ValueError(f"library '{library}' of world '{name}' is not known; choose {' or '.join(LIBRARIES)}")
+    for setting, given, nothing in (("delay", tuple(delay), (0, 0)), ("repeat", repeat, 1)):
+        if given != nothing:
+            raise ValueError(f"{setting} {given} is for worlds of our own; world '{name}' has none, leave it out")
+    return LIBRARIES[library](inner, **settings)
+
+
+def _gymnasium(name: str, **settings) -> Env:
+    from skillhier.envs.adapters import gymnasium_to_env
+
+    return gymnasium_to_env.make(name, **settings)
+
+
+def _playground(name: str, **settings) -> Env:
+    from skillhier.envs.adapters import playground_to_env
+
+    return playground_to_env.make(name, **settings)
+
+
+LIBRARIES: dict[str, Callable[..., Env]] = {"gymnasium": _gymnasium, "playground": _playground}

@@ -1,0 +1,135 @@
+"""A MuJoCo Playground environment (package `playground`) as an Env: pure JAX, so it fits `jit`, `vmap`, `scan`.
+
+It brings neither clock nor reset: both are added here, by our rules. Actions go from -1 to 1, as all of its
+environments take them. Entries called `privileged...` are privileged. An end that it calls `time_out` or `truncation`
+in its info is a cut. A world whose observation or reward is not finite is broken and opened anew.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from skillhier.envs.adapters import stacks
+from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
+
+
+class Worlds(NamedTuple):
+    """All worlds; leaves [B, ...]."""
+
+    inner: Any  # the library's own state
+    frames: dict[str, Array]  # [B, S, ...]
+    steps: Array  # [B] int32 of this episode
+    last: Array  # [B] bool
+    episode: Array  # [B] int32
+    key: Key  # [B]
+
+
+def make(
+    name: str,
+    *,
+    worlds: int = 1,
+    limit: int | None = None,
+    stack: int | None = None,
+    impl: str = "auto",
+    **overrides,
+) -> Env:
+    """See `adapters.from_playground`."""
+    try:
+        from mujoco_playground import registry
+    except ImportError as error:
+        raise ValueError(f"playground:{name} needs the extra 'playground' of this package ({error})") from None
+    if name not in registry.ALL_ENVS:
+        raise ValueError(f"playground has no environment '{name}'; it has {', '.join(registry.ALL_ENVS)}")
+    config = registry.get_default_config(name)
+    if "impl" in config:
+        overrides["impl"] = ("warp" if _has_warp() else "jax") if impl == "auto" else impl
+    try:
+        env = registry.load(name, config_overrides=overrides)
+    except (KeyError, ValueError, OSError) as error:  # OSError: models it would download, and cannot
+        raise ValueError(" ".join(f"playground does not make '{name}': {error}".split())) from None
+    repeat = config.get("action_repeat", 1)
+    length = overrides.get("episode_length", config.episode_length)
+    return wrapped(env, worlds=worlds, limit=limit or -(-length // repeat), stack=stack or 1, repeat=repeat)
+
+
+def wrapped(env: Any, *, worlds: int, limit: int, stack: int = 1, repeat: int = 1) -> Env:
+    """`worlds` of `env`, anything with Playground's `reset(key)`, `step(state, action)`, `action_size` and `dt`."""
+    bounds = Bounds((env.action_size,), -1.0, 1.0)
+    shown = jax.eval_shape(lambda key: _entries(env.reset(key)), jax.random.key(0))
+    privileged = tuple(k for k in shown if k.startswith("privileged"))
+    depth = {k: 1 if k in privileged else stack for k in shown}
+
+    def opened(key: Key, episode: Array) -> Any:
+        return _strong(jax.vmap(lambda k, e: env.reset(jax.random.fold_in(k, e)))(key, episode))
+
+    def reset(key: Key) -> tuple[Worlds, TimeStep]:
+        keys, zero = jax.random.split(key, worlds), jnp.zeros(worlds, jnp.int32)
+        no, ones = jnp.zeros(worlds, bool), jnp.ones(worlds)
+        inner = opened(keys, zero)
+        frames = stacks.filled(jax.vmap(_entries)(inner), depth)
+        return Worlds(inner, frames, zero, no, zero, keys), TimeStep(frames, ones * 0, ones, ~no, no)
+
+    def acted(inner: Any, action: Array) -> tuple[Any, Array]:
+        def once(inner: Any, _: None) -> tuple[Any, Array]:
+            inner = _strong(env.step(inner, action))
+            return inner, inner.reward
+
+        inner, rewards = jax.lax.scan(once, inner, None, repeat)
+        return inner, rewards.sum(0)
+
+    def step(state: Worlds, action: Array) -> tuple[Worlds, TimeStep]:
+        action = jnp.clip(action, bounds.low, bounds.high)
+        inner, reward = jax.vmap(acted)(state.inner, action)
+        sound = jnp.isfinite(reward)
+        for entry in jax.vmap(_entries)(inner).values():
+            sound &= jnp.isfinite(entry.reshape(worlds, -1)).all(-1)
+        first = state.last | ~sound
+        episode = state.episode + first
+
+        def renewed(inner: Any) -> Any:
+            fresh = opened(state.key, episode)
+            return _strong(jax.tree.map(lambda a, b: stacks.chosen(first, a, b), fresh, inner))
+
+        inner = jax.lax.cond(first.any(), renewed, lambda inner: inner, inner)
+        done = (inner.done > 0) & ~first
+        ended = done & ~_cut(inner.info, worlds)
+        steps = jnp.where(first, 0, state.steps + 1)
+        last = ~first & (done | (steps >= limit))
+        frames = stacks.pushed(state.frames, jax.vmap(_entries)(inner), first)
+        reward = jnp.where(first, 0.0, reward).astype(jnp.float32)
+        state = Worlds(inner, frames, steps, last, episode, state.key)
+        return state, TimeStep(frames, reward, jnp.where(ended, 0.0, 1.0), first, last)
+
+    return Env(
+        reset, step, Spec(stacks.shapes(shown, depth), bounds, worlds, float(env.dt) * repeat, limit, privileged)
+    )
+
+
+def _entries(state: Any) -> dict[str, Array]:
+    """What one world shows, as vectors; pictures keep their shape."""
+    obs = state.obs if isinstance(state.obs, Mapping) else {stacks.OBSERVATION: state.obs}
+    return {k: jnp.asarray(v if jnp.ndim(v) == 3 else jnp.ravel(v), jnp.float32) for k, v in obs.items()}
+
+
+def _cut(info: Mapping[str, Any], worlds: int) -> Array:
+    cut = jnp.zeros(worlds, bool)
+    for name in ("time_out", "truncation"):
+        cut |= jnp.asarray(info.get(name, 0) > 0)
+    return cut
+
+
+def _strong(tree: Any) -> Any:
+    """The same numbers without weak types, so that the state of a reset and that of a step are of one type."""
+    return jax.tree.map(lambda x: x if jnp.issubdtype(x.dtype, jax.dtypes.extended) else x.astype(x.dtype), tree)
+
+
+def _has_warp() -> bool:
+    if jax.default_backend() != "gpu":
+        return False
+    try:
+        import warp  # noqa: F401
+    except ImportError:
+        return False
+    return True

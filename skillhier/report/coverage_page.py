@@ -1,0 +1,133 @@
+"""What agents do before they learn, as tables and as one HTML page that needs nothing else."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skillhier.report import drawing, figures, run_page, statistics
+from skillhier.report.comparison_page import STYLE
+from skillhier.report.sections import side_by_side
+
+FEW = 10  # episodes: below, intervals from a bootstrap say little
+
+
+class Column(NamedTuple):
+    """A figure of every agent."""
+
+    name: str  # of the figures of coverage.figures
+    title: str
+    meaning: str
+
+
+class Row(NamedTuple):
+    """An agent and its figures, one of every whole episode."""
+
+    label: str
+    source: str  # the run that it begins with; empty if none
+    acts: str  # what makes its choices
+    episodes: Mapping[str, np.ndarray]  # name -> [E]
+    broken: int  # episodes that a broken world cut short; they count in no figure
+
+
+def estimate(values: np.ndarray, seed: int) -> tuple[float, float, float]:
+    """(mean, low, high): the ends of its 95 % bootstrap interval over episodes [E]; NaN where there is one or none."""
+    if not len(values):
+        return (float("nan"),) * 3
+    mean = lambda strata: statistics.pooled(strata).mean(0)  # noqa: E731
+    low, high = statistics.interval(mean, [values], seed=seed)
+    return float(np.mean(values, dtype=float)), float(low), float(high)
+
+
+def content(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> list[dict[str, Any]]:
+    """What the JSON file holds of the agents; null stands for what is not finite."""
+    finite = lambda value: value if np.isfinite(value) else None  # noqa: E731
+    return [
+        {
+            "agent": row.label,
+            "source": row.source,
+            "acts": row.acts,
+            "episodes": len(row.episodes[columns[0].name]),
+            "broken": row.broken,
+            "figures": {
+                column.name: dict(
+                    zip(("mean", "low", "high"), map(finite, estimate(row.episodes[column.name], seed)), strict=True)
+                )
+                for column in columns
+            },
+        }
+        for row in rows
+    ]
+
+
+def cells(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> list[list[str]]:
+    """The table as text, the head first; an interval stands in brackets behind its mean."""
+    found = [["agent", "acts", *(column.title for column in columns), "episodes"]]
+    for row in rows:
+        told = [_told(*estimate(row.episodes[column.name], seed)) for column in columns]
+        count = f"{len(row.episodes[columns[0].name]):,}" + (f" and {row.broken} broken" if row.broken else "")
+        found.append([row.label, row.acts, *told, count])
+    return found
+
+
+def markdown(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> str:
+    """The table in Markdown."""
+    head, *body = cells(rows, columns, seed)
+    rule = ["---", "---", *["---:"] * (len(head) - 2)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
+
+
+def page(rows: Sequence[Row], columns: Sequence[Column], seed: int, *, title: str, subtitle: str) -> str:
+    """The HTML."""
+    head, *body = cells(rows, columns, seed)
+    paints = [drawing.colour(i) for i in range(len(rows))]
+    lines = [f"<tr>{''.join(_cell(cell, i > 1, 'th') for i, cell in enumerate(head))}</tr>"]
+    for paint, line in zip(paints, body, strict=True):
+        dot = f'<span class="dot" style="background:{paint}"></span>'
+        told = "".join(_cell(cell, i > 1) for i, cell in enumerate(line[1:], 1))
+        lines.append(f"<tr><td>{dot}{escape(line[0])}</td>{told}</tr>")
+    drawn = [
+        figures.intervals(
+            {
+                row.label: (*estimate(row.episodes[column.name], seed), (), paint)
+                for row, paint in zip(rows, paints, strict=True)
+            },
+            column.title,
+            width=294,
+        )
+        for column in columns
+    ]
+    meanings = "".join(f"<tr><th>{escape(c.title)}</th><td>{escape(c.meaning)}</td></tr>" for c in columns)
+    sources = "".join(
+        f"<tr><th>{escape(row.label)}</th><td>{escape(row.source or 'from scratch')}</td></tr>" for row in rows
+    )
+    few = min((len(row.episodes[columns[0].name]) for row in rows), default=0) < FEW
+    warned = f'<p class="note">Fewer than {FEW} episodes: the intervals say little.</p>' if few else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{drawing.STYLE}{run_page.PAGE}{STYLE}</style></head><body><main>"
+        f"<h1>{escape(title)}</h1><p>{escape(subtitle)}</p>{warned}"
+        f'<div class="fig-card wide" style="margin-top:12px"><table>{"".join(lines)}</table></div>'
+        f"{side_by_side(drawn)}"
+        "<h2>How to read this</h2><p>Every figure is the mean over episodes; brackets and shaded: its 95 % interval "
+        f"from the bootstrap over episodes ({statistics.DRAWS:,} draws, seed {seed}). It says how episodes differ, not "
+        "how skills learned anew would. All agents open their episodes at the same starts.</p>"
+        f'<div class="fig-card wide"><table>{meanings}</table></div>'
+        f'<h2>Begun with</h2><div class="fig-card wide"><table>{sources}</table></div></main></body></html>\n'
+    )
+
+
+def _told(mean: float, low: float, high: float) -> str:
+    known = np.isfinite(low) and np.isfinite(high)
+    return drawing.number(mean) + (f" ({drawing.number(low)} to {drawing.number(high)})" if known else "")
+
+
+def _cell(text: str, right: bool, tag: str = "td") -> str:
+    """A cell; the interval of a figure stands below it."""
+    if not right:
+        return f"<{tag}>{escape(text)}</{tag}>"
+    mean, _, ends = text.removesuffix(")").partition(" (")
+    below = f"<br><small>{escape(ends)}</small>" if ends else ""
+    return f'<{tag} class="n">{escape(mean)}{below}</{tag}>'

@@ -1,0 +1,124 @@
+"""Sections of a run's page: each takes what the folder holds and gives HTML, nothing where its part is missing."""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from skillhier.report import figures
+
+TITLES = {  # in the order in which they are drawn; other terms follow under their own names
+    "elbo/bound": "bound per row (nats, higher is better)",
+    "elbo/log_likelihood": "log-likelihood of actions (nats)",
+    "elbo/skill_kl": "KL of skills to the transition prior (nats)",
+    "elbo/latent_kl": "KL of latents to their prior (nats)",
+    "imitation/log_likelihood": "log-likelihood of actions (nats)",
+    "action_mse": "action error (squared, per dimension)",
+    "transition_diagonal": "transition prior: mean diagonal",
+    "learner/gradient_norm": "gradient norm before clipping",
+    "learner/loss": "loss",
+}
+WATCHED = "watch"  # folder of episodes looked at
+EMBEDDED = 8 * 2**20  # bytes of a film that a page holds at most
+
+
+class Folder(NamedTuple):
+    """What a run folder holds; empty where a file is missing or cut short."""
+
+    path: Path
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+
+Section = Callable[[Folder], str]
+
+
+def read(path: Path) -> Folder:
+    """A run folder's contents."""
+    return Folder(path, read_json(path / "config.json"), read_rows(path), read_json(path / "summary.json"))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a run folder's metrics."""
+    file = path / "metrics.jsonl"
+    return [row for row in map(parse, file.read_text().split("\n")) if "step" in row] if file.is_file() else []
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; empty where the file is missing or holds none."""
+    return parse(file.read_text()) if file.is_file() else {}
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The object that a text holds; empty where it holds none."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def side_by_side(drawn: Iterable[str]) -> str:
+    return '<div class="row">' + "".join(f'<div class="fig-card">{figure}</div>' for figure in drawn) + "</div>"
+
+
+def watched(run: Folder) -> str:
+    """The episodes that experiments.watch left: their film, some instants, and the page to look at them from anywhere.
+
+    The film is put into the page where it is small, else beside a link to it.
+    """
+    folder = run.path / WATCHED
+    told = read_json(folder / "episode.json")
+    parts = []
+    for name, kind, element in (
+        ("episode.mp4", "video/mp4", '<video controls loop muted playsinline style="max-width:100%" src="{}"></video>'),
+        ("strip.jpg", "image/jpeg", '<img alt="instants of the episodes" style="max-width:100%" src="{}">'),
+    ):
+        file = folder / name
+        if not file.is_file():
+            continue
+        small = file.stat().st_size <= EMBEDDED
+        source = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}" if small else f"{WATCHED}/{name}"
+        parts.append(f'<div class="fig-card wide">{element.format(source)}</div>')
+    if (folder / "episode.html").is_file():
+        parts.insert(0, f'<p><a href="{WATCHED}/episode.html">The same in three dimensions</a></p>')
+    about = ": ".join(escape(str(told[name])) for name in ("title", "about") if name in told)
+    return f"<h2>Episodes</h2><p>{about}</p>{''.join(parts)}" if parts else ""
+
+
+def learning(run: Folder) -> str:
+    """Curves of every term, training and held-out in one frame."""
+    known = {name for row in run.rows for name in row if name != "step" and not name.startswith("time/")}
+    terms = {name.removeprefix("heldout/") for name in known if not re.search(r"/\d+$", name)}
+    drawn = []
+    for name in sorted(terms, key=lambda name: ([*TITLES, name].index(name), name)):
+        found = {
+            "training": series(run.rows, name, "var(--main)"),
+            "held-out": series(run.rows, f"heldout/{name}", "var(--bad)"),
+        }
+        found = {label: line for label, line in found.items() if len(line[0])}
+        if found:
+            title = TITLES.get(name, name) + (", held-out" if list(found) == ["held-out"] else "")
+            drawn.append(figures.curves(found, title, "updates", settle=0.1))
+    return "<h2>Learning</h2>" + side_by_side(drawn) if drawn else ""
+
+
+def series(rows: list[dict], name: str, paint: str) -> tuple[list[float], list[float], str]:
+    """(updates, values, colour) of one metric, as figures.curves draws it."""
+    points = [(row["step"], row[name]) for row in rows if isinstance(row.get(name), int | float)]
+    return [x for x, _ in points], [y for _, y in points], paint
+
+
+def last(rows: list[dict], pattern: str) -> list[float]:
+    """The figures of that name in the last line that has them, in the order of their numbers."""
+    for row in reversed(rows):
+        found = [name for name in row if re.fullmatch(pattern, name)]
+        if found:
+            found.sort(key=lambda name: [int(part) for part in name.split("/") if part.isdigit()])
+            return [math.nan if row[name] is None else row[name] for name in found]
+    return []
