@@ -40,7 +40,11 @@ from experiments.shared import cli
 from skillhier.train import metrics
 
 WORLD = "sawyer.stack_red_on_blue.set4"
-QUICK = {"agent.hidden": "16,16", "train.batch": 4, "train.length": 6}  # small enough that only starting takes time
+QUICK = {
+    "agent.hidden": "16,16",
+    "train.batch_size": 4,
+    "train.sequence_length": 6,
+}  # small enough that only starting takes time
 
 
 def main(run: cli.Run) -> None:

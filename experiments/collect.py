@@ -59,7 +59,7 @@ def main(run: cli.Run) -> None:
         f"({new / seconds:.2f} episodes/s), {dropped} dropped, in {path}"
     )
     if heard:
-        raise cli.Stopped(signal.Signals(heard[0]), f"stopped: {line}; the same command continues")
+        raise cli.RunStopped(signal.Signals(heard[0]), f"stopped: {line}; the same command continues")
     print(line)
 
 

@@ -31,14 +31,18 @@ STACKED = 0.75  # in other data: a dense reward this high on the last row means 
 
 def main(run: cli.Run) -> None:
     config = run.config
-    cli.shared_out(run, "train.batch")
+    cli.check_divisible(run, "train.batch_size")
     found, told = demonstrations(config)
     train, held_out = dataset.split(found, config.data.held_out, config.data.seed)
     obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in train.obs.items()}
     action = jax.ShapeDtypeStruct(train.action.shape[1:], train.action.dtype)
     system = offline.make(obs, action, statistics=dataset.statistics(train), **config.agent)
-    window = {"length": config.train.length, "lookahead": config.agent.lookahead, "stack": config.data.stack}
-    learner = cli.begun(run, system.learner)
+    window = {
+        "sequence_length": config.train.sequence_length,
+        "lookahead": config.agent.lookahead,
+        "stack": config.data.stack,
+    }
+    learner = cli.with_init_from(run, system.learner)
     path, about = cli.open_run(run)
     episodes = f"{len(train.length)} episodes, {len(held_out.length)} held out"
     print(f"{path}: {config.agent.name} on {episodes}", file=sys.stderr)
@@ -46,21 +50,21 @@ def main(run: cli.Run) -> None:
     outcome = session.execute(
         path,
         learner,
-        sources.offline(train, batch=config.train.batch, **window),
+        sources.offline(train, batch_size=config.train.batch_size, **window),
         seed=config.seed,
         seeds=config.seeds,
         budget=config.train.updates,
-        updates=config.train.epoch,
+        updates=config.train.updates_per_epoch,
         save_every=config.train.save_every,
         assess=assessment(system.assess, list(sources.windows(held_out, **window)), config.seed),
-        assess_every=config.train.assess_every,
+        assess_every=config.train.eval_every,
         terms=("elbo/bound", "elbo/log_likelihood", "elbo/skill_kl", "imitation/log_likelihood", "heldout/action_mse"),
         label=config.agent.name,
         about={**about, "data": digest(train)},  # the data is not saved: it is held to be the same by this
         mesh=run.mesh,
     )
     if outcome.stopped:
-        raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
+        raise cli.RunStopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
     session.finish(path, config.seed, config.seeds, lambda rows: told | summarise(rows), run_report.write)
 
 
@@ -68,9 +72,9 @@ def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float
     """What there is to learn from, and how many episodes of what worth it holds."""
     widths = {name: WIDTHS.get(name) for name in (*config.agent.low, *config.agent.mid)}
     if config.data.path == "toy":
-        found = toy.demonstrations({name: d or 4 for name, d in widths.items()}, steps=4 * config.train.length)
+        found = toy.demonstrations({name: d or 4 for name, d in widths.items()}, steps=4 * config.train.sequence_length)
     else:
-        asked = {"optional": (SUCCESS,), "min_length": config.train.length, "pictures": False}
+        asked = {"optional": (SUCCESS,), "min_length": config.train.sequence_length, "pictures": False}
         found = dataset.load(config.data.path, widths, **asked)
     ends = found.start + found.length
     stacked = found.obs[SUCCESS][ends, 0] > 0.5 if SUCCESS in found.obs else found.reward[ends] >= STACKED
@@ -121,7 +125,7 @@ def summarise(rows: list[dict]) -> dict:
         shares = [value for name, value in last.items() if name.startswith("heldout/skill_usage/")]
         summary |= {"skill_usage": shares, "transition_diagonal": last["heldout/transition_diagonal"]}
         if len(shares) > 1:
-            summary["skill_doubt"] = last["heldout/elbo/doubt"] / float(np.log(len(shares)))
+            summary["skill_entropy"] = last["heldout/elbo/skill_entropy"] / float(np.log(len(shares)))
     return summary
 
 

@@ -10,7 +10,7 @@ and helms_mix (helms_discrete for helms_cat too), npmp or npmp_ar1 for npmp, bc 
 mpo takes none.
 Writes a run folder: config.json, origin.json (how its skills were made), metrics.jsonl, tensorboard/, checkpoints/,
 summary.json, report.html. The same command on the same --workdir continues the run: worlds and replay are in its
-checkpoints (unless --config.replay.saved=false).
+checkpoints (unless --config.replay.in_checkpoint=false).
 """
 
 import sys
@@ -33,15 +33,15 @@ SUCCESS, STAGED = "task.success", "task.staged"  # the public success test, the 
 
 def main(run: cli.Run) -> None:
     config = run.config
-    cli.shared_out(run, "env.worlds", "eval.episodes", "train.batch")
+    cli.check_divisible(run, "env.worlds", "eval.episodes", "train.batch_size")
     kind, origin, found = origin_of(run)
     try:
-        env, arena = (online_run.worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
-        rows = warm_start.practice(arena)
+        env, arena = (online_run.make_worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
+        rows = warm_start.random_rollout(arena)
         made = {"statistics": warm_start.statistics(rows), **config.agent}
         if kind and found is None:
             found = made_up(origin, arena, rows, made["statistics"], config.source.updates)
-        skills = warm_start.borrowed(config.agent.name, origin) if kind else {}
+        skills = warm_start.skill_kwargs(config.agent.name, origin) if kind else {}
         agent = transfer.make(
             env.spec.obs, warm_start.action(env), **made, **skills, **({"source": found} if found else {})
         )
@@ -49,26 +49,26 @@ def main(run: cli.Run) -> None:
     except ValueError as error:
         raise cli.Refused(error.args[0]) from None
     try:
-        memory = online_run.memory(config, env.spec, agent.kept)
+        memory = online_run.make_replay(config, env.spec, agent.kept)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
     source = online.online(
         env,
         agent.explore,
         memory,
-        collect=config.train.collect,
-        draws=config.train.draws,
-        batch=config.train.batch,
-        length=config.train.length,
+        unroll_length=config.train.unroll_length,
+        updates_per_collect=config.train.updates_per_collect,
+        batch_size=config.train.batch_size,
+        sequence_length=config.train.sequence_length,
         prefill=config.replay.prefill,
         first_params=lambda key: agent.learner.init(key).params,
         success=SUCCESS,
     )
     path, about = cli.open_run(run)
-    if hosts.first():
+    if hosts.is_main_host():
         metrics.write_json(path / run_folder.ORIGIN, skills)
     print(f"{path}: {config.agent.name} in {config.env.worlds} worlds {config.env.name}", file=sys.stderr)
-    policy = agent.explore if config.eval.sample else agent.exploit
+    policy = agent.explore if config.eval.stochastic else agent.exploit
     online_run.train(
         run,
         path,
@@ -76,7 +76,7 @@ def main(run: cli.Run) -> None:
         agent.learner,
         source,
         # `eval/staged` whatever it is paid
-        assess=online_run.tried_out(arena, policy, config.eval.seed, success=SUCCESS, totals={"staged": STAGED}),
+        assess=online_run.make_evaluator(arena, policy, config.eval.seed, success=SUCCESS, totals={"staged": STAGED}),
         terms=("episodes/return", "eval/staged", "eval/success", "control/critic_loss"),
         summarise=summarise,
     )
@@ -104,13 +104,13 @@ def origin_of(run: cli.Run) -> tuple[str | None, dict[str, Any], dict | None]:
     source, _, subtree = given.rpartition(":")
     if not source or subtree != "skills":
         raise cli.Refused(f"--init_from={given} is not RUN:skills, for example runs/skills:skills")
-    told, found = warm_start.skills(Path(source))
+    told, found = warm_start.load_skills(Path(source))
     if told["name"] not in kinds:
         raise cli.Refused(
             f"--init_from={given} is a run of {told['name']}; {name} begins with one of experiments.helms_offline with "
             f"agent={' or '.join(kinds)}"
         )
-    seen = warm_start.frames(Path(source))
+    seen = warm_start.skill_stack(Path(source))
     if seen != config.env.stack:
         raise cli.Refused(
             f"--init_from={given}: those skills see {seen} frames, and config.env.stack={config.env.stack}; set it to "

@@ -6,7 +6,7 @@ python -m experiments.imitate --config=experiments/configs/imitate.py:cpu,agent=
 
 Writes a run folder: config.json, metrics.jsonl, tensorboard/, checkpoints/, summary.json, report.html. The same
 command on the same --workdir continues the run: worlds, expert and replay are in its checkpoints, so it goes on as
-if it had never been stopped (unless --config.replay.saved=false).
+if it had never been stopped (unless --config.replay.in_checkpoint=false).
 """
 
 import sys
@@ -28,21 +28,21 @@ SUCCESS = "task.success"  # the public success test
 
 def main(run: cli.Run) -> None:
     config = run.config
-    cli.shared_out(run, "env.worlds", "eval.episodes", "train.batch")
+    cli.check_divisible(run, "env.worlds", "eval.episodes", "train.batch_size")
     teacher = expert.make(int(config.env.name.rpartition("set")[2]))
     try:
-        env, arena = (online_run.worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
-        memory = online_run.memory(config, env.spec)
+        env, arena = (online_run.make_worlds(config, count) for count in (config.env.worlds, config.eval.episodes))
+        memory = online_run.make_replay(config, env.spec)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
     source = online.online(
         env,
         teacher,
         memory,
-        collect=config.train.collect,
-        draws=config.train.draws,
-        batch=config.train.batch,
-        length=config.train.length,
+        unroll_length=config.train.unroll_length,
+        updates_per_collect=config.train.updates_per_collect,
+        batch_size=config.train.batch_size,
+        sequence_length=config.train.sequence_length,
         lookahead=config.agent.lookahead,
         crossing=False,  # a clone must not see what comes after an episode
         prefill=config.replay.prefill,
@@ -56,9 +56,9 @@ def main(run: cli.Run) -> None:
         run,
         path,
         about,
-        cli.begun(run, clone.learner),
+        cli.with_init_from(run, clone.learner),
         source,
-        assess=online_run.tried_out(arena, clone.act(), config.eval.seed, success=SUCCESS),
+        assess=online_run.make_evaluator(arena, clone.act(), config.eval.seed, success=SUCCESS),
         terms=("imitation/log_likelihood", "elbo/log_likelihood", "eval/return", "eval/success"),
         summarise=summarise,
         rows="the expert's first rows",

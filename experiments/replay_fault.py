@@ -46,14 +46,14 @@ def main(run: cli.Run) -> None:
     print(f"left out again; {'it was given bad numbers' if given else origin(learner, state, batch, box.key)}")
 
 
-def trajectory(box: faults.BlackBox) -> Trajectory:
+def trajectory(box: faults.FaultRecord) -> Trajectory:
     """The batch that a file holds."""
     found = jax.tree.map(jax.numpy.asarray, box.tree("batch"))
     step = TimeStep(**{**found["step"], "obs": found["step"].get("obs", {})})
     return Trajectory(step, found["action"], found.get("extras", {}))
 
 
-def rebuilt(box: faults.BlackBox, batch: Trajectory) -> Learner:
+def rebuilt(box: faults.FaultRecord, batch: Trajectory) -> Learner:
     """The learner that wrote a file, from its config; what its data looked like is seen in the batch."""
     settings = run_folder.nested(box.run["config"]).get("agent", {})
     obs = {name: jax.ShapeDtypeStruct(x.shape[2:], x.dtype) for name, x in batch.step.obs.items()}

@@ -66,7 +66,7 @@ def main(run: cli.Run) -> None:
         "heldout_action_mse_npmp": npmp["heldout_action_mse"],
         "skill_usage": own["skill_usage"],
         "transition_diagonal": own["transition_diagonal"],
-        "skill_doubt": own["skill_doubt"],
+        "skill_entropy": own["skill_entropy"],
         "fixed_skill_spread": shown["spread"],
         "fixed_skill_noise": shown["noise"],
         "seconds": job.seconds(),
@@ -104,7 +104,7 @@ class Job:
         metrics.write_json(self.file, self.done)
         if self.stopped:
             number = signal.Signals(self.stopped[0])
-            raise cli.Stopped(number, f"stopped in stage {name}; the same command continues")
+            raise cli.RunStopped(number, f"stopped in stage {name}; the same command continues")
         if not finished:
             raise cli.Refused(f"stage {name} ended with code {code}; what it said stands above")
 

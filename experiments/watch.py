@@ -139,7 +139,9 @@ def place(asked: Any) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise run_folder.Unfit(f"{path} cannot be written: {error.strerror}; choose another --workdir") from None
+        raise run_folder.RunFolderError(
+            f"{path} cannot be written: {error.strerror}; choose another --workdir"
+        ) from None
     return path
 
 

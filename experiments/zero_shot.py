@@ -122,7 +122,7 @@ def found(patterns: list[str]) -> dict[Path, tuple[dict, Params]]:
         if not matches:
             raise cli.Refused(f"no folder matches --skills={pattern}; give runs of experiments.helms_offline")
         paths += map(Path, matches)
-    return {path: warm_start.skills(path) for path in dict.fromkeys(paths)}
+    return {path: warm_start.load_skills(path) for path in dict.fromkeys(paths)}
 
 
 def begun(path: Path, told: dict, params: Params, config: ConfigDict, env: Env) -> Agent:
@@ -138,7 +138,7 @@ def begun(path: Path, told: dict, params: Params, config: ConfigDict, env: Env) 
             if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, wanted):
                 raise cli.Refused(f"the skills of {path} see other things than these worlds show; set config.env.stack")
             return system.act(sample=config.sample), params
-        policy, fresh = new(name, config, env, source=params, **warm_start.borrowed(name, told))
+        policy, fresh = new(name, config, env, source=params, **warm_start.skill_kwargs(name, told))
         return (held(policy, config.hold) if choice == "held" else policy), fresh
 
     rows = "1 row" if config.hold == 1 else f"{config.hold} rows"
@@ -160,7 +160,7 @@ def beside(name: str, config: ConfigDict, env: Env) -> Agent:
 
 def new(name: str, config: ConfigDict, env: Env, **skills) -> tuple[Policy, Params]:
     """An agent as experiments.helms_transfer begins with it. Raises Refused."""
-    scales = warm_start.statistics(warm_start.practice(env))
+    scales = warm_start.statistics(warm_start.random_rollout(env))
     try:
         agent = transfer.make(env.spec.obs, warm_start.action(env), **config.agents[name], statistics=scales, **skills)
         params = jax.jit(agent.learner.init)(jax.random.key(config.seed)).params

@@ -6,7 +6,7 @@ from skillhier.types import Array
 
 
 @custom_vmap
-def anywhere(flags: Array) -> Array:
+def any_unbatched(flags: Array) -> Array:
     """Whether any flag is set, []. Under `vmap` (seeds, worlds) any of all, and still one flag for all.
 
     A `lax.cond` on it therefore stays a branch; on a batched predicate it would become a `select` that runs both.
@@ -14,6 +14,6 @@ def anywhere(flags: Array) -> Array:
     return flags.any()
 
 
-@anywhere.def_vmap
+@any_unbatched.def_vmap
 def _(axis_size, batched, flags):
-    return anywhere(flags), False
+    return any_unbatched(flags), False

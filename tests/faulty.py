@@ -15,7 +15,7 @@ def regression(patience: int = 3) -> Learner:
     def init(key):
         return {"guess": {"mean": jax.random.normal(key)}}
 
-    return learner(init, stateless(loss), adam({"guess": 0.1}), patience=patience)
+    return learner(init, stateless(loss), adam({"guess": 0.1}), max_consecutive_skips=patience)
 
 
 def spoiling(*bad: int, value: float = jnp.nan) -> Source:

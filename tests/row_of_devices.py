@@ -38,13 +38,15 @@ def system(name: str, **settings):
 
 
 def windows(batch: int):
-    return sources.offline(toy.demonstrations(OBS, steps=20), batch=batch, length=6, lookahead=2, stack=2)
+    return sources.offline(toy.demonstrations(OBS, steps=20), batch_size=batch, sequence_length=6, lookahead=2, stack=2)
 
 
 def collecting():
     env = counters(LENGTHS, breaks=((2, 15),), ends=1)
     memory = replay.make(ROWS, env.spec, extras=SEEN)
-    return online.online(env, NOISE, memory, collect=4, draws=2, batch=16, length=3, prefill=12)
+    return online.online(
+        env, NOISE, memory, unroll_length=4, updates_per_collect=2, batch_size=16, sequence_length=3, prefill=12
+    )
 
 
 CASES = {
@@ -98,13 +100,13 @@ def sawyer(mesh=None) -> dict[str, np.ndarray]:
         make(self, model, count, parameters)
 
     native.Worlds.__init__ = counting
-    with sharding.over(mesh):
-        key = sharding.put(jax.random.key(5), sharding.dealt(mesh)) if mesh else jax.random.key(5)
+    with sharding.use_mesh(mesh):
+        key = sharding.put(jax.random.key(5), sharding.named_sharding(mesh)) if mesh else jax.random.key(5)
         told = evaluate.episodes(env, noise)((), key)
 
         @jax.jit
         def run(key):
-            with sharding.over(mesh):
+            with sharding.use_mesh(mesh):
                 return rollout.rollout(env, noise, (), rollout.start(env, noise, key), key, 5)
 
         end, rows = run(key)

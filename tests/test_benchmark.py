@@ -17,7 +17,7 @@ from experiments.benchmarks import arithmetic, helms_offline, physics, pixels, s
 from experiments.shared import cli
 
 ROOT = Path(__file__).parents[1]
-SMALL = {"agent.hidden": "8,8", "train.batch": 2, "train.length": 6}
+SMALL = {"agent.hidden": "8,8", "train.batch_size": 2, "train.sequence_length": 6}
 SHARES = {"share", "share_low", "share_high"}
 
 

@@ -85,12 +85,12 @@ def test_a_full_replay_repeats_its_rows_and_opens_an_episode_at_each_seam():
     name = next(iter(PROPRIO))
     np.testing.assert_allclose(10 * kept.rows.step.obs[name][:, 0, 0], np.arange(12) % 5)
     assert kept.rows.step.first[:, 0].tolist() == [i % 5 == 0 for i in range(12)]
-    assert int(kept.filled) == int(kept.number) == 12
+    assert int(kept.filled) == int(kept.next_row) == 12
 
 
 def test_figures_of_agents_by_themselves_and_by_worlds_and_seeds(monkeypatch):
     """Worlds without physics, two seeds."""
-    monkeypatch.setattr(online_run, "worlds", cell)
+    monkeypatch.setattr(online_run, "make_worlds", cell)
     small = {"env__worlds": 2, "train__batch": 2, "agent__hidden": "8,8", "agent__samples": 2}
     found = transfer.agents(("helms_cat",), "debug", 1, 1, seeds=2, **small)
     for of, name in zip(found, ("helms_cat",), strict=True):
@@ -143,12 +143,12 @@ def test_every_agent_has_skills_of_its_presets_sizes(name, preset):
 
 def test_what_the_parts_learn_from_is_what_the_replay_holds(monkeypatch):
     """The replay's part gives windows of rows that follow on each other, as the whole's learner sees them."""
-    config = transfer_parts.settings("mpo", "debug", env__worlds=2, train__batch=3, agent__hidden="8,8")
+    config = transfer_parts.settings("mpo", "debug", env__worlds=2, train__batch_size=3, agent__hidden="8,8")
     place = transfer_parts.arena(cell(config, 2), 8, 1)
     of = transfer_parts.made(config, transfer_parts.system(config, "debug", place.env), place)
     drawn = transfer_parts.apart(of, place, config, 4)["replay"]()
     rows = 10 * drawn.step.obs[next(iter(PROPRIO))][..., 0, 0]
-    assert rows.shape == (4, config.train.length, 3)
+    assert rows.shape == (4, config.train.sequence_length, 3)
     ahead = np.asarray(jnp.where(drawn.step.first[:, 1:], jnp.round(rows[:, 1:]), jnp.round(rows[:, :-1]) + 1))
     np.testing.assert_allclose(rows[:, 1:], ahead, atol=1e-4)
     assert set(np.unique(np.round(rows))) <= set(range(8))

@@ -78,9 +78,11 @@ def test_a_named_subtree_is_read_without_the_rest(saved, tmp_path):
 
 
 def test_a_subtree_that_is_not_there_is_refused(saved, tmp_path):
-    with pytest.raises(checkpoint.Broken, match="nothing named 'learner/parms'; it holds .*learner/params/low"):
+    with pytest.raises(
+        checkpoint.CheckpointError, match="nothing named 'learner/parms'; it holds .*learner/params/low"
+    ):
         checkpoint.read(tmp_path, "learner/parms")
-    with pytest.raises(checkpoint.Broken, match="holds no complete checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match="holds no complete checkpoint"):
         checkpoint.read(tmp_path / "elsewhere", "learner")
 
 
@@ -105,11 +107,11 @@ def test_damage_to_any_file_is_refused_and_the_whole_one_named(saved, tmp_path, 
         if name == checkpoint.MANIFEST and damage == "remove":
             assert saved.latest() == 10  # without its manifest it is half a checkpoint
         else:
-            with pytest.raises(checkpoint.Broken) as refusal:
+            with pytest.raises(checkpoint.CheckpointError) as refusal:
                 saved.restore(state(0))
             assert name in str(refusal.value) and "\n" not in str(refusal.value)
             assert f"update 10 is whole: delete {saved.folder / '20'}" in str(refusal.value)
-            with pytest.raises(checkpoint.Broken):
+            with pytest.raises(checkpoint.CheckpointError):
                 checkpoint.read(tmp_path, "key")
         file.write_bytes(content)
     assert same(saved.restore(state(0)), state(2))
@@ -128,7 +130,7 @@ def test_half_a_checkpoint_is_ignored_and_cleaned(saved, tmp_path):
 
 def test_a_checkpoint_of_another_config_is_refused(saved):
     other = checkpoint.Checkpoints(saved.folder, about={"config": "abd"})
-    with pytest.raises(checkpoint.Broken, match="written with another config than this run has"):
+    with pytest.raises(checkpoint.CheckpointError, match="written with another config than this run has"):
         other.restore(state(0))
     other.close()
 
@@ -136,13 +138,15 @@ def test_a_checkpoint_of_another_config_is_refused(saved):
 def test_a_state_of_another_form_is_refused_by_the_name_of_the_leaf(saved):
     template = state(0)
     wider = template._replace(source={**template.source, "first": jnp.zeros((3,), bool)})
-    with pytest.raises(checkpoint.Broken, match=r"holds source/first as \[2\] bool, this run needs \[3\] bool"):
+    with pytest.raises(
+        checkpoint.CheckpointError, match=r"holds source/first as \[2\] bool, this run needs \[3\] bool"
+    ):
         saved.restore(wider)
     fewer = template._replace(source={name: leaf for name, leaf in template.source.items() if name != "first"})
-    with pytest.raises(checkpoint.Broken, match="holds source/first, which this run does not know"):
+    with pytest.raises(checkpoint.CheckpointError, match="holds source/first, which this run does not know"):
         saved.restore(fewer)
     more = template._replace(source={**template.source, "extra": jnp.zeros(1)})
-    with pytest.raises(checkpoint.Broken, match="lacks source/extra"):
+    with pytest.raises(checkpoint.CheckpointError, match="lacks source/extra"):
         saved.restore(more)
 
 
@@ -152,14 +156,14 @@ def test_a_manifest_of_another_version_is_refused(saved):
     manifest["format"] += 1
     manifest["digest"] = checkpoint._digest(manifest)
     path.write_text(json.dumps(manifest))
-    with pytest.raises(checkpoint.Broken, match="another version"):
+    with pytest.raises(checkpoint.CheckpointError, match="another version"):
         saved.restore(state(0))
 
 
 def test_an_empty_folder_says_so(tmp_path):
     kept = checkpoint.Checkpoints(tmp_path / "none")
     assert kept.latest() is None
-    with pytest.raises(checkpoint.Broken, match="no complete checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match="no complete checkpoint"):
         kept.restore(state(0))
     kept.close()
     shutil.rmtree(tmp_path / "none")

@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 from experiments.shared import cli
 
 PRESETS = {"debug": "a minute", "paper": "hours"}
-LIMITS = {"train.batch": (1, 512), "train.rate": (0.0, 1.0), "agent.name": ["helms", "npmp"], "agent.sizes": (1, 1024)}
+LIMITS = {"train.batch_size": (1, 512), "train.rate": (0.0, 1.0), "agent.sizes": (1, 1024)}
+LIMITS |= {"agent.name": ["helms", "npmp"]}
 FREE = ("train.updates",)
 
 
@@ -28,7 +29,7 @@ def get_config(arg):
     chosen = cli.choose(arg, PRESETS, agent=["helms", "npmp"], skills=5)
     return ConfigDict(dict(
         seed=0, data="", agent=dict(name=chosen.agent, skills=chosen.skills, sizes=(256, 256)),
-        train=dict(batch=8, rate=1e-4, updates=100, shuffle=True),
+        train=dict(batch_size=8, rate=1e-4, updates=100, shuffle=True),
     ))
 
 
@@ -44,7 +45,7 @@ from experiments.shared import cli
 
 def main(run):
     folder, about = cli.open_run(run)
-    (folder / "done").write_text(str(run.config.train.batch))
+    (folder / "done").write_text(str(run.config.train.batch_size))
 
 
 if __name__ == "__main__":
@@ -81,12 +82,12 @@ def refusal(*arguments):
 
 def test_a_preset_its_options_and_single_settings(config, tmp_path):
     run = parse(
-        f"--config={config}:paper,agent=npmp,skills=1", "--config.train.rate=0.5", "--config.train.batch=1_6",
+        f"--config={config}:paper,agent=npmp,skills=1", "--config.train.rate=0.5", "--config.train.batch_size=1_6",
         "--config.agent.sizes=3,4", "--config.train.shuffle=false", "--config.train.updates", "2e3",
         f"--workdir={tmp_path}",
     )  # fmt: skip
     assert run.config.agent.name == "npmp" and run.config.agent.skills == 1
-    assert run.config.train.to_dict() == {"batch": 16, "rate": 0.5, "updates": 2000, "shuffle": False}
+    assert run.config.train.to_dict() == {"batch_size": 16, "rate": 0.5, "updates": 2000, "shuffle": False}
     assert run.config.agent.sizes == (3, 4) and run.workdir == tmp_path and run.free == ("train.updates",)
     assert run.config.is_locked
 
@@ -99,13 +100,13 @@ def test_a_preset_its_options_and_single_settings(config, tmp_path):
         (["{}:debug,agnt=helms"], "option 'agnt' is not known; did you mean agent? choose agent, skills"),
         (["{}:debug,agent=helm"], "agent 'helm' is not known; did you mean helms? choose helms, npmp"),
         (["{}:debug,skills=many"], "skills wants a whole number, not 'many' (now 5)"),
-        (["{}:debug", "--config.train.bach=3"], "config.train.bach is not known; did you mean config.train.batch?"),
-        (["{}:debug", "--config.train=3"], "config.train is a group; set one of train.batch"),
-        (["{}:debug", "--config.train.batch=3.5"], "config.train.batch wants a whole number, not '3.5' (now 8)"),
+        (["{}:debug", "--config.train.bach=3"], "config.train.bach is not known; did you mean config.train.batch"),
+        (["{}:debug", "--config.train=3"], "config.train is a group; set one of train.batch_size"),
+        (["{}:debug", "--config.train.batch_size=3.5"], "train.batch_size wants a whole number, not '3.5' (now 8)"),
         (["{}:debug", "--config.train.rate=fast"], "config.train.rate wants a finite number, not 'fast'"),
         (["{}:debug", "--config.train.rate=nan"], "config.train.rate wants a finite number, not 'nan'"),
         (["{}:debug", "--config.train.shuffle=perhaps"], "config.train.shuffle wants true or false, not 'perhaps'"),
-        (["{}:debug", "--config.train.batch=0"], "config.train.batch is 0; it must lie between 1 and 512"),
+        (["{}:debug", "--config.train.batch_size=0"], "config.train.batch_size is 0; it must lie between 1 and 512"),
         (["{}:debug", "--config.agent.sizes=8,0"], "config.agent.sizes is (8, 0); it must lie between 1 and 1024"),
         (["{}:debug", "--config.agent.name=npm"], "config.agent.name 'npm' is not known; did you mean npmp?"),
         (["{}:debug", "--config.agent.name=npmp"], "npmp has no skills; set config.agent.skills=1"),
@@ -153,7 +154,7 @@ def spawn(tmp_path, *arguments, lines="", **environment):
 def test_the_real_command_refuses_in_one_line_with_code_2_and_writes_nothing(tmp_path):
     told = spawn(tmp_path, "--config=toy.py:debug", "--config.train.bach=3", "--workdir=run")
     assert told.returncode == 2 and told.stdout == ""
-    assert len(told.stderr.splitlines()) == 1 and "did you mean config.train.batch?" in told.stderr
+    assert len(told.stderr.splitlines()) == 1 and "did you mean config.train.batch_size?" in told.stderr
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
 
 
@@ -164,36 +165,41 @@ def test_the_real_command_checks_and_writes_nothing(tmp_path):
 
 
 def test_the_real_command_checks_many_at_once(tmp_path):
-    asked = [["--config=toy.py:debug", "--config.train.batch=3"], ["--config=toy.py:debug", "--config.train.bach=3"]]
+    asked = [
+        ["--config=toy.py:debug", "--config.train.batch_size=3"],
+        ["--config=toy.py:debug", "--config.train.bach=3"],
+    ]
     asked += [["--config=toy.py:paper"], ["--config=toy.py:debug", "--wrkdir=x"]]
     told = spawn(tmp_path, "--check_each", lines="".join(f"{json.dumps(one)}\n" for one in asked))
     first, second, third, fourth = map(json.loads, told.stdout.splitlines())
-    assert told.returncode == 0 and first["config"]["train.batch"] == 3
-    assert third["config"]["train.batch"] == 8, "one command leaves nothing to the next"
-    assert "did you mean config.train.batch?" in second["refused"] and "did you mean --workdir?" in fourth["refused"]
+    assert told.returncode == 0 and first["config"]["train.batch_size"] == 3
+    assert third["config"]["train.batch_size"] == 8, "one command leaves nothing to the next"
+    assert (
+        "did you mean config.train.batch_size?" in second["refused"] and "did you mean --workdir?" in fourth["refused"]
+    )
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["toy.py", "toy_entry.py"]
 
 
 def test_a_run_that_starts_again_has_no_summary_until_it_is_done(tmp_path):
-    run_folder.enter(tmp_path / "run", "toy", {"seed": 0})
+    run_folder.open_run(tmp_path / "run", "toy", {"seed": 0})
     (tmp_path / "run" / "summary.json").write_text("{}")
-    run_folder.enter(tmp_path / "run", "toy", {"seed": 0})
+    run_folder.open_run(tmp_path / "run", "toy", {"seed": 0})
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
 def test_the_run_folder_says_what_it_depends_on_and_refuses_another_config(tmp_path):
     asked = ("--config=toy.py:debug", "--workdir=run")
-    told = spawn(tmp_path, *asked, "--config.train.batch=16")
+    told = spawn(tmp_path, *asked, "--config.train.batch_size=16")
     assert told.returncode == 0, told.stderr
     assert (tmp_path / "run" / "done").read_text() == "16"
     written = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert written["entry"] == "toy_entry" and written["config"]["train.batch"] == 16
+    assert written["entry"] == "toy_entry" and written["config"]["train.batch_size"] == 16
     assert {"versions", "git_commit", "device", "flags", "command"} <= set(written["starts"][0])
     assert (tmp_path / "cache" / "skillhier" / "xla").stat().st_mode & 0o777 == 0o700
 
     told = spawn(tmp_path, *asked)
-    assert told.returncode == 2 and "config.train.batch=16, now it is 8" in told.stderr
-    told = spawn(tmp_path, *asked, "--config.train.batch=16", "--config.train.updates=7")  # one of FREE
+    assert told.returncode == 2 and "config.train.batch_size=16, now it is 8" in told.stderr
+    told = spawn(tmp_path, *asked, "--config.train.batch_size=16", "--config.train.updates=7")  # one of FREE
     assert told.returncode == 0
     assert len(json.loads((tmp_path / "run" / "config.json").read_text())["starts"]) == 2
 
@@ -207,7 +213,7 @@ def test_a_cache_that_others_can_write_is_refused(tmp_path):
 
 
 def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
-    run_folder.enter(tmp_path / "run", "toy_entry", {})
+    run_folder.open_run(tmp_path / "run", "toy_entry", {})
     told = spawn(tmp_path, "--config=toy.py:debug", "--workdir=run", "--config.seed=0")
     assert told.returncode == 2 and "was begun with" in told.stderr
     (tmp_path / "run" / "config.json").unlink()
@@ -224,14 +230,14 @@ def test_a_config_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     for content in ("", "{", "[]", "{}", '{"config": 3, "starts": []}'):
         (tmp_path / "run" / "config.json").write_text(content)
-        with pytest.raises(run_folder.Unfit, match="config.json is no config of a run"):
-            run_folder.enter(tmp_path / "run", "toy", {})
-    with pytest.raises(run_folder.Unfit, match="no config of a run"):
+        with pytest.raises(run_folder.RunFolderError, match="config.json is no config of a run"):
+            run_folder.open_run(tmp_path / "run", "toy", {})
+    with pytest.raises(run_folder.RunFolderError, match="no config of a run"):
         run_folder.settings(tmp_path)
 
 
 def test_a_config_comes_back_as_it_went(tmp_path):
-    run_folder.enter(tmp_path / "run", "toy", {"seed": 0, "agent.sizes": (3, 4), "agent.inner.rate": 1e-4})
+    run_folder.open_run(tmp_path / "run", "toy", {"seed": 0, "agent.sizes": (3, 4), "agent.inner.rate": 1e-4})
     assert run_folder.settings(tmp_path / "run") == {"seed": 0, "agent": {"sizes": (3, 4), "inner": {"rate": 1e-4}}}
 
 

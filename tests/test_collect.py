@@ -99,7 +99,7 @@ def test_a_signal_keeps_what_is_finished_and_the_command_goes_on(tmp_path, stand
         bar = told(*args, **kwargs)
         return bar._replace(write=lambda *a: (bar.write(*a), os.kill(os.getpid(), signal.SIGTERM)))
 
-    with monkeypatch.context() as patch, pytest.raises(cli.Stopped, match="stopped: 2 episodes") as stopped:
+    with monkeypatch.context() as patch, pytest.raises(cli.RunStopped, match="stopped: 2 episodes") as stopped:
         patch.setattr(collect.metrics, "progress", progress)
         collect.main(run)
     assert stopped.value.code == 0

@@ -25,10 +25,10 @@ SETTINGS = {
     "agent.beta_z": 0.0,
     "agent.hidden": [32, 32],
     "train.updates": 100,
-    "train.batch": 16,
-    "train.length": 25,
-    "train.epoch": 10,
-    "train.assess_every": 50,
+    "train.batch_size": 16,
+    "train.sequence_length": 25,
+    "train.updates_per_epoch": 10,
+    "train.eval_every": 50,
     "data.path": "toy",
 }
 START = {
@@ -175,7 +175,7 @@ def test_a_run_that_broke_down_counts(tmp_path, capsys):
 def test_several_settings_make_groups(tmp_path, capsys):
     for i, (name, beta) in enumerate((("npmp", 0.1), ("helms", 0.1), ("npmp", 0.02))):
         run(tmp_path / f"r{i}", agent__name=name, agent__beta_z=beta)
-    asked = f"--runs={tmp_path}/r*", "--group=config.agent.name,config.train.batch", "--group=config.agent.beta_z"
+    asked = f"--runs={tmp_path}/r*", "--group=config.agent.name,config.train.batch_size", "--group=config.agent.beta_z"
     groups = compared(capsys, tmp_path, *asked)["metrics"]["elbo/bound"]["groups"]
     assert list(groups) == ["name=helms beta_z=0.1", "name=npmp beta_z=0.02", "name=npmp beta_z=0.1"]
 
@@ -232,7 +232,7 @@ def test_what_a_run_keeps_inside_is_no_run(tmp_path):
 
 def test_a_folder_as_runs_make_it(tmp_path):
     settings = {"seed": 3, "train.updates": 10, "agent.hidden": (3, 4), "agent.inner.rate": 1e-4}
-    run_folder.enter(tmp_path / "run", "toy", settings)
+    run_folder.open_run(tmp_path / "run", "toy", settings)
     (found,) = comparison_runs.find([str(tmp_path / "run")])
     assert found.settings == {"entry": "toy"} | {f"config.{name}": value for name, value in settings.items()}
     assert found.rows == [] and not found.finished and found.data == "" and "cores" in comparison_runs.machine(found)
@@ -266,9 +266,9 @@ def test_nothing_finished_is_refused(tmp_path, capsys):
     "changes, said",
     [
         ({"train__updates": 50, "until": 50}, "config.train.updates is 100 in {a} and 50 in {b}"),
-        ({"train__batch": 32}, "config.train.batch is 16 in {a} and 32 in {b}"),
+        ({"train__batch": 32}, "config.train.batch_size is 16 in {a} and 32 in {b}"),
         ({"replay__prefill": 5}, "config.replay.prefill is absent in {a} and 5 in {b}"),
-        ({"train__length": 5}, "config.train.length is 25 in {a} and 5 in {b}"),
+        ({"train__length": 5}, "config.train.sequence_length is 25 in {a} and 5 in {b}"),
         ({"data__held_out": 0.2}, "config.data.held_out is absent in {a} and 0.2 in {b}"),
         ({"data": "d2"}, "data digest is d1 in {a} and d2 in {b}"),
         ({"data": "", "data__path": "other"}, "config.data.path is toy in {a} and other in {b}"),
@@ -299,7 +299,7 @@ def test_without_a_budget_in_the_config_the_last_step_is_one(tmp_path):
         metrics.write_json(where / "config.json", about)
     runs = comparison_runs.find([f"{tmp_path}/?"])
     assert all(found.finished for found in runs)
-    with pytest.raises(run_folder.Unfit, match="last step is 50 in"):
+    with pytest.raises(run_folder.RunFolderError, match="last step is 50 in"):
         comparison.hold_to_one_budget(runs)
 
 
@@ -338,14 +338,14 @@ def agents(path: Path, **changes) -> None:
 
 
 def test_what_goes_along_with_the_groups_is_listed_and_panels_stand_apart(tmp_path, capsys):
-    agents(tmp_path / "r", env__worlds=16, train__collect=4, train__draws=2)
+    agents(tmp_path / "r", env__worlds=16, train__unroll_length=4, train__updates_per_collect=2)
     asked = f"--runs={tmp_path}/r/*", "--group=config.agent.name"
-    assert "config.agent.spread is 0.7 in" in (said := refused(capsys, *asked, "--panels=config.env.name"))
-    assert "--group=config.agent.spread, or --along=config.agent.spread where it goes with the groups" in said
+    assert "config.agent.init_stddev is 0.7 in" in (said := refused(capsys, *asked, "--panels=config.env.name"))
+    assert "--group=config.agent.init_stddev, or --along=config.agent.init_stddev where it goes with the groups" in said
     told = compared(capsys, tmp_path, *asked, "--along=config.agent,config.init_from", "--panels=config.env.name")
-    assert told["along"] == {"config.agent.spread": {"name=mpo": 0.7, "name=npmp": 1.0}} and not told["notes"]
-    assert "these go with the groups, see the page: config.agent.spread" in told["err"]
-    assert "<th>agent.spread</th>" in told["page"] and "What goes with the groups" in told["page"]
+    assert told["along"] == {"config.agent.init_stddev": {"name=mpo": 0.7, "name=npmp": 1.0}} and not told["notes"]
+    assert "these go with the groups, see the page: config.agent.init_stddev" in told["err"]
+    assert "<th>agent.init_stddev</th>" in told["page"] and "What goes with the groups" in told["page"]
     found = {title: {label: group["final"]["value"] for label, group in metric["groups"].items()}
              for title, metric in told["metrics"].items() if title.startswith("heldout")}  # fmt: skip
     assert found == {
@@ -360,7 +360,7 @@ def test_what_goes_along_may_not_differ_within_a_group(tmp_path, capsys):
     run(tmp_path / "r" / "odd", seed=7, env__name="easy", agent__name="mpo", agent__spread=0.5)
     asked = f"--runs={tmp_path}/r/*", "--group=config.agent.name", "--panels=config.env.name"
     said = refused(capsys, *asked, "--along=config.agent,config.init_from")
-    assert "two things vary under one curve: config.agent.spread is 0.7 in" in said
+    assert "two things vary under one curve: config.agent.init_stddev is 0.7 in" in said
     assert "no run has the setting config.agnt" in refused(capsys, *asked, "--along=config.agnt")
 
 

@@ -9,7 +9,7 @@ from demonstrations import episode, write
 from skillhier.data import dataset, minari, recorder, sources
 from skillhier.data.faults import DataFault
 from skillhier.envs import registry
-from skillhier.policies import blind
+from skillhier.policies import open_loop
 
 HEIGHT, WIDTH = 3, 4
 LENGTHS = (25, 31)
@@ -106,14 +106,14 @@ def test_actions_are_no_pictures(path):
 def test_windows_stacks_and_look_ahead(path):
     """A window of pictures is that of the numbers beside it, whose entry `grip` holds 1000 e + t."""
     found = dataset.load(path)
-    source = sources.offline(found, batch=200, length=20, lookahead=8, stack=3)
+    source = sources.offline(found, batch_size=200, sequence_length=20, lookahead=8, stack=3)
     state = jax.jit(source.init)(jax.random.key(0))
     _, window, _ = jax.jit(source.next)(state, {}, jax.random.key(1))
     grip, camera = np.asarray(window.step.obs["grip"][..., 0]), np.asarray(window.step.obs["camera"])
     assert camera.dtype == np.uint8 and camera.shape == (28, 200, 3, HEIGHT, WIDTH, 3)
     np.testing.assert_array_equal(camera, drawn(grip // 1000, grip % 1000))
     assert (grip[0, :, 1] == grip[0, :, 0]).any() and (grip[-1] == grip[-2]).any()  # both ends were among them
-    passes = list(sources.windows(found, batch=5, length=10, stack=2))
+    passes = list(sources.windows(found, batch_size=5, sequence_length=10, stack=2))
     for part in passes:
         grip = np.asarray(part.step.obs["grip"][..., 0])
         np.testing.assert_array_equal(part.step.obs["camera"], drawn(grip // 1000, grip % 1000))
@@ -124,7 +124,7 @@ def test_a_pixel_world_recorded_and_read_again(tmp_path):
     """The pictures in the data set are those that the same worlds show under the recorded actions."""
     env = registry.make("dmc.pendulum_swingup@pixels", worlds=2, size=16, limit=6, engine="native")
     with minari.Recorder(tmp_path / "seen", env.spec) as keeper:
-        recorder.record(env, blind.uniform(env.spec.action), (), keeper, task="seen", episodes=2, rows=4, seed=3)
+        recorder.record(env, open_loop.uniform(env.spec.action), (), keeper, task="seen", episodes=2, rows=4, seed=3)
     found = dataset.load(tmp_path / "seen", min_length=6)
     assert {name: (v.dtype, v.shape) for name, v in found.obs.items()} == {"pixels": (np.uint8, (14, 16, 16, 3))}
     key, _ = jax.random.split(jax.random.fold_in(jax.random.key(3), 0))

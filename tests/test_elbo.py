@@ -137,7 +137,7 @@ def test_certainty_is_beside_the_bound_and_counts_the_doubt_of_a_row():
     weights = messages.forward(jax.nn.softmax(parts()["high"]))[1:]
     doubt = -(weights * jnp.log(weights)).sum(-1).mean()
     np.testing.assert_allclose(pushed - plain, 2 * doubt, rtol=1e-3)
-    np.testing.assert_allclose(metrics["elbo/doubt"], doubt, rtol=1e-5)
+    np.testing.assert_allclose(metrics["elbo/skill_entropy"], doubt, rtol=1e-5)
     np.testing.assert_array_equal(metrics["elbo/bound"], same["elbo/bound"])
 
 

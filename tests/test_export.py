@@ -68,7 +68,7 @@ def test_an_offline_epoch_exports():
     rows = lambda *shape: rng.normal(size=(62, *shape)).astype(np.float32)  # noqa: E731
     obs = {name: rows(s.shape[-1]) for name, s in spec.obs.items() if name not in spec.privileged}
     data = Dataset(obs, rows(5), rows(), np.array([0, 31]), np.array([30, 30]), {})
-    source = sources.offline(data, batch=4, length=10, lookahead=5, stack=3)
+    source = sources.offline(data, batch_size=4, sequence_length=10, lookahead=5, stack=3)
     state = loop.start(skills.learner, source, jax.random.key(0))
     epoch = loop.epoch(skills.learner, source, updates=2)
     exported = jax.export.export(epoch, platforms=PLATFORMS)(state)

@@ -8,7 +8,7 @@ from faulty import regression
 
 from skillhier.data import online, replay
 from skillhier.envs import registry
-from skillhier.policies.blind import constant
+from skillhier.policies.open_loop import constant
 from skillhier.train import loop
 
 WORLD = "sawyer.stack_red_on_blue.set4"
@@ -24,7 +24,14 @@ def running(env, rows=200, patience=50):
     """(epoch of 5 updates, state) of a learner of rewards, from a replay of real worlds."""
     memory = replay.make(rows, env.spec)
     source = online.online(
-        env, constant(jnp.zeros(5)), memory, collect=2, batch=8, length=3, prefill=6, success="task.success"
+        env,
+        constant(jnp.zeros(5)),
+        memory,
+        unroll_length=2,
+        batch_size=8,
+        sequence_length=3,
+        prefill=6,
+        success="task.success",
     )
     learner = regression(patience)
     return loop.epoch(learner, source, 5), loop.start(learner, source, jax.random.key(0))
@@ -75,6 +82,6 @@ def test_a_learner_that_meets_nothing_but_bad_numbers_stops_with_its_batch(env):
     reward = jnp.full_like(kept.rows.step.reward, jnp.nan)
     spoiled = kept._replace(rows=kept.rows._replace(step=kept.rows.step._replace(reward=reward)))
     state = state._replace(source=state.source._replace(replay=spoiled))
-    with pytest.raises(loop.Stuck) as found:
+    with pytest.raises(loop.NonFiniteError) as found:
         loop.run(state, run_epoch, budget=50, updates=5)
     assert found.value.done <= 15 and np.isnan(found.value.suspect.batch.step.reward).any()

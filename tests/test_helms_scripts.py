@@ -133,7 +133,7 @@ def test_the_weight_of_the_offline_skills_is_swept_for_both_kinds(tmp_path):
 def test_npmp_comes_in_three_forms(tmp_path):
     commands, _, _ = asked(tmp_path, "figure_10")
     told = [options(command) for command in commands if "helms_transfer" in " ".join(command)]
-    assert [(one["when"], one.get("config.agent.eta_z"), one.get("config.agent.memory")) for one in told] == [
+    assert [(one["when"], one.get("config.agent.eta_z"), one.get("config.agent.ar_coefficient")) for one in told] == [
         ([f"agent=npmp --init_from='r/red_on_blue/skills/agent={kind}:skills' "], eta, memory)
         for kind, eta, memory in (("npmp", None, None), ("npmp", ["0"], None), ("npmp_ar1", ["0"], ["0.95"]))
     ]

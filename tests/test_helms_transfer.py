@@ -56,7 +56,7 @@ def test_every_agent_has_the_settings_of_its_parts_and_no_others(preset, agent):
 def test_the_paper_preset_is_table_5():
     config, _ = cli.load_config(f"{FILE}:paper,agent=helms_mix")
     agent, train = config.agent, config.train
-    assert (train.batch, train.length, agent.samples, agent.learning_rate) == (512, 10, 20, 2e-4)
+    assert (train.batch_size, train.sequence_length, agent.samples, agent.learning_rate) == (512, 10, 20, 2e-4)
     assert (agent.epsilon_category, agent.epsilon_mean, agent.epsilon_stddev, agent.eta_y) == (1.0, 5e-3, 1e-4, 0.01)
     assert agent.hidden == (256, 256)
 
@@ -72,7 +72,7 @@ def test_the_paper_preset_is_table_5():
         ("debug", ["replay.prefill=5"], "config.replay.prefill=5 holds no window of 6 rows"),
         ("debug", ["replay.rows=5"], "config.replay.rows=5 holds no window of 6 rows"),
         ("debug", ["agent.critic="], "config.agent.critic is empty"),
-        ("debug", ["train.length=1"], "config.train.length is 1; it must lie between 2 and"),
+        ("debug", ["train.sequence_length=1"], "config.train.sequence_length is 1; it must lie between 2 and"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_compiles(preset, changes, said):
@@ -103,8 +103,8 @@ def learned(path: Path, monkeypatch, agent: str = "helms") -> Path:
             lambda data: data._replace(action=data.action[:, :1])
         )(make(sizes, steps=steps)),
     )  # fmt: skip
-    changes = [("agent.low", "count"), ("agent.mid", "count"), ("train.updates", "10"), ("train.epoch", "10"),
-               ("train.assess_every", "10"), ("train.save_every", "10")]  # fmt: skip
+    changes = [("agent.low", "count"), ("agent.mid", "count")]
+    changes += [(f"train.{name}", "10") for name in ("updates", "updates_per_epoch", "eval_every", "save_every")]
     config, module = cli.load_config(f"{ROOT}/experiments/configs/helms_offline.py:debug,agent={agent}", changes)
     helms_offline.main(cli.Run("helms_offline", config, path, module.FREE))
     return path
@@ -112,7 +112,7 @@ def learned(path: Path, monkeypatch, agent: str = "helms") -> Path:
 
 def test_it_begins_with_the_skills_of_a_run_and_keeps_them(tmp_path, monkeypatch, stand_ins):
     source = learned(tmp_path / "skills", monkeypatch)
-    once = [f"--config.train.{name}=10" for name in ("updates", "assess_every", "save_every")]
+    once = [f"--config.train.{name}=10" for name in ("updates", "eval_every", "save_every")]
     helms_transfer.main(asked(tmp_path / "run", *SEEN, *once, "--config.seeds=2", preset="debug,agent=helms_mix",
                               init_from=f"{source}:skills"))  # fmt: skip
     offline = checkpoint.read(source, "learner/params")
@@ -146,13 +146,13 @@ def test_skills_that_are_missing_are_asked_for(tmp_path):
 
 def test_a_replay_that_does_not_fit_is_refused_before_a_folder_is_made(tmp_path, stand_ins):
     with pytest.raises(cli.Refused, match="a replay of 150 rows in 4 worlds takes .* set replay.rows to at most"):
-        helms_transfer.main(asked(tmp_path / "run", *SEEN, "--config.replay.memory=0.00001", preset="debug,agent=mpo"))
+        helms_transfer.main(asked(tmp_path / "run", *SEEN, "--config.replay.max_gib=0.00001", preset="debug,agent=mpo"))
     assert not (tmp_path / "run").exists()
 
 
 def test_new_nets_whiten_by_random_actions_whatever_the_agent():
     env = counters((9, 9))
-    rows = warm_start.practice(env)
+    rows = warm_start.random_rollout(env)
     found = warm_start.statistics(rows)
     mean, deviation = found["count"]  # rows 0 to 9 of worlds 0 and 1
     np.testing.assert_allclose(mean, [4.5, 0.5])
@@ -188,7 +188,7 @@ def test_stopped_and_continued_it_is_the_run_that_was_never_stopped(tmp_path, mo
 
         return callback
 
-    with monkeypatch.context() as patched, pytest.raises(cli.Stopped, match="the same command continues"):
+    with monkeypatch.context() as patched, pytest.raises(cli.RunStopped, match="the same command continues"):
         patched.setattr(metrics, "logged", dying)
         helms_transfer.main(asked(tmp_path / "run", *SEEN, preset=preset))
     helms_transfer.main(asked(tmp_path / "run", *SEEN, preset=preset))
@@ -239,12 +239,13 @@ def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx(agent, 
     asked_ = asked(Path("unused"), "--config.env.engine=mjx", preset=f"debug,agent={agent},task={task}")
     config = asked_.config
     kind, origin, _ = helms_transfer.origin_of(asked_)
-    env = online_run.worlds(config, 2)
+    env = online_run.make_worlds(config, 2)
     action = jax.ShapeDtypeStruct(env.spec.action.shape, np.float32)
-    told = warm_start.borrowed(agent, origin) if kind else {}
+    told = warm_start.skill_kwargs(agent, origin) if kind else {}
     made = transfer.make(env.spec.obs, action, **config.agent, **told)
     source = online.online(
-        env, made.explore, replay.make(150, env.spec, extras=made.kept), collect=4, draws=2, batch=4, length=4,
+        env, made.explore, replay.make(150, env.spec, extras=made.kept),
+        unroll_length=4, updates_per_collect=2, batch_size=4, sequence_length=4,
         prefill=20, first_params=lambda key: made.learner.init(key).params, success=helms_transfer.SUCCESS,
     )  # fmt: skip
     key = jax.random.key(0)

@@ -43,7 +43,7 @@ JOBSET = {"JAX_COORDINATOR_ADDRESS": "a-run-0-0.a:8476", "JAX_NUM_PROCESSES": "2
     ],
 )
 def test_a_host_finds_its_place(environ, given, expected):
-    assert hosts.find(environ, *given) == (expected and hosts.Place(*expected))
+    assert hosts.find_place(environ, *given) == (expected and hosts.HostPlace(*expected))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_host_finds_its_place(environ, given, expected):
 )
 def test_a_place_that_cannot_be_is_refused_in_one_line(given, said):
     with pytest.raises(ValueError, match="^[^\n]*$") as caught:
-        hosts.find({}, *given)
+        hosts.find_place({}, *given)
     assert said in str(caught.value)
 
 
@@ -94,7 +94,7 @@ def meeting(*commands: tuple[str, ...], count: int, wait: float = 5) -> list:
 
     def meet(host: int) -> None:
         try:
-            links = watchdog.meet(hosts.Place(where, count, host), commands[host], wait)
+            links = watchdog.meet(hosts.HostPlace(where, count, host), commands[host], wait)
             found[host] = sorted(links)
             for link in links.values():
                 link.close()
@@ -134,7 +134,7 @@ def watched(*children: str, patience: float = 2.0) -> list[subprocess.Popen]:
         "import jax\n"
         "from skillhier.distributed import hosts\n"
         "jax.distributed.initialize = lambda *_, **__: None\n"
-        f"hosts.join(hosts.Place({where!r}, {len(children)}, int(sys.argv[1])), [], patience={patience},\n"
+        f"hosts.join(hosts.HostPlace({where!r}, {len(children)}, int(sys.argv[1])), [], patience={patience},\n"
         "           last=lambda: 'from update 7', wait=60)\n"
     )
     return [
@@ -191,7 +191,8 @@ def test_what_all_hosts_do_well_ends_well():
 # --- real runs, two hosts on one machine ---
 
 SMALL = (
-    "--config.train.epoch=5", "--config.train.assess_every=10", "--config.train.save_every=10", "--host_timeout=30",
+    "--config.train.updates_per_epoch=5", "--config.train.eval_every=10", "--config.train.save_every=10",
+    "--host_timeout=30",
 )  # fmt: skip
 
 
@@ -275,7 +276,7 @@ def test_a_stop_of_one_host_stops_both_after_saving(whole, tmp_path):
 
 @pytest.mark.slow
 def test_two_hosts_step_the_worlds_of_one(tmp_path):
-    flags = ("--config.train.updates=20", "--config.train.assess_every=20", "--config.eval.episodes=2")
+    flags = ("--config.train.updates=20", "--config.train.eval_every=20", "--config.eval.episodes=2")
     for name, count in (("two", 2), ("one", 1)):
         finish(begin(tmp_path / name, *flags, entry="imitate", preset="debug", count=count))
     for ours, theirs in zip(record(tmp_path / "two"), record(tmp_path / "one"), strict=True):

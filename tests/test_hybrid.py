@@ -163,10 +163,10 @@ def taught(bounds=BOUNDS, updates=1000, **settings):
     def init(key):
         wrong = jnp.array([[-1.0, 1.0], [1.0, -1.0]])  # it begins on the wrong side, at odds of e^2
         policy = {"mean": jnp.zeros((2, 1)), "scale": jnp.zeros((2, 1)), "logits": wrong}
-        return {"actor": policy, "critic": jnp.zeros((2, 4)), "duals": mpo.begin(bounds)}
+        return {"actor": policy, "critic": jnp.zeros((2, 4)), "duals": mpo.init_duals(bounds)}
 
     rates = {"actor": 0.02, "critic": 0.05, "duals": None}
-    made = learner(init, loss, with_duals(adam(rates), mpo.project, rate=0.05), *copies({"actor": 20, "critic": 20}))
+    made = learner(init, loss, with_duals(adam(rates), mpo.clip_duals, rate=0.05), *copies({"actor": 20, "critic": 20}))
     batch = known_batch()
     keys = jax.random.split(jax.random.key(3), updates)
     run = jax.jit(lambda state: jax.lax.scan(lambda state, key: made.update(state, batch, key), state, keys))
@@ -272,7 +272,13 @@ def test_in_a_world_it_learns_which_end_pays_where():
         traces.append(action.shape)
         return env.step(state, action)
 
-    fast = {"learning_rate": 3e-3, "dual_rate": 0.05, "period": 10, "gamma": 0.5, "epsilon_category": 0.05}
+    fast = {
+        "learning_rate": 3e-3,
+        "dual_learning_rate": 0.05,
+        "target_period": 10,
+        "gamma": 0.5,
+        "epsilon_category": 0.05,
+    }
     agent = system("mpo", hidden=(32, 32), gripper=True, epsilon_mean=0.05, epsilon_stddev=1e-3, **fast)
     source = source_of(agent, env._replace(step=step))
     run = loop.epoch(agent.learner, source, 300)
@@ -289,7 +295,7 @@ def test_in_a_world_it_learns_which_end_pays_where():
 def test_an_epoch_of_it_exports_for_accelerators():
     key = jax.random.key(0)
     agent = system("mpo", gripper=True, backup="retrace")
-    source = source_of(agent, ends_that_pay(), batch=4)
+    source = source_of(agent, ends_that_pay(), batch_size=4)
     state = loop.RunState(jax.eval_shape(agent.learner.init, key), jax.eval_shape(source.init, key), key)
     exported = jax.export.export(loop.epoch(agent.learner, source, 2), platforms=("cuda", "tpu"))(state)
     assert exported.platforms == ("cuda", "tpu")

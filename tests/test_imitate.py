@@ -63,7 +63,7 @@ def test_every_preset_is_valid_and_every_number_has_its_limits(preset, agent):
         ("debug", ["train.updates=85"], "config.train.updates=85 is no multiple of the epoch of 10"),
         ("debug", ["replay.prefill=16"], "config.replay.prefill=16 holds no window of 17 rows"),
         ("debug", ["replay.rows=16"], "config.replay.rows=16 holds no window of 17 rows"),
-        ("debug", ["train.collect=151"], "config.replay.rows=150 holds no window of 17 rows or no chunk of"),
+        ("debug", ["train.unroll_length=151"], "config.replay.rows=150 holds no window of 17 rows or no chunk of"),
         ("debug", ["agent.mid="], "config.agent.mid is empty"),
         ("debug", ["agent.skills=3"], "setting config.agent.skills is not known"),
         ("debug,agent=helms", [], "agent 'helms' is not known; choose bc, hierarchical_bc"),
@@ -77,7 +77,7 @@ def test_what_cannot_be_is_refused_before_anything_compiles(preset, changes, sai
 
 def test_a_replay_that_does_not_fit_is_refused_before_a_folder_is_made(tmp_path):
     with pytest.raises(cli.Refused, match="a replay of 150 rows in 4 worlds takes .* set replay.rows to at most"):
-        imitate.main(asked(tmp_path / "run", "--config.replay.memory=0.0001"))
+        imitate.main(asked(tmp_path / "run", "--config.replay.max_gib=0.0001"))
     assert not (tmp_path / "run").exists()
 
 
@@ -86,7 +86,9 @@ def test_a_replay_that_does_not_fit_is_refused_before_a_folder_is_made(tmp_path)
 
 def test_the_scales_are_those_of_the_rows_that_a_source_starts_with():
     env = counters((9, 9))
-    source = online.online(env, NOISE, replay.make(50, env.spec), collect=5, batch=2, length=3, prefill=5)
+    source = online.online(
+        env, NOISE, replay.make(50, env.spec), unroll_length=5, batch_size=2, sequence_length=3, prefill=5
+    )
     found = imitate.statistics(source)
     mean, deviation = found["count"]  # rows 0 to 4, worlds 0 and 1; only the newest frame counts
     np.testing.assert_allclose(mean, [2.0, 0.5])
@@ -134,7 +136,7 @@ def stopped(folder: Path, at: int, patch: pytest.MonkeyPatch, *changes: str) -> 
 
         return callback
 
-    with patch.context() as patched, pytest.raises(cli.Stopped) as caught:
+    with patch.context() as patched, pytest.raises(cli.RunStopped) as caught:
         patched.setattr(metrics, "logged", dying)
         imitate.main(asked(folder, *changes))
     assert caught.value.code == 0 and f"the same command continues {folder}" in str(caught.value)
@@ -155,7 +157,7 @@ def test_stopped_and_continued_it_is_the_run_that_was_never_stopped(tmp_path, mo
 
 def test_without_its_replay_it_goes_on_and_says_that_it_is_another_run(tmp_path, monkeypatch, stand_ins, capsys):
     imitate.main(asked(tmp_path / "whole", *SEEN))
-    without = (*SEEN, "--config.replay.saved=false")
+    without = (*SEEN, "--config.replay.in_checkpoint=false")
     stopped(tmp_path / "run", 30, monkeypatch, *without)
     assert "holds no replay" not in capsys.readouterr().err
     names = checkpoint.verify(tmp_path / "run" / "checkpoints" / "40")["leaves"]
@@ -238,9 +240,10 @@ def test_killed_at_any_moment_the_run_goes_on_bit_for_bit(tmp_path, agent, world
 @pytest.mark.slow
 def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx():
     config, _ = cli.load_config(f"{FILE}:debug", [("env.engine", "mjx")])
-    env = online_run.worlds(config, 2)
+    env = online_run.make_worlds(config, 2)
     source = online.online(
-        env, expert.make(4), replay.make(150, env.spec), collect=4, draws=2, batch=4, length=10, lookahead=5,
+        env, expert.make(4), replay.make(150, env.spec), unroll_length=4, updates_per_collect=2,
+        batch_size=4, sequence_length=10, lookahead=5,
         crossing=False, prefill=40, success=imitate.SUCCESS,
     )  # fmt: skip
     clone = offline.make(env.spec.obs, jax.ShapeDtypeStruct(env.spec.action.shape, np.float32), **config.agent)
@@ -253,7 +256,7 @@ def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx():
 
 @pytest.mark.slow
 def test_the_clone_learns_to_do_as_the_expert_does(tmp_path):
-    told = run(command(tmp_path / "run", "--config.train.updates=800", "--config.train.assess_every=800"))
+    told = run(command(tmp_path / "run", "--config.train.updates=800", "--config.train.eval_every=800"))
     assert told.returncode == 0, told.stderr
     rows = record(tmp_path / "run")
     assert rows[-1]["imitation/action_mse"] < 0.25 * rows[0]["imitation/action_mse"]

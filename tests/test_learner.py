@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from skillhier.agents.learner import adam, begun_with, cached, learner, stateless
+from skillhier.agents.learner import adam, learner, num_microbatches, stateless, with_init_params
 from skillhier.types import TimeStep, Trajectory
 
 
@@ -62,7 +62,7 @@ def test_a_part_may_have_parts_with_rates_of_their_own():
 
 
 def test_rates_fall_to_zero_along_a_cosine():
-    tx = adam(RATES, decay=4)
+    tx = adam(RATES, decay_updates=4)
     params = init_params(jax.random.key(0))
     state, steps = tx.init(params), []
     for _ in range(6):  # of a gradient that stays, each of Adam's steps is the rate
@@ -80,7 +80,7 @@ def test_a_part_without_a_rate_and_a_rate_without_a_part_are_refused(rates):
 
 def test_the_norm_is_cut_over_the_parts_that_learn():
     def change(clip, gradient):
-        tx = optax.chain(adam(RATES, clip=clip))
+        tx = optax.chain(adam(RATES, max_grad_norm=clip))
         params = init_params(jax.random.key(0))
         state = tx.init(params)
         for scale in (1.0, 1e-3):  # Adam forgets the size of one gradient; of two it keeps their ratio
@@ -144,11 +144,11 @@ def test_one_program_for_all_updates():
 
 
 def test_pieces_divide_the_batch_and_stay_small():
-    assert cached(25, 128) == (4 if jax.default_backend() == "cpu" else 1)
-    assert cached(25, 32) == 1
+    assert num_microbatches(25, 128) == (4 if jax.default_backend() == "cpu" else 1)
+    assert num_microbatches(25, 32) == 1
     if jax.default_backend() == "cpu":
-        assert cached(25, 127) == 127  # a prime number of sequences has no other pieces
-        assert cached(2000, 3) == 3
+        assert num_microbatches(25, 127) == 127  # a prime number of sequences has no other pieces
+        assert num_microbatches(2000, 3) == 3
 
 
 # --- bad numbers ---
@@ -184,7 +184,7 @@ def test_slow_state_made_from_bad_numbers_is_left_out_too():
 
 
 def test_after_so_many_in_a_row_the_learner_stands_still():
-    made = learner(init_params, stateless(loss), adam(RATES), patience=3)
+    made = learner(init_params, stateless(loss), adam(RATES), max_consecutive_skips=3)
     update, state = jax.jit(made.update), made.init(jax.random.key(0))
     for bad in (True, True, False, True, True, True):
         assert not state.health.stuck
@@ -202,7 +202,7 @@ def test_a_learner_begins_with_the_parts_it_is_given():
     made = learner(init_params, stateless(loss), adam(RATES))
     fresh = made.init(jax.random.key(0))
     given = {"hand": {"w": np.full((3, 1), 7.0)}}
-    state = jax.jit(begun_with(made, given).init)(jax.random.key(0))
+    state = jax.jit(with_init_params(made, given).init)(jax.random.key(0))
     np.testing.assert_array_equal(state.params["hand"]["w"], given["hand"]["w"])
     np.testing.assert_array_equal(state.params["rest"], fresh.params["rest"])
     assert jax.tree.structure(state) == jax.tree.structure(fresh)
@@ -222,4 +222,4 @@ def test_a_learner_begins_with_the_parts_it_is_given():
 def test_parameters_that_do_not_fit_are_named(given, said):
     made = learner(init_params, stateless(loss), adam(RATES))
     with pytest.raises(ValueError, match=said):
-        jax.eval_shape(begun_with(made, given).init, jax.random.key(0))
+        jax.eval_shape(with_init_params(made, given).init, jax.random.key(0))

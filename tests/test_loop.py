@@ -159,7 +159,7 @@ def test_an_average_is_of_the_updates_that_were_taken():
 
 def test_too_many_in_a_row_end_the_run_with_what_led_there():
     with pytest.raises(
-        loop.Stuck, match="the last 6 updates before update 15 .* not finite and were left out, 7 in all"
+        loop.NonFiniteError, match="the last 6 updates before update 15 .* not finite and were left out, 7 in all"
     ) as found:
         faulty_run(2, 9, 10, 11, 12, 13)
     batch = found.value.suspect.batch
@@ -169,10 +169,10 @@ def test_too_many_in_a_row_end_the_run_with_what_led_there():
 
 
 def test_a_streak_within_one_epoch_ends_the_run_too():
-    with pytest.raises(loop.Stuck, match="the last 5 updates before update 5"):
+    with pytest.raises(loop.NonFiniteError, match="the last 5 updates before update 5"):
         faulty_run(0, 1, 2)
 
 
 def test_a_budget_that_epochs_cannot_fill_is_refused():
-    with pytest.raises(ValueError, match="22 updates are no multiple of the epoch of 5; set train.epoch"):
+    with pytest.raises(ValueError, match="22 updates are no multiple of the epoch of 5; set train.updates_per_epoch"):
         trained(budget=22)

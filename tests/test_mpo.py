@@ -79,7 +79,7 @@ def test_gaussian_improvement_is_rlax(shape, penalised):
     def theirs(duals, online):
         return by_rlax(bounds, duals, target, online, choices, q, COUNTED)
 
-    duals = mpo.begin(bounds)
+    duals = mpo.init_duals(bounds)
     assert {name: raw.shape for name, raw in duals.items()} == {name: bound.shape for name, bound in bounds.items()}
     value, found = jax.jit(jax.value_and_grad(ours, (0, 1)))(duals, online)
     wanted, expected = jax.jit(jax.value_and_grad(theirs, (0, 1)))(duals, online)
@@ -154,7 +154,7 @@ def test_categorical_improvement_is_acmes_formula():
         rows = fit + dual + stop(alpha) * kl + alpha * (0.5 - stop(kl))
         return rows[COUNTED].mean()
 
-    duals = mpo.begin(bounds)
+    duals = mpo.init_duals(bounds)
     value, found = jax.jit(jax.value_and_grad(ours, (0, 1)))(duals, online)
     wanted, expected = jax.jit(jax.value_and_grad(theirs, (0, 1)))(duals, online)
     np.testing.assert_allclose(value, wanted, rtol=1e-5)
@@ -243,12 +243,12 @@ def test_multipliers_by_hand():
 
 def test_what_the_shape_of_a_bound_keeps_apart():
     kl = jnp.arange(12.0).reshape(1, 2, 2, 3)  # rows [1, 2], components 2, dimensions 3
-    np.testing.assert_array_equal(mpo.narrowed(kl, 2, ()), [[15, 51]])
-    np.testing.assert_array_equal(mpo.narrowed(kl, 2, (3,)), [[[3, 5, 7], [15, 17, 19]]])
-    np.testing.assert_array_equal(mpo.narrowed(kl, 2, (2, 1)), [[[[3], [12]], [[21], [30]]]])
-    np.testing.assert_array_equal(mpo.narrowed(kl, 2, (2, 3)), kl)
+    np.testing.assert_array_equal(mpo.sum_to_shape(kl, 2, ()), [[15, 51]])
+    np.testing.assert_array_equal(mpo.sum_to_shape(kl, 2, (3,)), [[[3, 5, 7], [15, 17, 19]]])
+    np.testing.assert_array_equal(mpo.sum_to_shape(kl, 2, (2, 1)), [[[[3], [12]], [[21], [30]]]])
+    np.testing.assert_array_equal(mpo.sum_to_shape(kl, 2, (2, 3)), kl)
     with pytest.raises(ValueError, match=r"a bound of shape \[2\] does not fit a divergence of axes \[2, 3\]"):
-        mpo.narrowed(kl, 2, (2,))
+        mpo.sum_to_shape(kl, 2, (2,))
 
 
 def floored(tx):
@@ -256,7 +256,7 @@ def floored(tx):
 
     def update(gradient, state, params):
         change, state = tx.update(gradient, state, params)
-        lifted = mpo.project(optax.apply_updates(params, change))
+        lifted = mpo.clip_duals(optax.apply_updates(params, change))
         return jax.tree.map(jnp.subtract, lifted, params), state
 
     return optax.GradientTransformation(tx.init, update)
@@ -279,7 +279,7 @@ def test_multipliers_fall_to_their_floor_and_come_back():
         seen.append(float(raw["mean"]))
     np.testing.assert_allclose(seen, [-5, -13, -18, -18, -10, -2])
     assert mpo.multiplier(jnp.float32(mpo.FLOOR)) > 1e-8
-    np.testing.assert_array_equal(mpo.project({"a": jnp.array([-30.0, 2.0])})["a"], [mpo.FLOOR, 2.0])
+    np.testing.assert_array_equal(mpo.clip_duals({"a": jnp.array([-30.0, 2.0])})["a"], [mpo.FLOOR, 2.0])
 
 
 def test_out_of_bounds_by_hand():
@@ -321,7 +321,7 @@ def test_priors_by_hand():
 def improve(family, begin, q_of, bounds, *, steps=1500, period=25, rate=0.02, samples=20, rows=(1, 16)):
     """What `steps` of improvement make of the policy begin["policy"] (arrays -> distribution at all rows)."""
     policy_of, raw = begin
-    params = {"actor": raw, "duals": mpo.begin(bounds)}
+    params = {"actor": raw, "duals": mpo.init_duals(bounds)}
     label = {"actor": "actor", "duals": "duals"}
     tx = optax.multi_transform({"actor": optax.adam(rate), "duals": floored(optax.adam(0.05))}, label)
     counted = jnp.ones(rows, bool)
@@ -386,7 +386,7 @@ def test_a_prior_holds_a_category_where_it_says():
     table, eta = jnp.array([0.0, 1.0]), 10.0
     bounds = {"temperature": Bound(0.1, 1.0), "category": Bound(1.0, 1.0)}
     family, counted = families.categorical(), jnp.ones((1, 1), bool)
-    params, tx = {"actor": jnp.zeros(2), "duals": mpo.begin(bounds)}, optax.adam(0.02)
+    params, tx = {"actor": jnp.zeros(2), "duals": mpo.init_duals(bounds)}, optax.adam(0.02)
 
     def loss(params, old):
         target, online = (Categorical(everywhere(raw, (1, 1))) for raw in (old, params["actor"]))
@@ -447,13 +447,13 @@ def test_an_improvement_of_one_component_is_the_gaussians():
         return Mixture(jnp.zeros((*ROWS, 1)), policy.mean[None], policy.scale[None])
 
     def one(online):
-        return improvement(families.gaussian(), bounds, mpo.begin(bounds), target, online, choices, q, COUNTED)[0]
+        return improvement(families.gaussian(), bounds, mpo.init_duals(bounds), target, online, choices, q, COUNTED)[0]
 
     more = bounds | {"category": Bound(1.0, 0.0)}
 
     def many(online):
         args = (mixed(target), mixed(online), choices, q, COUNTED)
-        return improvement(families.mixture(), more, mpo.begin(more), *args)[0]
+        return improvement(families.mixture(), more, mpo.init_duals(more), *args)[0]
 
     value, slope = jax.jit(jax.value_and_grad(one))(online)
     other, other_slope = jax.jit(jax.value_and_grad(many))(online)
@@ -470,7 +470,7 @@ def test_rows_that_do_not_count_change_nothing():
     bounds = {"temperature": Bound(0.1, 1.0), "mean": Bound(0.01, 0.5), "stddev": Bound(1e-3, 2.0)}
 
     def both(q, online):
-        return improvement(families.gaussian(), bounds, mpo.begin(bounds), target, online, choices, q, COUNTED)
+        return improvement(families.gaussian(), bounds, mpo.init_duals(bounds), target, online, choices, q, COUNTED)
 
     run = jax.jit(jax.value_and_grad(both, 1, has_aux=True))
     found = run(q, online)

@@ -99,7 +99,7 @@ BATCHES = {
 def begin(kind):
     """First parameters and the slow state that goes with them; target copies differ, as they do in the middle."""
     size = len(GRID) if kind == "category" else 3
-    params = {"actor": BEGIN[kind], "critic": jnp.zeros((2, size)), "duals": mpo.begin(SETTINGS[kind][-1])}
+    params = {"actor": BEGIN[kind], "critic": jnp.zeros((2, size)), "duals": mpo.init_duals(SETTINGS[kind][-1])}
     return params, {"target": {name: params[name] for name in ("actor", "critic")}}
 
 
@@ -123,7 +123,7 @@ def test_the_critic_by_hand():
     params = {
         "actor": jnp.zeros(2),
         "critic": jnp.array([[5.0, 0.0], [0.0, 3.0], [9.0, 9.0]]),
-        "duals": mpo.begin(CATEGORY),
+        "duals": mpo.init_duals(CATEGORY),
     }
     slow = {"target": {"actor": jnp.log(jnp.array([1.0, 3.0])), "critic": jnp.array([[0.0, 0], [4, 8], [2, 0]])}}
     loss = losses.mpo_loss(
@@ -390,7 +390,7 @@ def train(kind, steps, backup=None):
 
     def lifted(gradient, state, params):
         change, state = dual.update(gradient, state, params)
-        there = mpo.project(optax.apply_updates(params, change))
+        there = mpo.clip_duals(optax.apply_updates(params, change))
         return jax.tree.map(jnp.subtract, there, params), state
 
     def follow(slow, params, steps):

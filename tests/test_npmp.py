@@ -41,7 +41,7 @@ def whitened(obs, names):
 @pytest.mark.parametrize("memory", [0.95, 0.0])
 def test_the_bound_written_out(memory):
     """Row by row with distrax: the encoder's inputs, the latents at their means, the KL where it depends on no draw."""
-    made = npmp.make(OBS, ACTION, **SMALL, memory=memory, beta_z=0.3)
+    made = npmp.make(OBS, ACTION, **SMALL, ar_coefficient=memory, beta_z=0.3)
     params = jax.jit(made.learner.init)(jax.random.key(0)).params
     seen = window()
     newest = whitened({name: x[:, :, 0] for name, x in seen.step.obs.items()}, SMALL["mid"])
@@ -67,7 +67,7 @@ def test_the_bound_written_out(memory):
 
 def test_the_first_row_and_the_memory_of_the_prior():
     """With an encoder that ignores all and says N(0, 0.5^2), each row's KL is known: from N(0, 1), then from AR(1)."""
-    made = npmp.make(OBS, ACTION, **SMALL, memory=0.95, beta_z=1.0)
+    made = npmp.make(OBS, ACTION, **SMALL, ar_coefficient=0.95, beta_z=1.0)
     params = jax.jit(made.learner.init)(jax.random.key(0)).params
     zero = jax.tree.map(jnp.zeros_like, params["high"])
     last = zero["rest"]["Dense_1"]["bias"].at[3:].set(jax.scipy.special.logit(0.49 / 0.99))
@@ -88,14 +88,14 @@ def test_the_first_row_and_the_memory_of_the_prior():
 def test_without_memory_the_encoder_has_no_previous_latent():
     seen = 3 * 7
     for memory, size in ((0.95, seen + 3), (0.0, seen)):
-        made = npmp.make(OBS, ACTION, **SMALL, memory=memory)
+        made = npmp.make(OBS, ACTION, **SMALL, ar_coefficient=memory)
         state = jax.eval_shape(made.learner.init, jax.random.key(0))
         assert state.params["high"]["first"]["kernel"].shape == (size, 16)
 
 
 @pytest.mark.parametrize("memory", [0.95, 0.0])
 def test_it_learns_and_keeps_what_is_frozen(memory):
-    made = npmp.make(OBS, ACTION, **SMALL, memory=memory, learning_rate=3e-3, frozen=("low",), beta_z=0.0)
+    made = npmp.make(OBS, ACTION, **SMALL, ar_coefficient=memory, learning_rate=3e-3, frozen=("low",), beta_z=0.0)
     state = first = jax.jit(made.learner.init)(jax.random.key(0))
     update = jax.jit(made.learner.update)
     bounds = []
@@ -108,7 +108,7 @@ def test_it_learns_and_keeps_what_is_frozen(memory):
 
 
 def test_acting_follows_the_prior():
-    made = npmp.make(OBS, ACTION, **SMALL, memory=0.95)
+    made = npmp.make(OBS, ACTION, **SMALL, ar_coefficient=0.95)
     params = jax.jit(made.learner.init)(jax.random.key(0)).params
     step = jax.tree.map(lambda x: x[0], window().step)._replace(first=jnp.ones(B, bool))
     policy = made.act()

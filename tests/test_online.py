@@ -20,7 +20,7 @@ LENGTHS = (1, 2, 9)
 def source(env=None, policy=NOISE, *, rows=40, **settings):
     env = counters(LENGTHS) if env is None else env
     memory = replay.make(rows, env.spec, extras=SEEN)
-    settings = {"collect": 4, "batch": 16, "length": 3, "prefill": 12, **settings}
+    settings = {"unroll_length": 4, "batch_size": 16, "sequence_length": 3, "prefill": 12, **settings}
     return online.online(env, policy, memory, **settings)
 
 
@@ -43,7 +43,7 @@ def rows_of(batch):
 
 @pytest.mark.parametrize("draws", [1, 2, 3])
 def test_so_many_rows_are_collected_before_so_many_batches(draws):
-    given = source(draws=draws, rows=300, prefill=10)
+    given = source(updates_per_collect=draws, rows=300, prefill=10)
     state = jax.jit(given.init)(jax.random.key(1))
     assert int(state.tally.rows) == int(state.replay.filled) == 12  # whole chunks of 4
     _, found = batches(given, state, 7)
@@ -52,12 +52,12 @@ def test_so_many_rows_are_collected_before_so_many_batches(draws):
     assert [float(told["worlds/steps"]) for _, told, _ in found] == [12.0 * (i % draws == 0) for i in range(7)]
     for batch, _, state in found:
         assert rows_of(batch).min() >= 2 and rows_of(batch).max() < int(state.tally.rows)
-        assert int(state.replay.number) == int(state.tally.rows)
+        assert int(state.replay.next_row) == int(state.tally.rows)
 
 
 def test_what_is_collected_is_what_the_policy_does_in_the_worlds():
     env = counters(LENGTHS)
-    given = source(env, draws=2, rows=300)
+    given = source(env, updates_per_collect=2, rows=300)
     state, _ = batches(given, jax.jit(given.init)(jax.random.key(1)), 9)
     count = int(state.replay.filled)
     assert count == 12 + 5 * 4
@@ -102,9 +102,9 @@ def tallied(first, last, reward, told=None, chunk=None):
     reward = jnp.array(reward, jnp.float32).T
     told = jnp.zeros(first.shape) if told is None else jnp.array(told, jnp.float32).T
     steps = TimeStep({"won": told[:, :, None, None]}, reward, jnp.ones_like(reward), first, last)
-    tally = online.blank(first.shape[1])
+    tally = online.init_stats(first.shape[1])
     for at in range(0, len(first), chunk or len(first)):
-        tally = online.count(tally, jax.tree.map(lambda x: x[at : at + (chunk or len(first))], steps), "won")  # noqa: B023
+        tally = online.update_stats(tally, jax.tree.map(lambda x: x[at : at + (chunk or len(first))], steps), "won")  # noqa: B023
     return tally
 
 
@@ -117,7 +117,7 @@ REWARD = [[0, 1, 2, 0, 50, 50], [0, 0.5, 0.5, 0.5, 0, 50], [0, 9, 9, 9, 9, 9]]
 def test_figures_are_those_of_the_latest_finished_episodes_however_they_are_cut(chunk):
     won = [[0, 0, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [1, 1, 1, 1, 1, 1]]
     tally = tallied(FIRST, LAST, REWARD, won, chunk)
-    told = {name: float(value) for name, value in online.figures(tally).items()}
+    told = {name: float(value) for name, value in online.episode_metrics(tally).items()}
     assert told == {
         "episodes/return": (3 + 1.5) / 2, "episodes/length": (2 + 3) / 2, "episodes/success": 0.5,
         "episodes/broken": 0.5,
@@ -127,12 +127,19 @@ def test_figures_are_those_of_the_latest_finished_episodes_however_they_are_cut(
 
 
 def test_before_an_episode_has_finished_there_are_no_figures():
-    told = online.figures(tallied([[1, 0]], [[0, 0]], [[0, 3]]))
+    told = online.episode_metrics(tallied([[1, 0]], [[0, 0]], [[0, 3]]))
     assert all(np.isnan(float(value)) for value in told.values())
 
 
 def test_the_metrics_of_a_source_add_up():
-    given = source(counters(LENGTHS, breaks=((2, 21),)), success="told", prefill=0, rows=100, draws=2, collect=10)
+    given = source(
+        counters(LENGTHS, breaks=((2, 21),)),
+        success="told",
+        prefill=0,
+        rows=100,
+        updates_per_collect=2,
+        unroll_length=10,
+    )
     state, found = batches(given, jax.jit(given.init)(jax.random.key(1)), 6)
     assert int(state.tally.rows) == 30
     # world 0 closes every 2 rows, world 1 every 3, world 2 at row 9 (of 10), broken at row 21 of the one from 20 on
@@ -164,7 +171,7 @@ def learner():
     return Learner(init, update)
 
 
-SETTINGS = {"draws": 2, "prefill": 5}
+SETTINGS = {"updates_per_collect": 2, "prefill": 5}
 
 
 @pytest.mark.parametrize("after", [1, 2])
@@ -200,13 +207,13 @@ def test_without_its_replay_it_goes_on_from_the_prefill_and_no_transition_leads_
     restored, _, _ = run_epoch(restored)
     kept = restored.source.replay
     assert kept.rows.step.obs["count"][: int(kept.filled), 0, 0].tolist() == [*range(8), *range(rows, rows + 4)]
-    assert kept.rows.step.first[8].all() and int(kept.number) == int(restored.source.tally.rows) == rows + 4
+    assert kept.rows.step.first[8].all() and int(kept.next_row) == int(restored.source.tally.rows) == rows + 4
 
 
 def test_without_its_replay_or_a_prefill_it_collects_before_it_is_time():
-    given = source(prefill=0, draws=3, length=2)
+    given = source(prefill=0, updates_per_collect=3, sequence_length=2)
     state, _ = batches(given, jax.jit(given.init)(jax.random.key(0)), 2)
-    assert int(state.turn) == 2
+    assert int(state.since_collect) == 2
     blank = state._replace(replay=jax.jit(given.init)(jax.random.key(0)).replay)
     state, ((batch, _, _),) = batches(given, blank, 1)
     assert int(state.replay.filled) == 4 and set(rows_of(batch).ravel()) == {6, 7}
@@ -214,7 +221,7 @@ def test_without_its_replay_or_a_prefill_it_collects_before_it_is_time():
 
 def test_an_epoch_is_one_program_and_a_second_epoch_compiles_nothing():
     traced = []
-    given = source(counters(LENGTHS, traced=traced), draws=2)
+    given = source(counters(LENGTHS, traced=traced), updates_per_collect=2)
     state = loop.start(learner(), given, jax.random.key(0))
     run_epoch = loop.epoch(learner(), given, 4)
     traced.clear()
@@ -225,14 +232,14 @@ def test_an_epoch_is_one_program_and_a_second_epoch_compiles_nothing():
 
 
 def test_an_epoch_exports_for_accelerators():
-    given = source(draws=2)
+    given = source(updates_per_collect=2)
     state = loop.start(learner(), given, jax.random.key(0))
     exported = jax.export.export(loop.epoch(learner(), given, 4), platforms=("cuda", "tpu"))(state)
     assert exported.platforms == ("cuda", "tpu")
 
 
 def test_seeds_side_by_side_are_the_seeds_alone():
-    given = source(draws=2)
+    given = source(updates_per_collect=2)
     keys = jax.random.split(jax.random.key(7), 3)
     together = jax.jit(jax.vmap(given.init))(keys)
     step = jax.jit(jax.vmap(lambda state, key: given.next(state, (), key)))
@@ -250,7 +257,7 @@ def test_seeds_side_by_side_collect_only_when_it_is_time():
     """Collecting once in eight batches takes an eighth of the time, for several seeds too (architecture 3.17, 1)."""
 
     def seconds(draws):
-        given = source(counters(LENGTHS, flops=160), draws=draws, batch=1, rows=64, collect=8)
+        given = source(counters(LENGTHS, flops=160), updates_per_collect=draws, batch_size=1, rows=64, unroll_length=8)
         keys = jax.random.split(jax.random.key(0), 2)
 
         @jax.jit
@@ -278,10 +285,13 @@ def test_seeds_side_by_side_collect_only_when_it_is_time():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"collect": 0}, "collect 0 is not at least 1; set train.collect"),
-        ({"draws": 0}, "draws 0 is not at least 1; set train.draws"),
-        ({"prefill": 0, "length": 9}, "a prefill of 0 rows holds no window of 11 rows; set replay.prefill"),
-        ({"rows": 8, "length": 9}, "a replay of 8 rows holds no window of 11 rows and no chunk of 4; set replay.rows"),
+        ({"unroll_length": 0}, "unroll_length must be >= 1, got 0; set train.unroll_length"),
+        ({"updates_per_collect": 0}, "updates_per_collect must be >= 1, got 0; set train.updates_per_collect"),
+        ({"prefill": 0, "sequence_length": 9}, "a prefill of 0 rows holds no window of 11 rows; set replay.prefill"),
+        (
+            {"rows": 8, "sequence_length": 9},
+            "a replay of 8 rows holds no window of 11 rows and no chunk of 4; set replay.rows",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(settings, said):
@@ -291,7 +301,7 @@ def test_what_cannot_be_is_refused_in_a_line(settings, said):
 
 
 def test_a_broken_world_reaches_no_learner_that_asks_for_windows_of_one_episode():
-    given = source(counters((9, 9, 9), breaks=((1, 7),)), crossing=False, prefill=8, length=5, batch=400)
+    given = source(counters((9, 9, 9), breaks=((1, 7),)), crossing=False, prefill=8, sequence_length=5, batch_size=400)
     state, found = batches(given, jax.jit(given.init)(jax.random.key(0)), 2)
     for batch, _, _ in found:
         row, world = rows_of(batch), np.asarray(batch.step.obs["count"][:, :, 0, 1]).astype(int)

@@ -78,7 +78,7 @@ def test_bytes_stay_bytes_in_a_replay_and_windows_are_what_was_seen():
     kept = replay.make(ROWS, env.spec)
     full = kept.add(kept.init(), kept.frames(jax.tree.map(jnp.asarray, seen)))
     assert full.rows.step.obs["pixels"].dtype == jnp.uint8
-    batch = kept.sample(full, jax.random.key(1), batch=5, length=3)
+    batch = kept.sample(full, jax.random.key(1), batch_size=5, sequence_length=3)
     got = np.asarray(batch.step.obs["pixels"])
     assert got.dtype == np.uint8 and got.shape == (3, 5, 2, 8, 8, 3)
     whole = seen.step.obs["pixels"]

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skillhier.branch import anywhere
-from skillhier.policies.blind import chain, constant, drift
+from skillhier.branch import any_unbatched
 from skillhier.policies.flat import flat, sequence
 from skillhier.policies.hierarchy import hierarchy
+from skillhier.policies.open_loop import chain, constant, drift
 from skillhier.types import Policy, TimeStep
 
 
@@ -116,8 +116,8 @@ def test_seeds_side_by_side_leave_the_managers_branch_a_branch():
         return policy.act(None, carry, seen, key)
 
     assert " cond[" in str(jax.make_jaxpr(jax.vmap(step))(carries, keys))
-    assert jax.vmap(anywhere)(jnp.array([[False, False], [True, False]])).shape == (2,)
-    assert jax.vmap(jax.vmap(anywhere))(jnp.zeros((2, 3, 4), bool).at[0, 0, 0].set(True)).all()
+    assert jax.vmap(any_unbatched)(jnp.array([[False, False], [True, False]])).shape == (2,)
+    assert jax.vmap(jax.vmap(any_unbatched))(jnp.zeros((2, 3, 4), bool).at[0, 0, 0].set(True)).all()
 
 
 def test_seeds_side_by_side_act_as_alone():

@@ -35,8 +35,8 @@ def part(seen, begin, end):
     return jax.tree.map(lambda x: x[begin:end], seen)
 
 
-def draw(memory, kept, key=5, batch=3000, **window):
-    asked = {"batch": batch, "length": 5, "lookahead": 2} | window
+def draw(memory, kept, key=5, batch_size=3000, **window):
+    asked = {"batch_size": batch_size, "sequence_length": 5, "lookahead": 2} | window
     return jax.tree.map(
         np.asarray, jax.jit(lambda kept, key: memory.sample(kept, key, **asked))(kept, jax.random.key(key))
     )
@@ -107,9 +107,9 @@ def test_a_broken_world_shows_as_types_says_and_its_stacks_begin_anew(memory, ke
 def test_whatever_the_chunks_the_newest_rows_are_there(memory, seen, chunk, upto):
     upto -= upto % chunk
     kept = filled(memory, seen, chunk, upto)
-    assert int(kept.filled) == min(upto, 37) and int(kept.number) == upto and int(kept.head) == upto % 37
+    assert int(kept.filled) == min(upto, 37) and int(kept.next_row) == upto and int(kept.head) == upto % 37
     if upto >= 9:  # there is a window
-        row, _ = places(draw(memory, kept, batch=400))
+        row, _ = places(draw(memory, kept, batch_size=400))
         assert row.max() == upto - 1 and row.min() == max(upto - 37, 0) + 2
     order = (int(kept.head) - int(kept.filled) + np.arange(int(kept.filled))) % 37
     found = jax.tree.map(lambda ring: np.asarray(ring)[order], kept.rows)
@@ -144,7 +144,7 @@ def test_nothing_is_added_while_it_is_not_due(memory, kept, seen):
 def test_rows_that_do_not_follow_on_open_an_episode(memory, kept, seen):
     chunk = memory.frames(part(seen, 92, 100))
     after = memory.add(kept, chunk, jnp.int32(92))
-    assert int(after.number) == 100
+    assert int(after.next_row) == 100
     drawn = draw(memory, after)
     row, world = places(drawn)
     at = row == 92
@@ -162,7 +162,7 @@ def test_adding_and_sampling_never_copy_the_ring():
     def epoch(kept, chunk, key):
         def update(kept, key):
             kept = memory.add(kept, chunk, due=jax.random.bernoulli(key))
-            return kept, memory.sample(kept, key, batch=16, length=5).step.reward.mean()
+            return kept, memory.sample(kept, key, batch_size=16, sequence_length=5).step.reward.mean()
 
         return jax.lax.scan(update, kept, jax.random.split(key, 4))
 

@@ -22,17 +22,17 @@ AGENT = {"agent.name": "bc", "agent.mid": ["arm"], "agent.hidden": [8], "agent.l
 @pytest.fixture(scope="module")
 def fault(tmp_path_factory):
     """(file, learner state, batch, key) of a clone that was shown a NaN at row 1 of sequence 2."""
-    path, _ = run_folder.enter(tmp_path_factory.mktemp("run"), "helms_offline", {"seed": 4, **AGENT})
+    path, _ = run_folder.open_run(tmp_path_factory.mktemp("run"), "helms_offline", {"seed": 4, **AGENT})
     data = toy.demonstrations({"arm": 3}, steps=30)
     settings = run_folder.nested(AGENT)["agent"]
     obs, action = {"arm": jax.ShapeDtypeStruct((2, 3), jnp.float32)}, jax.ShapeDtypeStruct((5,), jnp.float32)
     system = offline.make(obs, action, **settings)
-    source = sources.offline(data, batch=4, length=6, lookahead=2, stack=2)
+    source = sources.offline(data, batch_size=4, sequence_length=6, lookahead=2, stack=2)
     _, batch, _ = source.next(source.init(jax.random.key(0)), (), jax.random.key(1))
     batch.step.obs["arm"] = batch.step.obs["arm"].at[1, 2, 0, 0].set(jnp.nan)
     key = jax.random.key(7)
     state, _ = system.learner.update(system.learner.init(jax.random.key(0)), batch, key)
-    stuck = loop.Stuck(50, 1, state, loop.Suspect(batch, key))
+    stuck = loop.NonFiniteError(50, 1, state, loop.RejectedUpdate(batch, key))
     return faults.write(path, stuck), state, batch, key
 
 
@@ -63,7 +63,7 @@ def test_an_overflow_is_found_where_no_nan_arises():
     data = toy.demonstrations({"arm": 3}, steps=30)
     made = offline.make({"arm": jax.ShapeDtypeStruct((1, 3), jnp.float32)}, jax.ShapeDtypeStruct((5,), jnp.float32),
                         name="bc", mid=("arm",), hidden=(8,), lookahead=2).learner  # fmt: skip
-    source = sources.offline(data, batch=4, length=6, lookahead=2)
+    source = sources.offline(data, batch_size=4, sequence_length=6, lookahead=2)
     _, batch, _ = source.next(source.init(jax.random.key(0)), (), jax.random.key(1))
     huge = batch._replace(action=batch.action.at[0, 0, 0].set(1e30))
     state = made.init(jax.random.key(0))
@@ -77,10 +77,12 @@ def test_an_overflow_is_found_where_no_nan_arises():
 def test_a_file_that_is_none_of_ours_is_refused_in_one_line(tmp_path, content, fault):
     file = tmp_path / "fault-1.npz"
     file.write_bytes(fault[0].read_bytes()[:-100] if content is None else content)
-    with pytest.raises(run_folder.Unfit, match="fault-1.npz is damaged, or no record of a fault"):
+    with pytest.raises(run_folder.RunFolderError, match="fault-1.npz is damaged, or no record of a fault"):
         faults.read(file)
 
 
 def test_a_learner_of_other_shapes_is_refused(fault):
-    with pytest.raises(run_folder.Unfit, match=r"the learner needs learner/w as float32 \[2\], the file lacks it"):
+    with pytest.raises(
+        run_folder.RunFolderError, match=r"the learner needs learner/w as float32 \[2\], the file lacks it"
+    ):
         faults.read(fault[0]).fill("learner", {"w": jnp.zeros(2)})

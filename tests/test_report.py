@@ -24,7 +24,7 @@ SUMMARY = {
     "heldout_action_mse_npmp": 0.08,
     "skill_usage": [0.5, 0.48, 0.02],
     "transition_diagonal": 0.9,
-    "skill_doubt": 0.2,
+    "skill_entropy": 0.2,
     "fixed_skill_spread": 0.1,
     "fixed_skill_noise": 0.01,
     "seconds": {"collect": 60.0, "train": 120.0, "report": 30.0},
@@ -187,7 +187,7 @@ def test_what_is_expected():
     assert found["skills used"] is False  # one has 2 %
     assert found["skills persist"] and found["held-out action error"] and found["skills differ"] and found["bound"]
     assert met(skill_usage=[0.4, 0.57, 0.03])["skills used"]
-    assert found["skills told apart"] and not met(skill_doubt=0.9)["skills told apart"]
+    assert found["skills told apart"] and not met(skill_entropy=0.9)["skills told apart"]
     assert (
         not met(transition_diagonal=0.69)["skills persist"] and met(False, transition_diagonal=0.69)["skills persist"]
     )

@@ -88,18 +88,18 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_five_rows_by_hand(case):
     step, valid, one, two, rewards, mixed, corrected = CASES[case]
-    arrival = returns.arrivals(step, GAMMA)
-    np.testing.assert_array_equal(arrival.valid[:, 0], valid)
+    transitions = returns.transitions(step, GAMMA)
+    np.testing.assert_array_equal(transitions.valid[:, 0], valid)
     found = {
-        "td": (returns.td(arrival, VALUE), one),
-        "n_step 1": (returns.n_step(arrival, VALUE, 1), one),
-        "n_step 2": (returns.n_step(arrival, VALUE, 2), two),
-        "n_step 9": (returns.n_step(arrival, VALUE, 9), rewards),
-        "lambda 0": (returns.lambda_returns(arrival, VALUE, 0.0), one),
-        "lambda 1": (returns.lambda_returns(arrival, VALUE, 1.0), rewards),
-        "lambda": (returns.lambda_returns(arrival, VALUE, LAM), mixed),
-        "retrace 0": (returns.retrace(arrival, VALUE, TAKEN, LOG_RATIO, 0.0), one),
-        "retrace": (returns.retrace(arrival, VALUE, TAKEN, LOG_RATIO, LAM), corrected),
+        "td": (returns.td(transitions, VALUE), one),
+        "n_step 1": (returns.n_step(transitions, VALUE, 1), one),
+        "n_step 2": (returns.n_step(transitions, VALUE, 2), two),
+        "n_step 9": (returns.n_step(transitions, VALUE, 9), rewards),
+        "lambda 0": (returns.lambda_returns(transitions, VALUE, 0.0), one),
+        "lambda 1": (returns.lambda_returns(transitions, VALUE, 1.0), rewards),
+        "lambda": (returns.lambda_returns(transitions, VALUE, LAM), mixed),
+        "retrace 0": (returns.retrace(transitions, VALUE, TAKEN, LOG_RATIO, 0.0), one),
+        "retrace": (returns.retrace(transitions, VALUE, TAKEN, LOG_RATIO, LAM), corrected),
     }
     for name, (there, expected) in found.items():
         for t, number in enumerate(expected):
@@ -108,10 +108,10 @@ def test_five_rows_by_hand(case):
 
 
 def test_what_an_action_on_a_final_row_is_worth_is_never_asked():
-    arrival = returns.arrivals(window(first=(0, 3), last=(2,)), GAMMA)
+    transitions = returns.transitions(window(first=(0, 3), last=(2,)), GAMMA)
     nonsense = TAKEN.at[1].set(jnp.nan)
-    found = returns.retrace(arrival, VALUE, nonsense, LOG_RATIO.at[1].set(jnp.nan), LAM)
-    np.testing.assert_array_equal(found, returns.retrace(arrival, VALUE, TAKEN, LOG_RATIO, LAM))
+    found = returns.retrace(transitions, VALUE, nonsense, LOG_RATIO.at[1].set(jnp.nan), LAM)
+    np.testing.assert_array_equal(found, returns.retrace(transitions, VALUE, TAKEN, LOG_RATIO, LAM))
     assert np.isfinite(found).all()
 
 
@@ -126,21 +126,21 @@ def random_window(length=7, batch=3):
 @pytest.mark.parametrize("n", [1, 3, 6, 20])
 def test_n_step_is_rlax(n):
     step, value, _, _ = random_window()
-    arrival = returns.arrivals(step, 0.9)
+    transitions = returns.transitions(step, 0.9)
     for b in range(3):
         expected = rlax.n_step_bootstrapped_returns(
-            arrival.reward[:, b], arrival.discount[:, b], value[:, b], min(n, len(value))
+            transitions.reward[:, b], transitions.discount[:, b], value[:, b], min(n, len(value))
         )
-        np.testing.assert_allclose(returns.n_step(arrival, value, n)[:, b], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(returns.n_step(transitions, value, n)[:, b], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_lambda_returns_and_retrace_are_rlax():
     step, value, taken, ratio = random_window()
-    arrival = returns.arrivals(step, 0.9)
+    transitions = returns.transitions(step, 0.9)
     for b in range(3):
-        reward, discount, v = arrival.reward[:, b], arrival.discount[:, b], value[:, b]
+        reward, discount, v = transitions.reward[:, b], transitions.discount[:, b], value[:, b]
         np.testing.assert_allclose(
-            returns.lambda_returns(arrival, value, 0.7)[:, b],
+            returns.lambda_returns(transitions, value, 0.7)[:, b],
             rlax.lambda_returns(reward, discount, v, 0.7),
             rtol=1e-5,
             atol=1e-6,
@@ -148,13 +148,13 @@ def test_lambda_returns_and_retrace_are_rlax():
         q = taken[:-1, b]  # the last row's action is no business of a return
         errors = rlax.retrace_continuous(jnp.zeros_like(reward), q, v, reward, discount, ratio[:-1, b], 0.7)
         np.testing.assert_allclose(
-            returns.retrace(arrival, value, taken, ratio, 0.7)[:, b], errors, rtol=1e-5, atol=1e-6
+            returns.retrace(transitions, value, taken, ratio, 0.7)[:, b], errors, rtol=1e-5, atol=1e-6
         )
 
 
 def test_errors_name_the_setting():
     step = window()
-    with pytest.raises(ValueError, match="set train.length to 2 or more"):
-        returns.arrivals(jax.tree.map(lambda x: x[:1], step), GAMMA)
+    with pytest.raises(ValueError, match="set train.sequence_length to 2 or more"):
+        returns.transitions(jax.tree.map(lambda x: x[:1], step), GAMMA)
     with pytest.raises(ValueError, match="set n to 1 or more"):
-        returns.n_step(returns.arrivals(step, GAMMA), VALUE, 0)
+        returns.n_step(returns.transitions(step, GAMMA), VALUE, 0)

@@ -15,7 +15,7 @@ from skillhier.report import run_page
 from skillhier.train import checkpoint, loop, run_folder, session
 
 OBS = {"arm": 3, "cube": 4}
-WINDOW = {"batch": 4, "length": 6, "lookahead": 2, "stack": 2}
+WINDOW = {"batch_size": 4, "sequence_length": 6, "lookahead": 2, "stack": 2}
 
 
 def system(name="helms", **settings):
@@ -29,7 +29,7 @@ def system(name="helms", **settings):
 def execute(path, seed, seeds, budget=6, name="helms", **settings):
     """A run in its folder; gives back what it leaves of every seed: (lines of metrics, parameters)."""
     made = system(name)
-    path, about = run_folder.enter(path, "test", {"seed": seed, "seeds": seeds})
+    path, about = run_folder.open_run(path, "test", {"seed": seed, "seeds": seeds})
     source = sources.offline(toy.demonstrations(OBS, steps=20), **WINDOW)
 
     def assess(state):
@@ -39,7 +39,7 @@ def execute(path, seed, seeds, budget=6, name="helms", **settings):
         path, made.learner, source, seed=seed, seeds=seeds, budget=budget, updates=3, save_every=3,
         assess=assess, assess_every=3, about=about, **settings,
     )  # fmt: skip
-    places = run_folder.places(path, seed, seeds)
+    places = run_folder.seed_folders(path, seed, seeds)
     return [(record(place), checkpoint.read(place, "learner/params")) for place in places]
 
 
@@ -83,7 +83,7 @@ def test_each_seed_has_a_folder_like_a_run_of_its_own(together):
 
 
 def test_a_checkpoint_of_several_seeds_is_read_one_by_one(together):
-    with pytest.raises(checkpoint.Broken, match="holds seeds 5 to 7; read one of them, .*seed_5"):
+    with pytest.raises(checkpoint.CheckpointError, match="holds seeds 5 to 7; read one of them, .*seed_5"):
         checkpoint.read(together[0], "learner/params")
 
 
@@ -124,7 +124,7 @@ def test_one_seed_that_fails_is_named_and_the_run_ends():
     state = loop.start(learner, fine._replace(next=next_), keys)
     bad = np.flatnonzero(np.asarray(state.learner.params["guess"]["mean"]) < 0)
     assert 0 < len(bad) < 4
-    with pytest.raises(loop.Stuck) as found:
+    with pytest.raises(loop.NonFiniteError) as found:
         loop.run(state, loop.epoch(learner, fine._replace(next=next_), 4, seeds=True), budget=8, updates=4)
     assert found.value.seed == bad[0] and found.value.learner.steps.shape == ()
     assert np.isnan(found.value.suspect.batch.step.reward).all()

@@ -11,7 +11,7 @@ import row_of_devices as row
 from leftovers import record
 
 from experiments.shared import cli
-from skillhier.agents.learner import cached
+from skillhier.agents.learner import num_microbatches
 from skillhier.distributed import sharding
 from skillhier.train import checkpoint
 
@@ -89,8 +89,8 @@ def test_what_four_devices_saved_comes_back_to_the_bit(four):
     ("flags", "said"),
     [
         (["--devices=5"], "--devices=5: there are 4 here; choose 1 to 4, or 0 for all"),
-        (["--config.train.batch=18"], "config.train.batch=18 cannot be shared out evenly among 4 devices; "
-         "set config.train.batch=20, or choose another --devices"),
+        (["--config.train.batch_size=18"], "config.train.batch_size=18 cannot be shared out evenly among 4 devices; "
+         "set config.train.batch_size=20, or choose another --devices"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_shared_out_is_refused_in_one_line(tmp_path, flags, said):
@@ -100,14 +100,14 @@ def test_what_cannot_be_shared_out_is_refused_in_one_line(tmp_path, flags, said)
 
 
 def test_the_batch_of_helms_is_taken_in_pieces():
-    assert cached(rows=8, batch=256) == 4
+    assert num_microbatches(rows=8, batch=256) == 4
 
 
 def test_one_device_needs_no_mesh():
-    assert sharding.mesh(1) is None and sharding.count() == 1
-    cli.shared_out(cli.Run("test", None, None), "train.batch")
+    assert sharding.mesh(1) is None and sharding.num_devices() == 1
+    cli.check_divisible(cli.Run("test", None, None), "train.batch_size")
     tree = {"x": np.ones((3, 5))}
-    assert sharding.deal(tree, 1) is tree
+    assert sharding.shard(tree, 1) is tree
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "experiments" / "configs" / "skills.py"
 NUMBERS = {
     "episodes", "expert_success", "train_steps", "elbo_first", "elbo_last", "heldout_action_mse",
-    "heldout_action_mse_k1", "heldout_action_mse_npmp", "skill_usage", "transition_diagonal", "skill_doubt",
+    "heldout_action_mse_k1", "heldout_action_mse_npmp", "skill_usage", "transition_diagonal", "skill_entropy",
     "fixed_skill_spread", "fixed_skill_noise", "seconds",
 }  # fmt: skip
 

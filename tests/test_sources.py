@@ -26,7 +26,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def drawn(data):
     """4000 windows of 25 steps and 5 of look-ahead, stacks of 3: [T, B, ...]."""
-    source = sources.offline(data, batch=4000, length=25, lookahead=5, stack=3)
+    source = sources.offline(data, batch_size=4000, sequence_length=25, lookahead=5, stack=3)
     state = jax.jit(source.init)(jax.random.key(0))
     return jax.tree.map(np.asarray, jax.jit(source.next)(state, {}, jax.random.key(1))[1])
 
@@ -86,14 +86,14 @@ def test_all_valid_starts_are_drawn_alike(drawn):
 
 
 def test_the_same_key_gives_the_same_windows_and_another_gives_others(data):
-    source = sources.offline(data, batch=8)
+    source = sources.offline(data, batch_size=8)
     state = source.init(jax.random.key(0))
     rows = [source.next(state, {}, jax.random.key(k))[1].step.obs["grip"] for k in (1, 1, 2)]
     assert (rows[0] == rows[1]).all() and (rows[0] != rows[2]).any()
 
 
 def test_the_data_is_an_argument_of_the_program_and_no_constant(data):
-    source = sources.offline(data, batch=4, lookahead=5)
+    source = sources.offline(data, batch_size=4, lookahead=5)
     state = jax.eval_shape(source.init, jax.random.key(0))
     for function, arguments in ((source.init, ()), (source.next, (state, {}))):
         text = jax.jit(function).lower(*arguments, jax.random.key(0)).as_text()
@@ -101,7 +101,7 @@ def test_the_data_is_an_argument_of_the_program_and_no_constant(data):
 
 
 def test_one_update_after_another_inside_a_scan(data):
-    source = sources.offline(data, batch=4, stack=2)
+    source = sources.offline(data, batch_size=4, stack=2)
 
     @jax.jit
     def epoch(state, key):
@@ -118,7 +118,7 @@ def test_one_update_after_another_inside_a_scan(data):
 
 @pytest.mark.parametrize("batch", [1, 2, 128])
 def test_assessment_windows_follow_each_other_and_are_all_of_one_size(data, batch):
-    found = list(sources.windows(data, batch=batch, length=10, lookahead=3, stack=2))
+    found = list(sources.windows(data, batch_size=batch, sequence_length=10, lookahead=3, stack=2))
     assert len({window.action.shape for window in found}) == 1
     rows = jnp.concatenate([window.step.obs["grip"][..., 0, 0] for window in found], axis=1)
     starts = [1000 * e + t for e, steps in enumerate(LENGTHS) for t in range(0, steps - 9, 10)]  # 2 + 3 + 4
@@ -129,13 +129,13 @@ def test_assessment_windows_follow_each_other_and_are_all_of_one_size(data, batc
 
 
 def test_assessment_looks_ahead_as_the_source_does(data):
-    (window,) = sources.windows(data, length=25, lookahead=5, stack=3)
+    (window,) = sources.windows(data, sequence_length=25, lookahead=5, stack=3)
     assert window.step.obs["grip"][:, 0, 0, 0].tolist() == [*range(26), 25, 25, 25, 25]
     assert window.step.obs["grip"][0, 1, :, 0].tolist() == [1000, 1000, 1000]
 
 
 def test_episodes_shorter_than_the_window_are_refused(data):
-    with pytest.raises(DataFault, match="an episode of 25 steps, needs at least 26; set train.length"):
-        sources.offline(data, batch=4, length=26)
+    with pytest.raises(DataFault, match="an episode of 25 steps, needs at least 26; set train.sequence_length"):
+        sources.offline(data, batch_size=4, sequence_length=26)
     with pytest.raises(DataFault, match="needs at least 26"):
-        next(sources.windows(data, length=26))
+        next(sources.windows(data, sequence_length=26))

@@ -301,7 +301,7 @@ def test_a_real_sweep_of_debug_runs(tmp_path):
     asked = [
         "--experiment=helms_offline", f"--config={ROOT}/experiments/configs/helms_offline.py:debug",
         "--sweep=config:agent=helms,bc", f"--folder={tmp_path}", "--config.train.updates=20",
-        "--config.train.assess_every=20",
+        "--config.train.eval_every=20",
         "--config.train.save_every=20",
     ]  # fmt: skip
     assert sweep.main(asked) == 0

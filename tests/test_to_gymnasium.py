@@ -21,7 +21,7 @@ from skillhier.envs.adapters.rows import key_of
 from skillhier.envs.render import rays
 from skillhier.envs.sawyer import expert
 from skillhier.policies.flat import sequence
-from skillhier.policies.outside import Outside
+from skillhier.policies.numpy_policy import NumpyPolicy
 from skillhier.rollout import rollout, start
 from skillhier.train import checkpoint
 
@@ -263,7 +263,7 @@ def test_our_policies_live_the_same_episodes_in_gymnasium(who, cloned):
     rows = 26
     seen, keys = ours(registry.make(STACKING, limit=LIMIT), policy, params, 5, rows)
     env = gymnasium.make(f"skillhier/{STACKING}-v0", limit=LIMIT, privileged=True)
-    act = Outside(policy, params)
+    act = NumpyPolicy(policy, params)
     obs, _ = env.reset(seed=5)
     first, closed = True, False
     for t in range(rows):
@@ -288,7 +288,7 @@ def test_and_in_a_vector_of_worlds(cloned):
     rows = 20
     seen, keys = ours(registry.make(STACKING, worlds=3, limit=LIMIT), policy, params, 5, rows)
     env = gymnasium.make_vec(f"skillhier/{STACKING}-v0", num_envs=3, max_episode_steps=LIMIT, privileged=True)
-    act = Outside(policy, params, worlds=3)
+    act = NumpyPolicy(policy, params, worlds=3)
     obs, _ = env.reset(seed=5)
     first, closed = np.ones(3, bool), np.zeros(3, bool)
     for t in range(rows):
@@ -302,9 +302,9 @@ def test_and_in_a_vector_of_worlds(cloned):
 
 
 def test_a_policy_outside_starts_anew_where_first():
-    act = Outside(sequence(jnp.arange(4.0)[:, None]), {}, worlds=2)
+    act = NumpyPolicy(sequence(jnp.arange(4.0)[:, None]), {}, worlds=2)
     obs = {"x": np.zeros((2, 1), np.float32)}
     assert act(obs, [True, True]).tolist() == [[0], [0]]
     assert act(obs, [False, False]).tolist() == [[1], [1]]
     assert act(obs, [True, False]).tolist() == [[0], [2]]
-    assert Outside(sequence(jnp.ones((1, 3))), {})({"x": np.zeros(1)}, True).shape == (3,)
+    assert NumpyPolicy(sequence(jnp.ones((1, 3))), {})({"x": np.zeros(1)}, True).shape == (3,)

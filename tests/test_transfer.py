@@ -73,7 +73,7 @@ def done(agent, params, steps, key, policy=None):
 @functools.cache
 def updated(name, source=None, **settings):
     """The states before and after each of three updates on what the agent did, and the last metrics."""
-    agent = system(name, source, period=2, **settings)
+    agent = system(name, source, target_period=2, **settings)
 
     @jax.jit
     def begin():
@@ -111,7 +111,7 @@ def test_targets_are_the_actor_and_critic_of_the_last_copy(name):
 
 @pytest.mark.parametrize("name", ["helms_mix", "bc"])
 def test_while_it_warms_up_only_the_critic_learns(name):
-    (before, one, two, after), metrics = updated(name, warm_up=2)
+    (before, one, two, after), metrics = updated(name, critic_warmup=2)
     for part in ("actor", "duals"):
         assert same(before.params[part], two.params[part]), part
         assert not same(two.params[part], after.params[part]), part
@@ -122,7 +122,7 @@ def test_while_it_warms_up_only_the_critic_learns(name):
 
 def test_an_actor_has_a_period_of_its_own():
     """The critic is copied after every second update, the actor after every third."""
-    (before, one, two, three), _ = updated("bc", actor_period=3)
+    (before, one, two, three), _ = updated("bc", actor_target_period=3)
     assert same(one.slow, before.slow)
     assert same(two.slow["target"], {"actor": before.params["actor"], "critic": two.params["critic"]})
     assert same(three.slow["target"], {"actor": three.params["actor"], "critic": two.params["critic"]})
@@ -140,13 +140,13 @@ def first_step(name, **settings):
 
 
 def test_an_actor_has_a_rate_of_its_own():
-    for rates, length in (({"actor_rate": 1e-3}, 1e-3), ({}, 2e-4)):
+    for rates, length in (({"actor_learning_rate": 1e-3}, 1e-3), ({}, 2e-4)):
         step = first_step("bc", **rates)
         assert (step["actor"], step["critic"]) == pytest.approx((length, 2e-4), rel=0.01)
 
 
 def test_a_mid_level_that_learns_on_has_a_rate_of_its_own():
-    step = first_step("helms_mix", actor_rate=1e-3, mid_rate=1e-5)
+    step = first_step("helms_mix", actor_learning_rate=1e-3, mid_learning_rate=1e-5)
     assert (step["high"], step["mid"], step["critic"]) == pytest.approx((1e-3, 1e-5, 2e-4), rel=0.01)
 
 
@@ -222,11 +222,11 @@ def test_the_level_learns_from_its_own_action_not_from_the_worlds():
     [
         ("helms_cat", {"backup": "retrace"}),
         ("helms_mix", {"backup": "retrace", "prior": "transition"}),
-        ("helms_cat", {"prior": "transition", "recurrent": True}),
-        ("helms_mix", {"hold": 0.5}),
-        ("helms_cat", {"hold": 0.5, "backup": "retrace"}),
+        ("helms_cat", {"prior": "transition", "recurrent_critic": True}),
+        ("helms_mix", {"repeat_probability": 0.5}),
+        ("helms_cat", {"repeat_probability": 0.5, "backup": "retrace"}),
         ("mpo", {"backup": "n_step", "epsilon_penalty": 0.0}),
-        ("npmp", {"source": "npmp_ar1", "memory": 0.95, "recurrent": True}),
+        ("npmp", {"source": "npmp_ar1", "ar_coefficient": 0.95, "recurrent_critic": True}),
         ("helms_cat", {"source": "helms_discrete", "discrete": True}),
         ("mpo", {"high": ("arm",)}),  # asymmetric: the critic sees more than the actor
     ],
@@ -255,7 +255,7 @@ def test_log_prob_of_a_mixture_is_that_of_its_latent():
 
 def test_held_skills_are_kept_by_chance_and_their_likelihood_is_that_of_what_was_done():
     steps = shown(jax.random.key(1), rows=300)
-    agent = system("helms_cat", backup="retrace", hold=0.8)
+    agent = system("helms_cat", backup="retrace", repeat_probability=0.8)
     params = agent.learner.init(jax.random.key(0)).params
     _, notes = done(agent, params, steps, jax.random.key(2))
     skill, opens = np.asarray(notes["skill"]), np.asarray(steps.first.at[0].set(True))
@@ -272,8 +272,8 @@ def test_held_skills_are_kept_by_chance_and_their_likelihood_is_that_of_what_was
 
 
 def test_held_skills_ask_for_targets_that_need_no_density_of_latents():
-    with pytest.raises(ValueError, match="set agent.hold=0 or agent.backup"):
-        system("helms_mix", backup="retrace", hold=0.5)
+    with pytest.raises(ValueError, match="set agent.repeat_probability=0 or agent.backup"):
+        system("helms_mix", backup="retrace", repeat_probability=0.5)
 
 
 def test_an_asymmetric_actor_does_not_see_what_the_critic_sees():
@@ -342,7 +342,7 @@ def targets(worlds=16, limit=8):
 
 def source_of(agent, env, **settings):
     memory = replay.make(200, env.spec, extras=agent.kept)
-    given = {"collect": 4, "batch": 32, "length": 4, "prefill": 20} | settings
+    given = {"unroll_length": 4, "batch_size": 32, "sequence_length": 4, "prefill": 20} | settings
     return online.online(env, agent.explore, memory, first_params=lambda key: agent.learner.init(key).params, **given)
 
 
@@ -353,7 +353,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in transfer.SYSTEMS 
 def test_it_learns_what_pays(name):
     """The second of two epochs earns more than the first."""
     env = targets()
-    fast = {"learning_rate": 3e-3, "dual_rate": 0.05, "period": 10, "gamma": 0.5}
+    fast = {"learning_rate": 3e-3, "dual_learning_rate": 0.05, "target_period": 10, "gamma": 0.5}
     agent = system(name, hidden=(32, 32), epsilon_mean=0.05, epsilon_stddev=1e-3, **fast)
     source = source_of(agent, env)
     run = loop.epoch(agent.learner, source, 300)
@@ -368,7 +368,7 @@ def test_it_learns_what_pays(name):
 def test_an_epoch_of_it_exports_for_accelerators(name):
     env, key = targets(worlds=2), jax.random.key(0)
     agent = system(name)
-    source = source_of(agent, env, batch=4)
+    source = source_of(agent, env, batch_size=4)
     state = loop.RunState(jax.eval_shape(agent.learner.init, key), jax.eval_shape(source.init, key), key)
     exported = jax.export.export(loop.epoch(agent.learner, source, 2), platforms=("cuda", "tpu"))(state)
     assert exported.platforms == ("cuda", "tpu")

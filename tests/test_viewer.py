@@ -9,7 +9,7 @@ import pytest
 from skillhier.envs import physics, registry
 from skillhier.envs.dmc import suite
 from skillhier.envs.render import viewer
-from skillhier.policies import blind
+from skillhier.policies import open_loop
 from skillhier.rollout import rollout, start
 from skillhier.types import Policy
 
@@ -129,7 +129,7 @@ def test_the_record_rides_along_and_policies_do_not_see_it():
 
     def act(params, carry, step, key):
         seen.append(sorted(step.obs))
-        return blind.constant(jnp.ones(1)).act(params, carry, step, key)
+        return open_loop.constant(jnp.ones(1)).act(params, carry, step, key)
 
     policy = Policy(lambda worlds: (), act)
     shown, unaware = viewer.shown(env), viewer.unaware(policy)

@@ -15,9 +15,9 @@ from test_report import checked
 from experiments import zero_shot
 from experiments.shared import cli
 from skillhier.envs import registry
-from skillhier.policies.blind import uniform
 from skillhier.policies.flat import flat
 from skillhier.policies.hierarchy import hierarchy
+from skillhier.policies.open_loop import uniform
 from skillhier.report import coverage_page
 from skillhier.report.coverage_page import Column, Row
 from skillhier.rollout import rollout, start

@@ -30,12 +30,14 @@ PRODUCTS = ((3200, 256), (16000, 256), (1024, 1024), (2048, 2048))
 def made(task: str, changes: dict[str, Any]) -> tuple[ConfigDict, Learner, Source]:
     """Preset paper for `task` with `changes`, on made-up data: (config, learner, source)."""
     config, _ = cli.load_config(f"{CONFIG}:paper,task={task}", [(name, str(value)) for name, value in changes.items()])
-    data = toy.demonstrations({**PROPRIO, **OBJECTS}, steps=4 * config.train.length)
+    data = toy.demonstrations({**PROPRIO, **OBJECTS}, steps=4 * config.train.sequence_length)
     obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in data.obs.items()}
     action = jax.ShapeDtypeStruct(data.action.shape[1:], data.action.dtype)
     system = offline.make(obs, action, statistics=dataset.statistics(data), **config.agent)
-    window = dict(length=config.train.length, lookahead=config.agent.lookahead, stack=config.data.stack)
-    return config, system.learner, sources.offline(data, batch=config.train.batch, **window)
+    window = dict(
+        sequence_length=config.train.sequence_length, lookahead=config.agent.lookahead, stack=config.data.stack
+    )
+    return config, system.learner, sources.offline(data, batch_size=config.train.batch_size, **window)
 
 
 def updates(task: str, changes: dict[str, Any], count: int, repeats: int, amount: float = 3e10) -> dict[str, Any]:
@@ -60,8 +62,8 @@ def updates(task: str, changes: dict[str, Any], count: int, repeats: int, amount
     return {
         "task": task,
         "skills": config.agent.skills,
-        "batch": config.train.batch,
-        "length": config.train.length,
+        "batch": config.train.batch_size,
+        "length": config.train.sequence_length,
         "updates_per_second": timing.rate(count, taken),
         "product_operations": operations,
         "operations_per_second": timing.rate(count * operations, taken),
@@ -83,8 +85,8 @@ def starts(preset: str, changes: dict[str, Any], updates: int) -> dict[str, Any]
 
 
 def _start(folder: Path, kind: str, preset: str, changes: dict[str, Any], updates: int) -> dict[str, float]:
-    settings = {"data.path": "toy", "train.epoch": 1, "train.updates": updates, **changes}
-    settings |= {"train.assess_every": updates, "train.save_every": updates}
+    settings = {"data.path": "toy", "train.updates_per_epoch": 1, "train.updates": updates, **changes}
+    settings |= {"train.eval_every": updates, "train.save_every": updates}
     command = [sys.executable, "-m", "experiments.helms_offline", f"--config={CONFIG}:{preset}"]
     command += [f"--config.{name}={value}" for name, value in settings.items()]
     command += [f"--workdir={folder / kind}"]

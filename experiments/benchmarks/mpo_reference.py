@@ -20,7 +20,7 @@ from skillhier.agents import mpo
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.nets import encoder
 from skillhier.nets.actor import GaussianActor
-from skillhier.nets.critic import ActionValue, Represented
+from skillhier.nets.critic import ActionValue, CriticTorso
 from skillhier.types import Array, Key, LearnerState, Params, TimeStep, Trajectory
 
 TARGET = 1.0  # our updates a second, as a share of the reference's
@@ -61,7 +61,7 @@ def update(
     import rlax  # of the extra `dev`: asked for only where it is used
 
     actor_net = GaussianActor(size, hidden)
-    represent_net, value_net = Represented(hidden[0]), ActionValue((*hidden, hidden[0]))
+    represent_net, value_net = CriticTorso(hidden[0]), ActionValue((*hidden, hidden[0]))
     tx, dual_tx = (
         optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate)) for rate in (learning_rate, dual_rate)
     )

@@ -81,18 +81,18 @@ def epochs(learner, source, updates: int, mesh=None, seeds: int = 0) -> Callable
 def steps(env, rows: int, mesh=None) -> Callable[[], Any]:
     """A job of `rows` control steps under random actions in every world of `env`, which goes on where it stopped."""
     policy = physics.random(env)
-    where = sharding.dealt(mesh, 0) if mesh else None
+    where = sharding.named_sharding(mesh, 0) if mesh else None
 
     def traced(job: Callable) -> Callable:
         def over(*arguments):
-            with sharding.over(mesh):
+            with sharding.use_mesh(mesh):
                 return job(*arguments)
 
         return jax.jit(over, **({"out_shardings": where} if mesh else {}))
 
     start = traced(lambda key: rollout.start(env, policy, key))
     run = traced(lambda actor, key: rollout.rollout(env, policy, (), actor, key, rows)[0])
-    key = sharding.put(jax.random.key(0), sharding.dealt(mesh)) if mesh else jax.random.key(0)
+    key = sharding.put(jax.random.key(0), sharding.named_sharding(mesh)) if mesh else jax.random.key(0)
     held = [start(key)]
 
     def job() -> Any:

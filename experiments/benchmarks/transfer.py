@@ -19,8 +19,8 @@ SIZES = {"cpu": ((128, 128), 10, 8, 32), "paper": ((256, 256), 20, 10, 512)}
 def rows_of(config: ConfigDict, cycles: int) -> tuple[int, int]:
     """(rows of every world, updates) of at least `cycles` turns of collecting, enough for a window of the replay."""
     train = config.train
-    cycles = max(cycles, -(-(train.length + config.env.stack - 1) // train.collect))
-    return cycles * train.collect, cycles * train.draws
+    cycles = max(cycles, -(-(train.sequence_length + config.env.stack - 1) // train.unroll_length))
+    return cycles * train.unroll_length, cycles * train.updates_per_collect
 
 
 def suite(quick: bool, measured: Callable[..., Any]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def agents(names: tuple[str, ...], preset: str, cycles: int, repeats: int, **cha
     """Every agent's updates and control steps a second, together and apart, and the shares of its time."""
     config = settings(names[0], preset, **changes)
     rows, updates = rows_of(config, cycles)
-    place = arena(online_run.worlds(config, config.env.worlds), rows, config.seeds)
+    place = arena(online_run.make_worlds(config, config.env.worlds), rows, config.seeds)
     found = []
     for name in names:
         config = settings(name, preset, **changes)
@@ -84,7 +84,9 @@ def figures(of: Made, place: Arena, config: ConfigDict, rows: int, updates: int,
 
 
 def sizes(config: ConfigDict, place: Arena) -> dict[str, Any]:
-    kept = {name: config.train[name] for name in ("batch", "length", "collect", "draws")}
+    kept = {
+        name: config.train[name] for name in ("batch_size", "sequence_length", "unroll_length", "updates_per_collect")
+    }
     return {"worlds": place.env.spec.worlds, "seeds": place.seeds, **kept, "hidden": tuple(config.agent.hidden)}
 
 
@@ -98,7 +100,7 @@ def by_worlds(
         room = max(base.replay.rows * base.env.worlds // count, base.replay.prefill)  # no more memory for more worlds
         config = settings(name, preset, **{**changes, "seeds": 1, "env__worlds": count, "replay__rows": room})
         rows, updates = rows_of(config, cycles)
-        place = arena(online_run.worlds(config, count), rows, 1)
+        place = arena(online_run.make_worlds(config, count), rows, 1)
         of = made(config, system(config, preset, place.env), place)
         whole, alone = timing.taken_in_turns(repeats, together(of, updates, 1), place.step)
         found.append({
@@ -120,7 +122,7 @@ def by_seeds(
     for count in (1, *counts):
         config = settings(name, preset, **{**changes, "seeds": count})
         rows, updates = rows_of(config, cycles)
-        place = place or arena(online_run.worlds(config, config.env.worlds), rows, 1)
+        place = place or arena(online_run.make_worlds(config, config.env.worlds), rows, 1)
         jobs.append(together(made(config, system(config, preset, place.env), among(place, count)), updates, count))
     one, *taken = timing.taken_in_turns(repeats, *jobs)
     return [

@@ -19,7 +19,7 @@ from skillhier import rollout
 from skillhier.agents import transfer
 from skillhier.agents.learner import Control
 from skillhier.data import online
-from skillhier.data.replay import Kept, Replay
+from skillhier.data.replay import Replay, ReplayState
 from skillhier.train import loop
 from skillhier.types import Env, Source, Trajectory
 
@@ -98,11 +98,11 @@ def among(place: Arena, seeds: int) -> Arena:
     return place._replace(seeds=seeds, actor=actor, rows=rows)
 
 
-def full(memory: Replay, chunk: Trajectory) -> Kept:
+def full(memory: Replay, chunk: Trajectory) -> ReplayState:
     """A replay in which every row is written: `chunk` [T, B, ...], which opens an episode, over and over."""
     place = jnp.arange(memory.rows) % len(chunk.step.first)
     written = jnp.int32(memory.rows)
-    return memory.init()._replace(rows=jax.tree.map(lambda x: x[place], chunk), filled=written, number=written)
+    return memory.init()._replace(rows=jax.tree.map(lambda x: x[place], chunk), filled=written, next_row=written)
 
 
 def noted(agent: Control, rows: Trajectory) -> Trajectory:
@@ -114,9 +114,10 @@ def noted(agent: Control, rows: Trajectory) -> Trajectory:
 def made(config: ConfigDict, agent: Control, place: Arena) -> Made:
     """`agent` in the worlds of `place`, its replay full."""
     env, train = place.env, config.train
-    memory = online_run.memory(config, env.spec, agent.kept)
+    memory = online_run.make_replay(config, env.spec, agent.kept)
     source = online.online(
-        env, agent.explore, memory, collect=train.collect, draws=train.draws, batch=train.batch, length=train.length,
+        env, agent.explore, memory, unroll_length=train.unroll_length, updates_per_collect=train.updates_per_collect,
+        batch_size=train.batch_size, sequence_length=train.sequence_length,
         prefill=config.replay.prefill, success="task.success" if "task.success" in env.spec.obs else None,
     )  # fmt: skip
 
@@ -124,9 +125,9 @@ def made(config: ConfigDict, agent: Control, place: Arena) -> Made:
         k_learner, k_run = jax.random.split(key)
         kept = full(memory, memory.frames(noted(agent, rows)))
         actor = actor._replace(carry=agent.explore.init(env.spec.worlds))
-        tally = online.blank(env.spec.worlds)._replace(rows=kept.number)
+        tally = online.init_stats(env.spec.worlds)._replace(rows=kept.next_row)
         state = loop.RunState(
-            agent.learner.init(k_learner), online.Online(actor, kept, tally, jnp.zeros((), jnp.int32)), k_run
+            agent.learner.init(k_learner), online.OnlineState(actor, kept, tally, jnp.zeros((), jnp.int32)), k_run
         )
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), state)  # no weak types
 
@@ -160,12 +161,12 @@ def apart(of: Made, place: Arena, config: ConfigDict, updates: int) -> dict[str,
         return jax.lax.scan(row, of.agent.explore.init(place.env.spec.worlds), (steps, keys))[1]
 
     def remember(kept, rows, keys):
-        chunk = of.memory.frames(noted(of.agent, jax.tree.map(lambda x: x[: train.collect], rows)))
+        chunk = of.memory.frames(noted(of.agent, jax.tree.map(lambda x: x[: train.unroll_length], rows)))
 
         def draw(kept, now):
             turn, key = now
-            kept = of.memory.add(kept, chunk, due=turn % train.draws == 0)
-            return kept, of.memory.sample(kept, key, batch=train.batch, length=train.length)
+            kept = of.memory.add(kept, chunk, due=turn % train.updates_per_collect == 0)
+            return kept, of.memory.sample(kept, key, batch_size=train.batch_size, sequence_length=train.sequence_length)
 
         return jax.lax.scan(draw, kept, (jnp.arange(len(keys)), keys))
 

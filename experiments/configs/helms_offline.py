@@ -31,26 +31,26 @@ LIMITS = {
     "agent.latent": (1, 256),
     "agent.hidden": (1, 8192),
     "agent.lookahead": (0, 100),
-    "agent.scale": (1e-4, 10.0),
+    "agent.action_stddev": (1e-4, 10.0),
     "agent.beta_y": (0.0, 1e3),
     "agent.beta_z": (0.0, 1e3),
-    "agent.balance": (0.0, 1e3),
-    "agent.certainty": (0.0, 1e3),
-    "agent.stay": (-20.0, 20.0),
-    "agent.stay_prior": (-20.0, 20.0),
+    "agent.usage_weight": (0.0, 1e3),
+    "agent.entropy_weight": (0.0, 1e3),
+    "agent.init_stay_logit": (-20.0, 20.0),
+    "agent.init_prior_stay_logit": (-20.0, 20.0),
     "agent.learning_rate": (0.0, 1.0),
-    "agent.prior_rate": (0.0, 1.0),
-    "agent.decay": (0, 10**9),
-    "agent.clip": (1e-6, 1e6),
-    "agent.patience": (1, 10**6),
+    "agent.prior_learning_rate": (0.0, 1.0),
+    "agent.decay_updates": (0, 10**9),
+    "agent.max_grad_norm": (1e-6, 1e6),
+    "agent.max_consecutive_skips": (1, 10**6),
     "train.updates": (1, 10**9),
-    "train.epoch": (1, 10**6),
-    "train.batch": (1, 2**16),
-    "train.length": (1, 10**4),
-    "train.assess_every": (1, 10**9),
+    "train.updates_per_epoch": (1, 10**6),
+    "train.batch_size": (1, 2**16),
+    "train.sequence_length": (1, 10**4),
+    "train.eval_every": (1, 10**9),
     "train.save_every": (1, 10**9),
 }
-FREE = ("train.updates", "train.assess_every", "train.save_every")  # may change when a run goes on
+FREE = ("train.updates", "train.eval_every", "train.save_every")  # may change when a run goes on
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -66,11 +66,11 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.stack = 3  # frames that low and mid level see, newest first
     config.agent = agent(chosen.agent, chosen.task)
     config.train = ConfigDict()
-    config.train.batch = 128  # windows in an update
-    config.train.length = 25  # rows of a window that teach, beside the look-ahead
+    config.train.batch_size = 128  # windows in an update
+    config.train.sequence_length = 25  # rows of a window that teach, beside the look-ahead
     config.train.updates = 200_000  # in all
-    config.train.epoch = 50  # updates between two lines of the metrics: one compiled program
-    config.train.assess_every = 1000  # updates between two looks at the held-out episodes
+    config.train.updates_per_epoch = 50  # updates between two lines of the metrics: one compiled program
+    config.train.eval_every = 1000  # updates between two looks at the held-out episodes
     config.train.save_every = 1000  # updates between two checkpoints
     if chosen.preset != "paper":
         SIZES[chosen.preset](config)
@@ -85,26 +85,26 @@ def agent(name: str, task: str) -> ConfigDict:
     found.mid = (*PROPRIO, *OBJECTS)  # entries that the mid level and, with its look-ahead, the high level see
     found.hidden = (256, 256)  # widths of the layers of every net
     found.lookahead = 5  # rows ahead that the high level sees while learning
-    found.scale = 0.1  # standard deviation of an action
+    found.action_stddev = 0.1  # standard deviation of an action
     found.learning_rate = 1e-4  # of Adam, for all but the transition prior
-    found.decay = 0  # updates over which all learning rates fall to zero along a cosine; 0: they stay
-    found.clip = 40.0  # norm at which a gradient is cut
-    found.patience = 10  # updates in a row that may be left out for bad numbers before the run stops
+    found.decay_updates = 0  # updates over which all learning rates fall to zero along a cosine; 0: they stay
+    found.max_grad_norm = 40.0  # norm at which a gradient is cut
+    found.max_consecutive_skips = 10  # updates in a row that may be left out for bad numbers before the run stops
     if name != "bc":
         found.latent = 8  # size of z
     if name in ("helms", "helms_discrete"):
         found.skills = TASKS[task]  # K
         found.beta_y = 1.0  # weight of the skills' KL to the transition prior
-        found.balance = 0.0  # weight of a term beside the bound that keeps every skill in use; the paper has none
-        found.certainty = 0.0  # weight of one that keeps skills to rows of their own; the paper has none
-        found.stay = 0.0  # logits by which the high level begins to favour the skill it has
-        found.stay_prior = 0.0  # the same of the transition prior
+        found.usage_weight = 0.0  # weight of a term beside the bound that keeps every skill in use; the paper has none
+        found.entropy_weight = 0.0  # weight of one that keeps skills to rows of their own; the paper has none
+        found.init_stay_logit = 0.0  # logits by which the high level begins to favour the skill it has
+        found.init_prior_stay_logit = 0.0  # the same of the transition prior
     if name in ("helms", "helms_discrete"):
         found.beta_z = 0.0 if task == "red_on_blue" else 0.1  # weight of the latent's KL to its prior
     if name in ("npmp", "npmp_ar1"):
         found.beta_z = 0.1  # the same; without it latents drawn from the prior would mean nothing
     if name in ("helms", "helms_discrete", "hierarchical_bc"):
-        found.prior_rate = 1e-2  # learning rate of the transition prior, which at 1e-4 cannot move in a short run
+        found.prior_learning_rate = 1e-2  # of the transition prior, which at 1e-4 cannot move in a short run
     return found
 
 
@@ -112,25 +112,25 @@ def debug(config: ConfigDict) -> None:
     config.data.path = "toy"
     config.agent.hidden = (32, 32)
     config.agent.learning_rate = 1e-3
-    config.train.update(batch=16, updates=100, epoch=10, assess_every=50, save_every=50)
+    config.train.update(batch_size=16, updates=100, updates_per_epoch=10, eval_every=50, save_every=50)
 
 
 def told_apart(config: ConfigDict) -> None:
     """Short runs: without this, skills that start badly are not used again, and those that are used do the same."""
     if "balance" in config.agent:
-        config.agent.update(balance=10.0, certainty=2.0)
+        config.agent.update(usage_weight=10.0, entropy_weight=2.0)
 
 
 def quickstart(config: ConfigDict) -> None:
     told_apart(config)
     config.agent.learning_rate = 1e-3
-    config.train.update(batch=32, updates=1600, epoch=25, assess_every=200, save_every=200)
+    config.train.update(batch_size=32, updates=1600, updates_per_epoch=25, eval_every=200, save_every=200)
 
 
 def cpu(config: ConfigDict) -> None:
     told_apart(config)
     config.agent.learning_rate = 5e-4
-    config.train.update(batch=32, updates=4000, epoch=50, assess_every=500, save_every=500)
+    config.train.update(batch_size=32, updates=4000, updates_per_epoch=50, eval_every=500, save_every=500)
 
 
 def transfer(config: ConfigDict) -> None:
@@ -140,10 +140,10 @@ def transfer(config: ConfigDict) -> None:
     """
     config.agent.learning_rate = 1e-3
     if "balance" in config.agent:
-        config.agent.update(balance=10.0, beta_y=8.0, beta_z=0.1)
+        config.agent.update(usage_weight=10.0, beta_y=8.0, beta_z=0.1)
     updates = {"red_on_blue": 8000, "all_pairs": 12_000}[config.task]
-    config.agent.decay = updates
-    config.train.update(batch=32, updates=updates, epoch=50, assess_every=500, save_every=500)
+    config.agent.decay_updates = updates
+    config.train.update(batch_size=32, updates=updates, updates_per_epoch=50, eval_every=500, save_every=500)
 
 
 def rgb_stacking(config: ConfigDict) -> None:
@@ -163,10 +163,12 @@ def check(config: ConfigDict) -> None:
 def check_learning(config: ConfigDict, levels: tuple[str, ...] = ("low", "mid")) -> None:
     """What holds for every run that trains an agent, `levels` of which say what they see. Raises Refused."""
     train = config.train
-    for name in ("updates", "assess_every", "save_every"):
-        if train[name] % train.epoch:
+    for name in ("updates", "eval_every", "save_every"):
+        if train[name] % train.updates_per_epoch:
             given = f"config.train.{name}={train[name]}"
-            raise cli.Refused(f"{given} is no multiple of the epoch of {train.epoch}; set config.train.epoch")
+            raise cli.Refused(
+                f"{given} is no multiple of the epoch of {train.updates_per_epoch}; set config.train.updates_per_epoch"
+            )
     for level in levels:
         if level in config.agent and not config.agent[level]:
             example = next(iter(PROPRIO))

@@ -24,29 +24,29 @@ LIMITS = online.LIMITS | {
     "agent.samples": (1, 10**4),
     "agent.gamma": (0.0, 1.0),
     "agent.backup": ["td", "n_step", "retrace"],
-    "agent.steps": (1, 10**4),
-    "agent.lam": (0.0, 1.0),
+    "agent.n_step": (1, 10**4),
+    "agent.lambda_": (0.0, 1.0),
     "agent.prior": ["uniform", "transition"],
     "agent.eta_y": (0.0, 1e3),
-    "agent.hold": (0.0, 1.0),
+    "agent.repeat_probability": (0.0, 1.0),
     "agent.eta_z": (0.0, 1e3),
-    "agent.memory": (0.0, 0.9999),
-    "agent.spread": (1e-3, 10.0),
+    "agent.ar_coefficient": (0.0, 0.9999),
+    "agent.init_stddev": (1e-3, 10.0),
     "agent.epsilon": (1e-6, 1e3),
     "agent.epsilon_category": (1e-6, 1e3),
     "agent.epsilon_mean": (1e-6, 1e3),
     "agent.epsilon_stddev": (1e-8, 1e3),
     "agent.epsilon_penalty": (0.0, 1e3),
     "agent.learning_rate": (0.0, 1.0),
-    "agent.actor_rate": (0.0, 1.0),
-    "agent.mid_rate": (0.0, 1.0),
-    "agent.dual_rate": (0.0, 1.0),
-    "agent.clip": (1e-6, 1e6),
-    "agent.period": (1, 10**6),
-    "agent.actor_period": (1, 10**6),
-    "agent.warm_up": (0, 10**9),
-    "agent.patience": (1, 10**6),
-    "train.length": (2, 10**4),  # a transition has two rows
+    "agent.actor_learning_rate": (0.0, 1.0),
+    "agent.mid_learning_rate": (0.0, 1.0),
+    "agent.dual_learning_rate": (0.0, 1.0),
+    "agent.max_grad_norm": (1e-6, 1e6),
+    "agent.target_period": (1, 10**6),
+    "agent.actor_target_period": (1, 10**6),
+    "agent.critic_warmup": (0, 10**9),
+    "agent.max_consecutive_skips": (1, 10**6),
+    "train.sequence_length": (2, 10**4),  # a transition has two rows
 }
 FREE = online.FREE
 
@@ -75,21 +75,21 @@ def get_config(arg: str = "") -> ConfigDict:
     config.replay = ConfigDict()
     config.replay.rows = 2000  # newest rows of every world that are learned from
     config.replay.prefill = 100  # rows of every world before the first update
-    config.replay.memory = 0.0  # GiB that the replay may take; 0: what the device, or on a CPU the machine, has
-    config.replay.saved = True  # in checkpoints; without it a run goes on, but not as it would have
+    config.replay.max_gib = 0.0  # GiB that the replay may take; 0: what the device, or on a CPU the machine, has
+    config.replay.in_checkpoint = True  # in checkpoints; without it a run goes on, but not as it would have
     config.train = ConfigDict()
-    config.train.collect = 5  # rows of every world, then
-    config.train.draws = 16  # batches and updates, then rows again
-    config.train.batch = 512  # sequences in an update
-    config.train.length = 10  # rows of a sequence
+    config.train.unroll_length = 5  # rows of every world, then
+    config.train.updates_per_collect = 16  # batches and updates, then rows again
+    config.train.batch_size = 512  # sequences in an update
+    config.train.sequence_length = 10  # rows of a sequence
     config.train.updates = 320_000  # in all
-    config.train.epoch = 160  # updates between two lines of the metrics: one compiled program
-    config.train.assess_every = 16_000  # updates between two looks at the agent in worlds of its own
+    config.train.updates_per_epoch = 160  # updates between two lines of the metrics: one compiled program
+    config.train.eval_every = 16_000  # updates between two looks at the agent in worlds of its own
     config.train.save_every = 16_000  # updates between two checkpoints
     config.eval = ConfigDict()
     config.eval.episodes = 256  # of the agent, each in a world of its own
     config.eval.seed = 0  # of their starts: the same each time
-    config.eval.sample = False  # it draws skills, latents and actions, as while learning; else what is likeliest
+    config.eval.stochastic = False  # it draws skills, latents and actions, as while learning; else what is likeliest
     if chosen.preset != "paper":
         {"debug": debug, "cpu": cpu}[chosen.preset](config)
     return config
@@ -103,22 +103,22 @@ def agent(name: str) -> ConfigDict:
         found.high = (*PROPRIO, *OBJECTS)  # entries of the observation that the new policy sees
     found.critic = (*PROPRIO, *OBJECTS)  # entries that the critic sees; more than the policy: an asymmetric critic
     found.hidden = (256, 256)  # widths of the layers of new nets; a critic has one more, of the first width
-    found.recurrent = False  # the critic remembers the rows before, by a GRU
+    found.recurrent_critic = False  # the critic remembers the rows before, by a GRU
     found.samples = 20  # actions that stand for a policy; helms_cat weighs all K skills instead
     found.gamma = 0.99  # discount of a control step
     found.backup = "td"  # the critic's targets: td, n_step, retrace
-    found.steps = 5  # rewards of n_step
-    found.lam = 0.95  # of retrace
+    found.n_step = 5  # rewards of n_step
+    found.lambda_ = 0.95  # of retrace
     if name.startswith("helms"):
         found.prior = "uniform"  # what the high level is kept near: uniform, or transition, the one learned offline
         found.eta_y = 0.01  # weight of that
-        found.hold = 0.0  # chance that, while learning, a row keeps the skill of the row before
+        found.repeat_probability = 0.0  # chance that, while learning, a row keeps the skill of the row before
     if name in ("helms_mix", "npmp"):
         found.eta_z = 0.01  # weight of the KL of components to the offline ones, or of latents to their prior
     if name == "npmp":
-        found.memory = 0.0  # of that prior: 0 for N(0, I); 0.95 for AR(1), with skills of npmp_ar1
+        found.ar_coefficient = 0.0  # of that prior: 0 for N(0, I); 0.95 for AR(1), with skills of npmp_ar1
     if not name.startswith("helms"):
-        found.spread = {"mpo": 0.7, "npmp": 1.0}.get(name, 0.1)  # standard deviation of the policy's actions at first
+        found.init_stddev = {"mpo": 0.7, "npmp": 1.0}.get(name, 0.1)  # of the policy's actions at first
     if name == "mpo":
         found.gripper = False  # the last dimension is shut or open at full speed, -1 or 1; else all are Gaussian
         found.epsilon_category = 5e-3  # with a gripper: nats that the choice between the two may move
@@ -131,24 +131,33 @@ def agent(name: str) -> ConfigDict:
     if name in ("mpo", "bc", "hierarchical_bc"):
         found.epsilon_penalty = 1e-3  # nats from a policy to one that shuns actions beyond [-1, 1]; 0: no such thing
     found.learning_rate = 2e-4  # of Adam, for the critic
-    found.actor_rate = 2e-4  # of Adam, for the actor
+    found.actor_learning_rate = 2e-4  # of Adam, for the actor
     if name == "helms_mix":
-        found.mid_rate = 2e-4  # of Adam, for the part of the actor that was learned offline
-    found.dual_rate = 1e-2  # of Adam, for the temperature and the multipliers of bounds
-    found.clip = 40.0  # norm at which a gradient is cut
-    found.period = 200  # updates between two target copies of the critic
-    found.actor_period = 200  # the same of the actor: a step of policy iteration
-    found.warm_up = 0  # updates at first in which only the critic learns
-    found.patience = 10  # updates in a row that may be left out for bad numbers before the run stops
+        found.mid_learning_rate = 2e-4  # of Adam, for the part of the actor that was learned offline
+    found.dual_learning_rate = 1e-2  # of Adam, for the temperature and the multipliers of bounds
+    found.max_grad_norm = 40.0  # norm at which a gradient is cut
+    found.target_period = 200  # updates between two target copies of the critic
+    found.actor_target_period = 200  # the same of the actor: a step of policy iteration
+    found.critic_warmup = 0  # updates at first in which only the critic learns
+    found.max_consecutive_skips = 10  # updates in a row that may be left out for bad numbers before the run stops
     return found
 
 
 def debug(config: ConfigDict) -> None:
     config.env.update(worlds=4, limit=30, starts=8)
     config.source.updates = 20
-    config.agent.update(hidden=(32, 32), samples=4, period=10, actor_period=10)
+    config.agent.update(hidden=(32, 32), samples=4, target_period=10, actor_target_period=10)
     config.replay.update(rows=150, prefill=40)
-    config.train.update(collect=4, draws=2, batch=8, length=4, updates=40, epoch=10, assess_every=20, save_every=20)
+    config.train.update(
+        unroll_length=4,
+        updates_per_collect=2,
+        batch_size=8,
+        sequence_length=4,
+        updates=40,
+        updates_per_epoch=10,
+        eval_every=20,
+        save_every=20,
+    )
     config.eval.episodes = 4
 
 
@@ -156,20 +165,29 @@ def cpu(config: ConfigDict) -> None:
     config.seeds = 3
     config.env.worlds = 16
     # by TD(0) a reward would reach back one row between two target copies, and there are few of these
-    config.agent.update(backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_rate=3e-2, period=25)
+    config.agent.update(
+        backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_learning_rate=3e-2, target_period=25
+    )
     # what can do something already goes slowly: it waits for a critic that knows what that is worth, and every step
     # of its policy iteration has many batches over which the critic's errors even out
     nothing, skills, clone = (5e-4, 25), (2e-4, 100), (5e-5, 200)  # what an actor begins with
     begins = {"mpo": nothing, "npmp": nothing, "helms_cat": skills, "helms_mix": skills}
     actor_rate, actor_period = begins.get(config.agent.name, clone)
-    config.agent.update(actor_rate=actor_rate, actor_period=actor_period, warm_up=500)
+    config.agent.update(actor_learning_rate=actor_rate, actor_target_period=actor_period, critic_warmup=500)
     if config.agent.name == "helms_mix":
-        config.agent.mid_rate = 2e-5  # at 5e-5 components go six times as far as they may between two copies
+        config.agent.mid_learning_rate = 2e-5  # at 5e-5 components go six times as far as they may between two copies
     if config.agent.name.startswith("helms"):
-        config.agent.hold = 0.9  # skills drawn anew at every row undo each other, and nothing is ever paid
+        config.agent.repeat_probability = 0.9  # skills drawn anew at every row undo each other: nothing is paid
     config.replay.update(rows=2500, prefill=400)  # n_step is not corrected for what the policy no longer does
     config.train.update(
-        collect=4, draws=2, batch=16, length=16, updates=12_000, epoch=50, assess_every=500, save_every=1000
+        unroll_length=4,
+        updates_per_collect=2,
+        batch_size=16,
+        sequence_length=16,
+        updates=12_000,
+        updates_per_epoch=50,
+        eval_every=500,
+        save_every=1000,
     )
     config.eval.episodes = 20
 

@@ -40,16 +40,16 @@ def get_config(arg: str = "") -> ConfigDict:
     config.replay = ConfigDict()
     config.replay.rows = 4000  # newest rows of every world that are learned from
     config.replay.prefill = 400  # rows of every world before the first update; they give the clone its scales too
-    config.replay.memory = 0.0  # GiB that the replay may take; 0: what the device, or on a CPU the machine, has
-    config.replay.saved = True  # in checkpoints; without it a run goes on, but not as it would have
+    config.replay.max_gib = 0.0  # GiB that the replay may take; 0: what the device, or on a CPU the machine, has
+    config.replay.in_checkpoint = True  # in checkpoints; without it a run goes on, but not as it would have
     config.train = ConfigDict()
-    config.train.collect = 4  # rows of every world, then
-    config.train.draws = 2  # batches and updates, then rows again
-    config.train.batch = 32  # windows in an update
-    config.train.length = 25  # rows of a window that teach, beside the look-ahead
+    config.train.unroll_length = 4  # rows of every world, then
+    config.train.updates_per_collect = 2  # batches and updates, then rows again
+    config.train.batch_size = 32  # windows in an update
+    config.train.sequence_length = 25  # rows of a window that teach, beside the look-ahead
     config.train.updates = 2000  # in all
-    config.train.epoch = 50  # updates between two lines of the metrics: one compiled program
-    config.train.assess_every = 500  # updates between two looks at the clone in worlds of its own
+    config.train.updates_per_epoch = 50  # updates between two lines of the metrics: one compiled program
+    config.train.eval_every = 500  # updates between two looks at the clone in worlds of its own
     config.train.save_every = 500  # updates between two checkpoints
     config.eval = ConfigDict()
     config.eval.episodes = 20  # of the clone, each in a world of its own
@@ -58,12 +58,14 @@ def get_config(arg: str = "") -> ConfigDict:
         config.env.update(worlds=4, limit=30, starts=8, delay=(0, 2), randomise=True)
         config.agent.hidden = (32, 32)
         config.replay.update(rows=150, prefill=40)
-        config.train.update(batch=16, length=10, updates=80, epoch=10, assess_every=40, save_every=20)
+        config.train.update(
+            batch_size=16, sequence_length=10, updates=80, updates_per_epoch=10, eval_every=40, save_every=20
+        )
         config.eval.episodes = 4
     if chosen.preset == "cpu":
         config.env.update(worlds=40, delay=(0, 2), randomise=True)
         config.agent.learning_rate = 5e-4
-        config.train.update(batch=64, updates=16_000, epoch=100, assess_every=2000, save_every=2000)
+        config.train.update(batch_size=64, updates=16_000, updates_per_epoch=100, eval_every=2000, save_every=2000)
         config.eval.episodes = 40
     return config
 

@@ -38,7 +38,7 @@ from experiments.shared.settings import (
     unknown,
     validate,
 )
-from skillhier.agents.learner import begun_with
+from skillhier.agents.learner import with_init_params
 from skillhier.data import faults
 from skillhier.distributed import hosts, sharding
 from skillhier.train import checkpoint, run_folder
@@ -68,7 +68,7 @@ flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list o
 LEARNING = ("init_from", "devices", "coordinator", "hosts", "host")  # flags of entry points that learn
 
 
-class Stopped(Exception):
+class RunStopped(Exception):
     """A run that a signal ended, after saving."""
 
     def __init__(self, number: signal.Signals, message: str) -> None:
@@ -109,7 +109,7 @@ def run(
             if flags.FLAGS[flag].present:
                 given = f"--{flag}={flags.FLAGS[flag].value}"
                 raise Refused(f"{given} means nothing to {name}, which learns nothing; leave it out")
-        place = host_place(asked) if learns else None
+        place = find_host(asked) if learns else None
         if flags.FLAGS.check:
             print("the command and its config are valid")
             sys.exit(0)
@@ -119,24 +119,24 @@ def run(
         open_cache()
         if place:
             join(place, asked, argv)
-        main(asked._replace(mesh=several()) if learns else asked)
+        main(asked._replace(mesh=make_mesh()) if learns else asked)
         sys.stdout.flush()
-        hosts.part()
+        hosts.shutdown()
     except BrokenPipeError:  # whoever read what was printed, `head` perhaps, has seen enough
         os._exit(141)
-    except Stopped as stopped:
-        hosts.part()
+    except RunStopped as stopped:
+        hosts.shutdown()
         _leave(_one_line(stopped, stopped.code))
     except KeyboardInterrupt:
         _leave(_one_line("interrupted; the same command goes on from what was saved", 130))
-    except (Refused, run_folder.Unfit) as error:
+    except (Refused, run_folder.RunFolderError) as error:
         _end(_one_line(error, 2), module.__name__)
-    except (faults.DataFault, checkpoint.Broken, FloatingPointError) as error:
+    except (faults.DataFault, checkpoint.CheckpointError, FloatingPointError) as error:
         _end(_one_line(error, 1), module.__name__)
     except Exception:
-        if not hosts.several():
+        if not hosts.is_distributed():
             raise
-        hosts.linger()
+        hosts.wait_for_watchdog()
         traceback.print_exc()
         _leave(1)
     sys.exit(0)
@@ -190,12 +190,12 @@ def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, s
     settings = flat(asked.config) if asked.config is not None else {}
     if asked.init_from:
         settings["init_from"] = asked.init_from
-    if not hosts.first():
-        return path, run_folder.fixed(settings, asked.free)
-    return run_folder.enter(path, asked.name, settings, asked.free)
+    if not hosts.is_main_host():
+        return path, run_folder.fingerprint(settings, asked.free)
+    return run_folder.open_run(path, asked.name, settings, asked.free)
 
 
-def begun(asked: Run, learner: Learner) -> Learner:
+def with_init_from(asked: Run, learner: Learner) -> Learner:
     """`learner`, which begins with the parameters that --init_from names, if it is given. Raises Refused, Broken."""
     if not asked.init_from:
         return learner
@@ -208,7 +208,7 @@ def begun(asked: Run, learner: Learner) -> Learner:
     found = checkpoint.read(Path(source), "/".join(["learner/params", *parts]))
     for part in reversed(parts):
         found = {part: found}
-    learner = begun_with(learner, found)
+    learner = with_init_params(learner, found)
     try:
         jax.eval_shape(learner.init, jax.random.key(0))
     except ValueError as error:
@@ -218,11 +218,11 @@ def begun(asked: Run, learner: Learner) -> Learner:
     return learner
 
 
-def host_place(asked: Run) -> hosts.Place | None:
+def find_host(asked: Run) -> hosts.HostPlace | None:
     """Which of several hosts this is; None if there is but one. Raises Refused."""
     given = flags.FLAGS
     try:
-        place = hosts.find(os.environ, given.coordinator, given.hosts, given.host)
+        place = hosts.find_place(os.environ, given.coordinator, given.hosts, given.host)
     except ValueError as error:
         raise Refused(str(error)) from None
     if place and not asked.workdir:
@@ -230,7 +230,7 @@ def host_place(asked: Run) -> hosts.Place | None:
     return place
 
 
-def join(place: hosts.Place, asked: Run, argv: Sequence[str]) -> None:
+def join(place: hosts.HostPlace, asked: Run, argv: Sequence[str]) -> None:
     """Waits for the other hosts; what follows is done by a child of this process. Raises Refused."""
 
     def last() -> str:
@@ -244,7 +244,7 @@ def join(place: hosts.Place, asked: Run, argv: Sequence[str]) -> None:
         raise Refused(str(error)) from None
 
 
-def several() -> Mesh | None:
+def make_mesh() -> Mesh | None:
     """The devices that --devices asks for; None for a single one. Raises Refused."""
     try:
         return sharding.mesh(flags.FLAGS.devices)
@@ -252,7 +252,7 @@ def several() -> Mesh | None:
         raise Refused(str(error)) from None
 
 
-def shared_out(asked: Run, *names: str) -> None:
+def check_divisible(asked: Run, *names: str) -> None:
     """Refuses counts among the settings that the devices cannot share out evenly."""
     for name in names if asked.mesh else ():
         given, many = flat(asked.config)[name], asked.mesh.size
@@ -332,7 +332,7 @@ def _end(code: int, module: str) -> None:
     """Ends the process: at once where it is a command of its own, for what it had begun to compute may call back to
     Python (`_leave`), or where there are other hosts, for whom JAX would wait.
     """
-    if module == "__main__" or hosts.several():
+    if module == "__main__" or hosts.is_distributed():
         _leave(code)
     sys.exit(code)
 

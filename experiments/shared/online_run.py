@@ -14,22 +14,22 @@ from skillhier.envs import registry
 from skillhier.train import checkpoint, evaluate, session
 from skillhier.types import Env, Learner, LearnerState, Policy, Source, Spec
 
-PLACE = "source/replay"  # of the replay in the run state
+REPLAY = "source/replay"  # of the replay in the run state
 
 
-def worlds(config: ConfigDict, count: int) -> Env:
+def make_worlds(config: ConfigDict, count: int) -> Env:
     """`count` worlds of the config's task. Raises ValueError."""
     settings = config.env.to_dict() | {"worlds": count}
     return registry.make(settings.pop("name"), **settings)
 
 
-def memory(config: ConfigDict, spec: Spec, extras: dict[str, jax.ShapeDtypeStruct] | None = None) -> replay.Replay:
+def make_replay(config: ConfigDict, spec: Spec, extras: dict[str, jax.ShapeDtypeStruct] | None = None) -> replay.Replay:
     """The config's replay of worlds of `spec`, which keeps the policy's notes `extras` too. Raises ValueError."""
-    room = config.replay.memory * replay.GIB or None
+    room = config.replay.max_gib * replay.GIB or None
     return replay.make(config.replay.rows, spec, extras=extras, memory=room, copies=config.seeds)
 
 
-def tried_out(
+def make_evaluator(
     arena: Env, policy: Policy, seed: int, *, success: str, totals: dict[str, str] | None = None
 ) -> Callable[[LearnerState], dict[str, float]]:
     """Figures of the agent in worlds of its own: the same starts every time. success, totals: evaluate.episodes."""
@@ -60,10 +60,10 @@ def train(
     rows: what a run goes on with whose checkpoint holds no replay. Raises Stopped.
     """
     config = run.config
-    if checkpoint.lacks(path, PLACE):
+    if checkpoint.was_left_out(path, REPLAY):
         print(
             f"{path}: its checkpoint holds no replay; it goes on with {rows} alone, and will not be the run that it "
-            "would have been without a break (config.replay.saved=true keeps the replay)",
+            "would have been without a break (config.replay.in_checkpoint=true keeps the replay)",
             file=sys.stderr,
         )
     outcome = session.execute(
@@ -73,22 +73,22 @@ def train(
         seed=config.seed,
         seeds=config.seeds,
         budget=config.train.updates,
-        updates=config.train.epoch,
+        updates=config.train.updates_per_epoch,
         save_every=config.train.save_every,
         assess=assess,
-        assess_every=config.train.assess_every,
+        assess_every=config.train.eval_every,
         terms=terms,
         label=config.agent.name,
-        left_out=() if config.replay.saved else (PLACE,),
+        left_out=() if config.replay.in_checkpoint else (REPLAY,),
         about=about,
         mesh=run.mesh,
     )
     if outcome.stopped:
-        raise cli.Stopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
+        raise cli.RunStopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
     session.finish(path, config.seed, config.seeds, partial(summarise, config=config), run_report.write)
 
 
 def env_steps(config: ConfigDict, updates: int) -> int:
     """Control steps that all worlds have taken by so many updates."""
-    chunks = -(-config.replay.prefill // config.train.collect) + -(-updates // config.train.draws)
-    return chunks * config.train.collect * config.env.worlds
+    chunks = -(-config.replay.prefill // config.train.unroll_length) + -(-updates // config.train.updates_per_collect)
+    return chunks * config.train.unroll_length * config.env.worlds

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from experiments.shared import cli
 from skillhier.envs import registry
-from skillhier.policies import blind
+from skillhier.policies import open_loop
 from skillhier.types import Env, Policy
 
 NAMES = ("expert", "random", "zero")
@@ -15,9 +15,9 @@ def make(name: str, world: str, env: Env) -> Policy:
     cli.pick("policy", name, dict.fromkeys(NAMES))
     bounds = env.spec.action
     if name == "random":
-        return blind.uniform(bounds)
+        return open_loop.uniform(bounds)
     if name == "zero":
-        return blind.constant(jnp.clip(jnp.zeros(bounds.shape), bounds.low, bounds.high))
+        return open_loop.constant(jnp.clip(jnp.zeros(bounds.shape), bounds.low, bounds.high))
     if ".stack_" not in world:
         raise cli.Refused(f"the expert knows stacking, not {world}; choose another policy or world")
     from skillhier.envs.sawyer import expert

@@ -11,13 +11,13 @@ from experiments.shared import cli
 from skillhier import rollout
 from skillhier.agents import transfer
 from skillhier.data import dataset
-from skillhier.policies import blind
+from skillhier.policies import open_loop
 from skillhier.train import checkpoint, run_folder
 from skillhier.types import Env, Params, Trajectory
 
-PRACTICE = 100  # rows of random actions in every world, from which new nets get their scales
+RANDOM_ROWS = 100  # rows of random actions in every world, from which new nets get their scales
 # what an agent must know of how its skills were made
-ASKED = {
+SKILL_SETTINGS = {
     "helms_cat": ("low", "mid", "skills", "latent", "hidden", "scale"),
     "helms_mix": ("low", "mid", "skills", "latent", "hidden", "scale"),
     "npmp": ("low", "latent", "hidden", "scale"),
@@ -26,7 +26,7 @@ ASKED = {
 }
 
 
-def skills(path: Path) -> tuple[dict[str, Any], Params]:
+def load_skills(path: Path) -> tuple[dict[str, Any], Params]:
     """The settings of the agent of a run of experiments.helms_offline or imitate, and its parameters.
 
     `path` may be one seed of several. Raises Refused, Broken.
@@ -41,7 +41,7 @@ def skills(path: Path) -> tuple[dict[str, Any], Params]:
     return told, checkpoint.read(path, "learner/params")
 
 
-def frames(path: Path) -> int:
+def skill_stack(path: Path) -> int:
     """How many frames the skills of that run see."""
     told = _settings(path)
     return told["data" if "data" in told else "env"]["stack"]  # of demonstrations, or of worlds (imitate)
@@ -51,16 +51,16 @@ def _settings(path: Path) -> dict[str, Any]:
     return run_folder.settings(path if (path / "config.json").is_file() else path.parent)
 
 
-def borrowed(name: str, told: dict[str, Any]) -> dict[str, Any]:
+def skill_kwargs(name: str, told: dict[str, Any]) -> dict[str, Any]:
     """What transfer.make must be told of the skills that agent `name` begins with, beside their parameters."""
-    taken = {"skill_hidden" if asked == "hidden" else asked: told[asked] for asked in ASKED[name]}
+    taken = {"skill_hidden" if asked == "hidden" else asked: told[asked] for asked in SKILL_SETTINGS[name]}
     return taken | ({"discrete": told["name"] == "helms_discrete"} if "skills" in taken else {})
 
 
-def practice(arena: Env) -> Trajectory:
+def random_rollout(arena: Env) -> Trajectory:
     """Random actions in every world: [T, B, ...], the same for every agent and seed."""
-    key, policy = jax.random.key(0), blind.uniform(arena.spec.action)
-    length = min(PRACTICE, arena.spec.limit + 1)
+    key, policy = jax.random.key(0), open_loop.uniform(arena.spec.action)
+    length = min(RANDOM_ROWS, arena.spec.limit + 1)
 
     @jax.jit
     def rows():

@@ -45,7 +45,7 @@ def _usage(summary: dict) -> Headline | None:
 
 
 def _doubt(summary: dict) -> Headline | None:
-    value = summary.get("skill_doubt")
+    value = summary.get("skill_entropy")
     if not _is_number(value):
         return None
     meaning = "Mean entropy of the skill weights of a held-out step, of what it could be. At 1 all skills do the same."

@@ -25,12 +25,12 @@ def make(
     low: Sequence[str] = (),
     hidden: Sequence[int] = (256, 256),
     lookahead: int = 5,
-    scale: float = 0.1,
+    action_stddev: float = 0.1,
     statistics: dict | None = None,
     learning_rate: float = 1e-4,
-    clip: float = 40.0,
-    decay: int = 0,
-    patience: int = PATIENCE,
+    max_grad_norm: float = 40.0,
+    decay_updates: int = 0,
+    max_consecutive_skips: int = PATIENCE,
     frozen: Sequence[str] = (),
 ) -> Skills:
     """As agents.helms.make; the clone sees `mid` (`low` is taken for the sake of a common call, and not seen).
@@ -61,14 +61,19 @@ def make(
 
         def choose(params, seen, key):
             mean = mean_action(params, seen)
-            noise = scale * jax.random.normal(key, mean.shape) if sample else 0.0
+            noise = action_stddev * jax.random.normal(key, mean.shape) if sample else 0.0
             return jnp.clip(mean + noise, -1.0, 1.0), {}
 
         return flat(choose)
 
-    loss = imitation(decode, scale=scale)
+    loss = imitation(decode, scale=action_stddev)
     rates = {"whitening": None, "actor": learning_rate} | dict.fromkeys(frozen)
-    made = learner(init, stateless(loss), adam(rates, clip=clip, decay=decay), patience=patience)
+    made = learner(
+        init,
+        stateless(loss),
+        adam(rates, max_grad_norm=max_grad_norm, decay_updates=decay_updates),
+        max_consecutive_skips=max_consecutive_skips,
+    )
     return Skills(made, assess, act)
 
 

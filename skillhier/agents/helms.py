@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from skillhier.agents.learner import PATIENCE, Skills, adam, cached, learner, stateless
+from skillhier.agents.learner import PATIENCE, Skills, adam, learner, num_microbatches, stateless
 from skillhier.losses import elbo
 from skillhier.nets import encoder
 from skillhier.nets.skills import Components, GatedHigh, LatentActor, TransitionPrior
 from skillhier.ops import divergence
-from skillhier.policies.blind import chain, constant
 from skillhier.policies.flat import flat
 from skillhier.policies.hierarchy import hierarchy
+from skillhier.policies.open_loop import chain, constant
 
 
 def make(
@@ -31,22 +31,22 @@ def make(
     latent: int = 8,
     hidden: Sequence[int] = (256, 256),
     lookahead: int = 5,
-    scale: float = 0.1,
+    action_stddev: float = 0.1,
     beta_y: float = 1.0,
     beta_z: float = 0.1,
-    balance: float = 0.0,
-    certainty: float = 0.0,
+    usage_weight: float = 0.0,
+    entropy_weight: float = 0.0,
     discrete: bool = False,
-    stay: float = 0.0,
-    stay_prior: float = 0.0,
+    init_stay_logit: float = 0.0,
+    init_prior_stay_logit: float = 0.0,
     statistics: dict | None = None,
     learning_rate: float = 1e-4,
-    prior_rate: float = 1e-2,
-    clip: float = 40.0,
-    decay: int = 0,
-    patience: int = PATIENCE,
+    prior_learning_rate: float = 1e-2,
+    max_grad_norm: float = 40.0,
+    decay_updates: int = 0,
+    max_consecutive_skips: int = PATIENCE,
     frozen: Sequence[str] = (),
-    pieces=cached,
+    pieces=num_microbatches,
 ) -> Skills:
     """The learner of the bound, its measure, and its policies.
 
@@ -54,20 +54,20 @@ def make(
     action      anything with .shape [A]; actions in [-1, 1]
     low, mid    entries that the low level and the two above it see; the high level sees the newest frame of `mid`
                 at rows t .. t + lookahead, so windows bring `lookahead` rows more than they teach
-    scale       standard deviation of an action
-    balance     weight of a term beside the bound that keeps every skill in use (losses/elbo.py); the paper has none
-    certainty   weight of one that keeps skills to rows of their own; the paper has none
-    stay        logits by which the high level (stay_prior: the transition prior) begins to favour the skill it has
+    action_stddev       standard deviation of an action
+    usage_weight  weight of a term beside the bound that keeps every skill in use (losses/elbo.py); the paper has none
+    entropy_weight  weight of one that keeps skills to rows of their own; the paper has none
+    init_stay_logit  added to the high level's logit of keeping a skill (init_prior_stay_logit: to the prior's)
     statistics  entry -> (mean [d], std [d]) of the data; kept in the parameters, never trained
-    prior_rate  learning rate of the transition prior alone
-    decay       updates over which all rates fall to zero; with 0 they stay
-    patience    updates in a row that may be left out for bad numbers before the learner stands still
+    prior_learning_rate  learning rate of the transition prior alone
+    decay_updates  updates over which all rates fall to zero; with 0 they stay
+    max_consecutive_skips  updates in a row that may be left out for bad numbers before the learner stands still
     frozen      names of parts that do not learn: of low, mid, high, prior
     """
-    high_net = GatedHigh(skills, hidden, stay)
+    high_net = GatedHigh(skills, hidden, init_stay_logit)
     mid_net = Components(skills, latent, hidden)
     low_net = LatentActor(action.shape[-1], hidden)
-    prior_net = TransitionPrior(skills, stay_prior)
+    prior_net = TransitionPrior(skills, init_prior_stay_logit)
 
     def init(key):
         white = encoder.whitening(statistics, obs, (*mid, *low))
@@ -118,17 +118,29 @@ def make(
             every, _ = latents(params, seen, latent_key if sample else None)
             z = jnp.take_along_axis(every, seen["skill"][None, :, None], 0)  # [1, B, Z]
             mean = low_mean(params, seen, z)[0]
-            noise = scale * jax.random.normal(action_key, mean.shape) if sample else 0.0
+            noise = action_stddev * jax.random.normal(action_key, mean.shape) if sample else 0.0
             return jnp.clip(mean + noise, -1.0, 1.0), {"latent": z[0]}
 
         manager = chain(prior) if skill is None else constant(jnp.asarray(skill, jnp.int32))
         return hierarchy(manager, flat(choose))
 
-    beside = {"balance": balance, "certainty": certainty}
-    loss = elbo.elbo(infer, decode, prior, beta_y=beta_y, beta_z=beta_z, scale=scale, **beside)
-    rates = {"whitening": None, "high": learning_rate, "mid": learning_rate, "low": learning_rate, "prior": prior_rate}
+    beside = {"balance": usage_weight, "certainty": entropy_weight}
+    loss = elbo.elbo(infer, decode, prior, beta_y=beta_y, beta_z=beta_z, scale=action_stddev, **beside)
+    rates = {
+        "whitening": None,
+        "high": learning_rate,
+        "mid": learning_rate,
+        "low": learning_rate,
+        "prior": prior_learning_rate,
+    }
     rates |= dict.fromkeys(frozen)
-    made = learner(init, stateless(loss), adam(rates, clip=clip, decay=decay), pieces=pieces, patience=patience)
+    made = learner(
+        init,
+        stateless(loss),
+        adam(rates, max_grad_norm=max_grad_norm, decay_updates=decay_updates),
+        pieces=pieces,
+        max_consecutive_skips=max_consecutive_skips,
+    )
     return Skills(made, elbo.assess(infer, decode, prior, loss), act)
 
 

@@ -14,8 +14,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from skillhier.agents.learner import Control, begun_from
-from skillhier.agents.mpo import Level, control
+from skillhier.agents.learner import Control, params_from
+from skillhier.agents.mpo import PolicyHead, control
 from skillhier.nets import encoder
 from skillhier.nets.actor import Choice
 from skillhier.nets.skills import Components, LatentActor, TransitionPrior
@@ -37,15 +37,15 @@ def make(
     skills: int = 5,
     latent: int = 8,
     skill_hidden: Sequence[int] = (256, 256),
-    scale: float = 0.1,
+    action_stddev: float = 0.1,
     discrete: bool = False,
     source: dict | None = None,
     hidden: Sequence[int] = (256, 256),
     prior: str = "uniform",
     eta_y: float = 0.01,
     eta_z: float = 0.01,
-    hold: float = 0.0,
-    mid_rate: float | None = None,
+    repeat_probability: float = 0.0,
+    mid_learning_rate: float | None = None,
     **settings,
 ) -> Control:
     """The learner and its policies; `settings` as in agents.mpo.control.
@@ -57,15 +57,17 @@ def make(
     hidden       of the new nets
     prior        what the high level is kept near, with the weight eta_y: uniform, or transition, the learned one
     eta_z        weight of the components' KL to the offline ones (mix)
-    hold         chance that while learning a row keeps the skill of the row before, whatever the level would choose
-    mid_rate     of Adam for the mid level (mix), which was learned before; actor_rate if not given
+    repeat_probability  chance that while exploring a row repeats the skill of the row before
+    mid_learning_rate  of Adam for the mid level (mix), which was learned before; actor_learning_rate if not given
     """
     if prior not in ("uniform", "transition"):
         raise ValueError(f"prior '{prior}' is not known; choose uniform or transition in agent.prior")
     if mixed and discrete:
         raise ValueError("skills without a spread make no mixture of latents; choose agent=helms_cat for them")
-    if hold and mixed and settings.get("backup") == "retrace":
-        raise ValueError("the density of a latent is not known where skills are held; set agent.hold=0 or agent.backup")
+    if repeat_probability and mixed and settings.get("backup") == "retrace":
+        raise ValueError(
+            "the density of a latent is not known where skills are held; set agent.repeat_probability=0 or agent.backup"
+        )
     high_net, mid_net = Choice(skills, hidden), Components(skills, latent, skill_hidden)
     low_net, prior_net = LatentActor(action.shape[-1], skill_hidden), TransitionPrior(skills)
     category, mixture = families.categorical(), families.mixture()
@@ -83,7 +85,7 @@ def make(
         }
         if prior == "transition":
             fresh["prior"] = prior_net.init(prior_key)["params"]
-        frozen = begun_from(fresh, source, "skills")
+        frozen = params_from(fresh, source, "skills")
         x = encoder.stacked(encoder.whitening(statistics, obs, high), blank, high)
         actor = {"high": high_net.init(high_key, x)["params"]}
         if mixed:
@@ -123,7 +125,7 @@ def make(
             if not sample:
                 skill = category.mode(found)
                 return skill, skill, {} if mixed else {"log_prob": category.log_prob(found, skill)}
-            drawn, chance = category.sample(found, draw_key), jnp.where(step.first, 0.0, hold)
+            drawn, chance = category.sample(found, draw_key), jnp.where(step.first, 0.0, repeat_probability)
             skill = jnp.where(jax.random.uniform(hold_key, before.shape) < chance, before, drawn)
             likelihood = (1 - chance) * jnp.exp(category.log_prob(found, skill)) + chance * (skill == before)
             return skill, skill, {} if mixed else {"log_prob": jnp.log(likelihood)}
@@ -139,17 +141,17 @@ def make(
                 notes["log_prob"] = mixture.log_prob(Mixture(logits(params, seen), mean, sigma), z[0])
             x = encoder.stacked(params["skills"]["whitening"], seen, low)
             done = low_net.apply({"params": params["skills"]["low"]}, x, z)[0]
-            noise = scale * jax.random.normal(action_key, done.shape) if sample else 0.0
+            noise = action_stddev * jax.random.normal(action_key, done.shape) if sample else 0.0
             return jnp.clip(done + noise, -1.0, 1.0), notes
 
         return hierarchy(Policy(lambda worlds: jnp.zeros(worlds, jnp.int32), choose), flat(work))
 
-    part_rates = {"mid": mid_rate} if mixed and mid_rate is not None else {}
+    part_learning_rates = {"mid": mid_learning_rate} if mixed and mid_learning_rate is not None else {}
     eta = {"category": eta_y} | ({"components": eta_z} if mixed else {})
     noted = ("skill",) if prior == "transition" else ()
-    level = partial(Level, begin=begin, policy=policy, act=act, priors=near, eta=eta, noted=noted)
+    level = partial(PolicyHead, begin=begin, policy=policy, act=act, priors=near, eta=eta, noted=noted)
     if mixed:
         own = level(mixture, "latent", jax.ShapeDtypeStruct((latent,), jnp.float32))
     else:
         own = level(category, "skill", jax.ShapeDtypeStruct((), jnp.int32), choices=skills)
-    return control(own, obs, sees=high, hidden=hidden, part_rates=part_rates, **settings)
+    return control(own, obs, sees=high, hidden=hidden, part_learning_rates=part_learning_rates, **settings)

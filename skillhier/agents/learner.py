@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
-from skillhier.branch import anywhere
+from skillhier.branch import any_unbatched
 from skillhier.distributed import sharding
 from skillhier.types import Array, Health, Key, Learner, LearnerState, Loss, Params, Policy, Slow, SlowLoss, Trajectory
 
@@ -45,14 +45,14 @@ def stateless(loss: Loss) -> SlowLoss:
 Rates = dict[str, "optax.ScalarOrSchedule | Rates | None"]
 
 
-def adam(rates: Rates, *, clip: float = 40.0, decay: int = 0) -> optax.GradientTransformation:
+def adam(rates: Rates, *, max_grad_norm: float = 40.0, decay_updates: int = 0) -> optax.GradientTransformation:
     """Adam (0.9, 0.999, 1e-8) with a rate for every named child of the parameters; None freezes that child, and a
     dict has rates for the child's own children.
 
     The gradient's norm over all children that learn is cut at `clip`. A rate may be a function of the
     updates so far. Over `decay` updates all rates, then numbers, fall to zero along a cosine; with 0 they stay.
     """
-    falling = lambda rate: optax.cosine_decay_schedule(rate, decay) if decay else rate  # noqa: E731
+    falling = lambda rate: optax.cosine_decay_schedule(rate, decay_updates) if decay_updates else rate  # noqa: E731
     flat = traverse_util.flatten_dict(rates, sep="/")
     frozen = {path: "learns" if rate is not None else "frozen" for path, rate in flat.items()}
 
@@ -75,7 +75,7 @@ def adam(rates: Rates, *, clip: float = 40.0, decay: int = 0) -> optax.GradientT
 
     return optax.chain(
         optax.multi_transform({"learns": optax.identity(), "frozen": optax.set_to_zero()}, only(frozen)),
-        optax.clip_by_global_norm(clip),
+        optax.clip_by_global_norm(max_grad_norm),
         optax.multi_transform(
             {path: optax.set_to_zero() if rate is None else optax.adam(falling(rate)) for path, rate in flat.items()},
             only({path: path for path in flat}),
@@ -88,7 +88,7 @@ def with_duals(
     project: Callable[[Params], Params],
     *,
     rate: optax.ScalarOrSchedule = 1e-2,
-    clip: float = 40.0,
+    max_grad_norm: float = 40.0,
 ) -> optax.GradientTransformation:
     """`tx` for all children but `duals`, which get an Adam and a clipping of their own and are then put through
     `project`. For `tx` they are frozen: their rate is None.
@@ -97,7 +97,7 @@ def with_duals(
     def labels(params: Params) -> Params:
         return {name: jax.tree.map(lambda _, name=name: name == "duals", params[name]) for name in params}
 
-    own = optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))
+    own = optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(rate))
 
     def update(gradient, state, params):
         change, state = own.update(gradient, state, params)
@@ -117,14 +117,14 @@ def targets(
     def follow(slow: Slow, params: Params, steps: Array) -> Slow:
         def renewed(name: str, period: int) -> Params:
             # a branch under vmapped seeds too, for they take their steps together
-            return jax.lax.cond(anywhere(steps % period == 0), lambda: params[name], lambda: slow["target"][name])
+            return jax.lax.cond(any_unbatched(steps % period == 0), lambda: params[name], lambda: slow["target"][name])
 
         return {"target": {name: renewed(name, period) for name, period in periods.items()}}
 
     return init_slow, follow
 
 
-def cached(rows: int, batch: int, limit: int = 1000) -> int:
+def num_microbatches(rows: int, batch: int, limit: int = 1000) -> int:
     """Pieces small enough (`limit` rows) for a layer to stay in a CPU's cache; one piece on an accelerator."""
     if jax.default_backend() != "cpu":
         return 1
@@ -133,7 +133,7 @@ def cached(rows: int, batch: int, limit: int = 1000) -> int:
     )
 
 
-def piecewise(gradients: Callable, count: int) -> Callable:
+def accumulate_gradients(gradients: Callable, count: int) -> Callable:
     """`gradients(params, slow, batch, key) -> (slow, means)` for a batch taken in `count` pieces, one after the other.
 
     Slow state goes from piece to piece; what is returned is the mean over them.
@@ -143,7 +143,7 @@ def piecewise(gradients: Callable, count: int) -> Callable:
 
     def whole(params: Params, slow: Slow, batch: Trajectory, key: Key):
         cut = jax.tree.map(lambda x: x.reshape(len(x), count, -1, *x.shape[2:]).swapaxes(0, 1), batch)
-        cut = sharding.deal(cut, 2)  # else a piece would be the business of few devices
+        cut = sharding.shard(cut, 2)  # else a piece would be the business of few devices
         keys = jax.random.split(key, count)
 
         def add(carry, piece):
@@ -164,7 +164,7 @@ def healthy() -> Health:
     return Health(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
 
-def placed(here: Params, there: Params, name: str = "") -> Params:
+def merge_params(here: Params, there: Params, name: str = "") -> Params:
     """`here` with the arrays that `there` has in their place; `name` is what it is called in errors.
 
     Raises ValueError, one line: a name or shape that `here` does not have.
@@ -178,21 +178,21 @@ def placed(here: Params, there: Params, name: str = "") -> Params:
     if strange:
         known = f"it has {', '.join(here)}" if isinstance(here, dict) else "it is an array"
         raise ValueError(f"{'/'.join(filter(None, [name, strange[0]]))} is no part of the learner; {known}")
-    found = {part: placed(here[part], inner, f"{name}/{part}".strip("/")) for part, inner in there.items()}
+    found = {part: merge_params(here[part], inner, f"{name}/{part}".strip("/")) for part, inner in there.items()}
     return {**here, **found}
 
 
-def begun_from(fresh: Params, source: Params | None, name: str) -> Params:
+def params_from(fresh: Params, source: Params | None, name: str) -> Params:
     """`fresh`, every named child of it as `source` has it; as it is where `source` is None. Raises ValueError."""
     if source is None:
         return fresh
     missing = sorted(fresh.keys() - source.keys())
     if missing:
         raise ValueError(f"{name} need the part {missing[0]}; what is given has {', '.join(sorted(source)) or 'none'}")
-    return placed(fresh, {part: source[part] for part in fresh}, name)
+    return merge_params(fresh, {part: source[part] for part in fresh}, name)
 
 
-def begun_with(made: Learner, found: Params) -> Learner:
+def with_init_params(made: Learner, found: Params) -> Learner:
     """`made`, whose first parameters are those `found`, nested dictionaries of arrays that may hold just some of them.
 
     Raises ValueError, one line: a name or shape that the parameters do not have, or slow state, which is made from
@@ -203,18 +203,18 @@ def begun_with(made: Learner, found: Params) -> Learner:
         state = made.init(key)
         if jax.tree.leaves(state.slow):
             raise ValueError("this learner has slow state, which must be made from the parameters it begins with")
-        return state._replace(params=placed(state.params, found))
+        return state._replace(params=merge_params(state.params, found))
 
     return made._replace(init=init)
 
 
-def guarded(sound: Array, new, old, health: Health, patience: int) -> tuple[Any, Health]:
+def apply_if_finite(sound: Array, new, old, health: Health, max_consecutive_skips: int) -> tuple[Any, Health]:
     """`new` where the update was sound [] bool and the learner is not stuck, else `old`; and the health after it."""
     taken = sound & ~health.stuck
     streak = jnp.where(taken, 0, health.streak + 1)
     skipped = health.skipped + (~taken).astype(jnp.int32)
     kept = jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, old)
-    return kept, Health(skipped, streak, health.stuck | (streak >= patience))
+    return kept, Health(skipped, streak, health.stuck | (streak >= max_consecutive_skips))
 
 
 def learner(
@@ -224,7 +224,7 @@ def learner(
     init_slow: Callable[[Params], Slow] = lambda params: (),
     follow: Callable[[Slow, Params, Array], Slow] = lambda slow, params, steps: slow,
     pieces: Callable[[int, int], int] = lambda rows, batch: 1,
-    patience: int = PATIENCE,
+    max_consecutive_skips: int = PATIENCE,
 ) -> Learner:
     """A Learner that takes one step of `tx` down the gradient of `loss` for every batch.
 
@@ -246,14 +246,16 @@ def learner(
 
     def update(state: LearnerState, batch: Trajectory, key: Key):
         count = pieces(*batch.step.first.shape)
-        slow, (gradient, metrics) = piecewise(gradients, count)(state.params, state.slow, batch, key)
+        slow, (gradient, metrics) = accumulate_gradients(gradients, count)(state.params, state.slow, batch, key)
         change, opt = tx.update(gradient, state.opt, state.params)
         params = optax.apply_updates(state.params, change)
         steps = state.steps + 1
         metrics = metrics | {"learner/gradient_norm": optax.tree.norm(gradient)}
         moved = (params, follow(slow, params, steps), opt)
         sound = jnp.isfinite(metrics["learner/loss"]) & jnp.isfinite(metrics["learner/gradient_norm"])
-        kept, health = guarded(sound, moved, (state.params, state.slow, state.opt), state.health, patience)
+        kept, health = apply_if_finite(
+            sound, moved, (state.params, state.slow, state.opt), state.health, max_consecutive_skips
+        )
         return LearnerState(*kept, steps, health), metrics
 
     return Learner(init, update)

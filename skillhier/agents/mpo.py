@@ -17,7 +17,7 @@ from skillhier.agents.learner import PATIENCE, Control, adam, learner, targets, 
 from skillhier.losses import mpo as losses
 from skillhier.nets import encoder
 from skillhier.nets.actor import GaussianActor, HybridActor
-from skillhier.nets.critic import ActionValue, Represented
+from skillhier.nets.critic import ActionValue, CriticTorso
 from skillhier.nets.mlp import MLP
 from skillhier.ops import families, mpo
 from skillhier.ops.families import Distribution, Family, Gaussian, Hybrid
@@ -25,15 +25,21 @@ from skillhier.ops.temporal import acting_on
 from skillhier.policies.flat import flat
 from skillhier.types import Key, Params, Policy, Trajectory
 
-RAW = {"temperature": 3.0, "category": 3.0, "mean": 10.0, "stddev": 100.0, "penalty": 3.0}  # of multipliers at first
+INIT_DUALS = {
+    "temperature": 3.0,
+    "category": 3.0,
+    "mean": 10.0,
+    "stddev": 100.0,
+    "penalty": 3.0,
+}  # of multipliers at first
 BACKUPS = {
-    "td": lambda steps, lam: losses.one_step(),  # HeLMS, equation 6
-    "n_step": lambda steps, lam: losses.n_step(steps),
-    "retrace": lambda steps, lam: losses.retrace(lam),
+    "td": lambda n_step, lambda_: losses.one_step(),  # HeLMS, equation 6
+    "n_step": lambda n_step, lambda_: losses.n_step(n_step),
+    "retrace": lambda n_step, lambda_: losses.retrace(lambda_),
 }
 
 
-class Level(NamedTuple):
+class PolicyHead(NamedTuple):
     """What MPO has in its hands: a policy over the level's own actions, and how the whole system acts by it."""
 
     family: Family
@@ -50,50 +56,50 @@ class Level(NamedTuple):
 
 
 def control(
-    level: Level,
+    level: PolicyHead,
     obs: dict,
     *,
     sees: Sequence[str],
     critic: Sequence[str],
     statistics: dict | None = None,
     hidden: Sequence[int] = (256, 256),
-    recurrent: bool = False,
+    recurrent_critic: bool = False,
     samples: int = 20,
     gamma: float = 0.99,
     backup: str = "td",
-    steps: int = 5,
-    lam: float = 0.95,
+    n_step: int = 5,
+    lambda_: float = 0.95,
     epsilon: float = 0.1,
     epsilon_category: float = 1.0,
     epsilon_mean: float = 5e-3,
     epsilon_stddev: float = 1e-4,
     epsilon_penalty: float = 1e-3,
     learning_rate: float = 2e-4,
-    actor_rate: float | None = None,
-    part_rates: dict[str, float] | None = None,
-    dual_rate: float = 1e-2,
-    clip: float = 40.0,
-    period: int = 200,
-    actor_period: int | None = None,
-    warm_up: int = 0,
-    patience: int = PATIENCE,
+    actor_learning_rate: float | None = None,
+    part_learning_rates: dict[str, float] | None = None,
+    dual_learning_rate: float = 1e-2,
+    max_grad_norm: float = 40.0,
+    target_period: int = 200,
+    actor_target_period: int | None = None,
+    critic_warmup: int = 0,
+    max_consecutive_skips: int = PATIENCE,
 ) -> Control:
     """A system whose `level` learns by MPO; `obs` is Spec.obs.
 
     sees, critic  entries of the observation that the actor's new nets see, and the critic; `scales` has both
     statistics    entry -> (mean [d], std [d]) that new nets whiten by
     hidden        widths of the actor's new layers; the critic has one layer more, of the first width
-    recurrent     the critic remembers
+    recurrent_critic  the critic remembers
     samples       actions that stand for a policy that cannot be listed
-    backup        td, n_step (`steps`), retrace (`lam`)
+    backup        td, n_step (`n_step`), retrace (`lambda_`)
     epsilon       of the temperature, and of each part that the policy has, nats; epsilon_penalty=0: no penalty
-    actor_rate    of Adam for the actor, learning_rate if not given: one step of it moves a policy of small deviation by
-                  more nats than its bounds allow, and no multiplier helps, for Adam's steps have one length
-    part_rates    of Adam for parts of the actor, by name, in place of actor_rate
-    period        updates between two target copies of the critic, and of the actor if actor_period does not say
-    actor_period  updates between two target copies of the actor: each is a step of policy iteration, and the more
-                  updates it has, the more draws and batches the critic's errors are averaged over
-    warm_up       updates at first in which only the critic learns: a policy that can do something already should not
+    actor_learning_rate  of Adam for the actor, learning_rate if not given: one step moves a policy of small deviation
+                  by more nats than its bounds allow, and no multiplier helps, for Adam's steps have one length
+    part_learning_rates  of Adam for parts of the actor, by name, in place of actor_learning_rate
+    target_period  updates between two target copies of the critic, and of the actor if actor_target_period does not say
+    actor_target_period  updates between two target copies of the actor: each is a step of policy iteration, and the
+                  more updates it has, the more draws and batches the critic's errors are averaged over
+    critic_warmup  updates at first in which only the critic learns: a policy that can do something already should not
                   follow a critic that knows nothing yet
     """
     if backup not in BACKUPS:
@@ -102,9 +108,9 @@ def control(
     wanted = {"temperature": epsilon} | {name: every[name] for name in level.family.names}
     if level.bounded and epsilon_penalty > 0:
         wanted["penalty"] = epsilon_penalty
-    bounds = {name: mpo.Bound(value, RAW[name]) for name, value in wanted.items()}
+    bounds = {name: mpo.Bound(value, INIT_DUALS[name]) for name, value in wanted.items()}
 
-    represent_net = Represented(hidden[0], recurrent)
+    represent_net = CriticTorso(hidden[0], recurrent_critic)
     widths = (*hidden, hidden[0])
     value_net = MLP(widths, level.choices) if level.choices else ActionValue(widths)
     names = (*sees, *critic)
@@ -124,7 +130,7 @@ def control(
                 "represent": represent_net.init(represent_key, x, jnp.ones((1, 1), bool))["params"],
                 "value": value_net.init(value_key, features, *beside)["params"],
             },
-            "duals": mpo.begin(bounds),
+            "duals": mpo.init_duals(bounds),
         }
 
     def represent(params: Params, batch: Trajectory):
@@ -146,25 +152,35 @@ def control(
         bounds=bounds,
         gamma=gamma,
         samples=samples,
-        backup=BACKUPS[backup](steps, lam),
+        backup=BACKUPS[backup](n_step, lambda_),
         priors=level.priors,
         eta=level.eta,
     )
     view = acting_on(level.name)
-    after = lambda rate: (lambda step: jnp.where(step < warm_up, 0.0, rate)) if warm_up else rate  # noqa: E731
-    actor_rate = learning_rate if actor_rate is None else actor_rate
+    after = lambda rate: (lambda step: jnp.where(step < critic_warmup, 0.0, rate)) if critic_warmup else rate  # noqa: E731
+    actor_learning_rate = learning_rate if actor_learning_rate is None else actor_learning_rate
     skills, actor = jax.eval_shape(level.begin, jax.random.key(0))
-    rates = {"scales": None, "actor": after(actor_rate), "critic": learning_rate, "duals": None}
-    if part_rates:
-        rates["actor"] = {part: after(rate) for part, rate in (dict.fromkeys(actor, actor_rate) | part_rates).items()}
+    rates = {"scales": None, "actor": after(actor_learning_rate), "critic": learning_rate, "duals": None}
+    if part_learning_rates:
+        rates["actor"] = {
+            part: after(rate)
+            for part, rate in (dict.fromkeys(actor, actor_learning_rate) | part_learning_rates).items()
+        }
     if skills:
         rates["skills"] = None
     made = learner(
         init,
         lambda params, slow, batch, key: loss(params, slow, view(batch), key),
-        with_duals(adam(rates, clip=clip), mpo.project, rate=after(dual_rate), clip=clip),
-        *targets({"actor": period if actor_period is None else actor_period, "critic": period}),
-        patience=patience,
+        with_duals(
+            adam(rates, max_grad_norm=max_grad_norm),
+            mpo.clip_duals,
+            rate=after(dual_learning_rate),
+            max_grad_norm=max_grad_norm,
+        ),
+        *targets(
+            {"actor": target_period if actor_target_period is None else actor_target_period, "critic": target_period}
+        ),
+        max_consecutive_skips=max_consecutive_skips,
     )
     kept = {level.name: level.action} | {name: jax.ShapeDtypeStruct((), jnp.int32) for name in level.noted}
     if backup == "retrace":
@@ -177,7 +193,7 @@ def primitive(
     action,
     begin: Callable[[Key], tuple[Params, Params]],
     family: Family | None = None,
-) -> Level:
+) -> PolicyHead:
     """The level of a policy over the world's own actions, [A] in [-1, 1]; Gaussian, if no family is given. Notes
     `choice`, the action before it is cut, and its log_prob.
     """
@@ -193,7 +209,7 @@ def primitive(
         return flat(choose)
 
     shape = jax.ShapeDtypeStruct(action.shape, jnp.float32)
-    return Level(family, "choice", shape, begin, policy, act, bounded=True)
+    return PolicyHead(family, "choice", shape, begin, policy, act, bounded=True)
 
 
 def make(
@@ -202,14 +218,14 @@ def make(
     *,
     high: Sequence[str],
     hidden: Sequence[int] = (256, 256),
-    spread: float = 0.7,
+    init_stddev: float = 0.7,
     gripper: bool = False,
     **settings,
 ) -> Control:
     """MPO from scratch; the rest as `control`.
 
     high      entries that the actor sees
-    spread    standard deviation at first of what is Gaussian
+    init_stddev  standard deviation at first of what is Gaussian
     gripper   the last dimension of an action is -1 or 1, as in the released state agents; else all are Gaussian
     """
     size = action.shape[-1]
@@ -218,7 +234,7 @@ def make(
             f"a gripper beside other dimensions needs 2 or more; actions have {size}; set agent.gripper=false"
         )
     family, kind = (families.hybrid(), Hybrid) if gripper else (families.gaussian(), Gaussian)
-    net = (HybridActor if gripper else GaussianActor)(size, hidden, spread)
+    net = (HybridActor if gripper else GaussianActor)(size, hidden, init_stddev)
     statistics = settings.get("statistics")
 
     def begin(key):

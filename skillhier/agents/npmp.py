@@ -2,7 +2,7 @@
 
 Read in order: agents/helms.py (the same with skills), nets/skills.py (LatentEncoder), losses/elbo.py.
 
-memory=0.95 gives the AR(1) prior N(0.95 z_{t-1}, (1 - 0.95^2) I) and an encoder that sees z_{t-1}; memory=0 gives the
+ar_coefficient=0.95 gives the AR(1) prior N(0.95 z_{t-1}, (1 - 0.95^2) I) and an encoder that sees z_{t-1}; 0 gives the
 prior N(0, I) and an encoder that does not. The first row of a window has the prior N(0, I) and sees z = 0.
 """
 
@@ -17,9 +17,9 @@ from skillhier.losses import elbo
 from skillhier.nets import encoder
 from skillhier.nets.skills import LatentActor, LatentEncoder
 from skillhier.ops import divergence
-from skillhier.policies.blind import drift
 from skillhier.policies.flat import flat
 from skillhier.policies.hierarchy import hierarchy
+from skillhier.policies.open_loop import drift
 
 
 def make(
@@ -28,23 +28,23 @@ def make(
     *,
     low: Sequence[str],
     mid: Sequence[str],
-    memory: float = 0.95,
+    ar_coefficient: float = 0.95,
     latent: int = 8,
     hidden: Sequence[int] = (256, 256),
     lookahead: int = 5,
-    scale: float = 0.1,
+    action_stddev: float = 0.1,
     beta_z: float = 0.1,
     statistics: dict | None = None,
     learning_rate: float = 1e-4,
-    clip: float = 40.0,
-    decay: int = 0,
-    patience: int = PATIENCE,
+    max_grad_norm: float = 40.0,
+    decay_updates: int = 0,
+    max_consecutive_skips: int = PATIENCE,
     frozen: Sequence[str] = (),
 ) -> Skills:
-    """As agents.helms.make; `mid` names what the encoder sees of rows t .. t + lookahead, `memory` is the prior's."""
+    """As agents.helms.make; `mid` names what the encoder sees of rows t .. t + lookahead."""
     encode_net = LatentEncoder(latent, hidden)
     low_net = LatentActor(action.shape[-1], hidden)
-    recalls = memory > 0
+    recalls = ar_coefficient > 0
 
     def init(key):
         white = encoder.whitening(statistics, obs, (*mid, *low))
@@ -76,8 +76,8 @@ def make(
             x, noise, first = seen
             mean, sigma = encode(params, x, before)  # [1, B, Z]
             z = mean + sigma * noise
-            prior_sigma = jnp.where(first, 1.0, (1.0 - memory**2) ** 0.5)
-            return z, (z, divergence.gaussian(mean, sigma, memory * before, prior_sigma))
+            prior_sigma = jnp.where(first, 1.0, (1.0 - ar_coefficient**2) ** 0.5)
+            return z, (z, divergence.gaussian(mean, sigma, ar_coefficient * before, prior_sigma))
 
         begins = jnp.arange(length) == 0
         _, (z, kl) = jax.lax.scan(row, jnp.zeros((1, batch_size, latent)), (x, noise, begins))
@@ -102,18 +102,23 @@ def make(
 
         def choose(params, seen, key):
             mean = low_mean(params, seen, seen["latent"][None])[0]
-            noise = scale * jax.random.normal(key, mean.shape) if sample else 0.0
+            noise = action_stddev * jax.random.normal(key, mean.shape) if sample else 0.0
             return jnp.clip(mean + noise, -1.0, 1.0), {}
 
         return hierarchy(
-            drift(latent, memory),
+            drift(latent, ar_coefficient),
             flat(choose),
             show=lambda params, step, z: {"latent": z},
             name="latent",
             blank=lambda worlds: jnp.zeros((worlds, latent)),
         )
 
-    loss = elbo.elbo(infer, decode, prior, beta_y=0.0, beta_z=beta_z, scale=scale)
+    loss = elbo.elbo(infer, decode, prior, beta_y=0.0, beta_z=beta_z, scale=action_stddev)
     rates = {"whitening": None, "high": learning_rate, "low": learning_rate} | dict.fromkeys(frozen)
-    made = learner(init, stateless(loss), adam(rates, clip=clip, decay=decay), patience=patience)
+    made = learner(
+        init,
+        stateless(loss),
+        adam(rates, max_grad_norm=max_grad_norm, decay_updates=decay_updates),
+        max_consecutive_skips=max_consecutive_skips,
+    )
     return Skills(made, elbo.assess(infer, decode, prior, loss), act)

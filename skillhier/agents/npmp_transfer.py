@@ -1,7 +1,8 @@
 """NPMP put to work: a new Gaussian high level over the latent of a frozen low level (Merel et al., ICLR 2019).
 
 Read in order: agents/npmp.py (the low level), agents/mpo.py (how the level learns). With eta_z the policy is kept near
-the latent's prior: N(0, I) at memory=0 (HeLMS's rival NPMP+KL), N(memory z, (1 - memory^2) I) else.
+the latent's prior: N(0, I) at ar_coefficient=0 (HeLMS's rival NPMP+KL), else N(a z, (1 - a^2) I)
+with a = ar_coefficient.
 """
 
 from collections.abc import Sequence
@@ -9,8 +10,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from skillhier.agents.learner import Control, begun_from
-from skillhier.agents.mpo import Level, control
+from skillhier.agents.learner import Control, params_from
+from skillhier.agents.mpo import PolicyHead, control
 from skillhier.nets import encoder
 from skillhier.nets.actor import GaussianActor
 from skillhier.nets.skills import LatentActor
@@ -28,16 +29,16 @@ def make(
     high: Sequence[str],
     latent: int = 8,
     skill_hidden: Sequence[int] = (256, 256),
-    scale: float = 0.1,
+    action_stddev: float = 0.1,
     source: dict | None = None,
     hidden: Sequence[int] = (256, 256),
-    memory: float = 0.0,
+    ar_coefficient: float = 0.0,
     eta_z: float = 0.01,
-    spread: float = 1.0,
+    init_stddev: float = 1.0,
     **settings,
 ) -> Control:
-    """As agents.helms_transfer.make; spread: of the latent at first, that of its prior."""
-    high_net = GaussianActor(latent, hidden, spread, bounded=False)
+    """As agents.helms_transfer.make; init_stddev: of the latent at first, that of its prior."""
+    high_net = GaussianActor(latent, hidden, init_stddev, bounded=False)
     low_net = LatentActor(action.shape[-1], skill_hidden)
     family, statistics = families.gaussian(), settings.get("statistics")
 
@@ -55,15 +56,15 @@ def make(
         else:
             known = None
         x = encoder.stacked(encoder.whitening(statistics, obs, high), blank, high)
-        return begun_from(fresh, known, "skills"), high_net.init(high_key, x)["params"]
+        return params_from(fresh, known, "skills"), high_net.init(high_key, x)["params"]
 
     def policy(params, seen, key):
         x = encoder.stacked(params["scales"], seen, high)
         return Gaussian(*high_net.apply({"params": params["actor"]}, x))
 
     def near(params, online, batch):
-        if memory > 0:
-            return {"latent": priors.drift(online, memory, batch.action, batch.step.first)}
+        if ar_coefficient > 0:
+            return {"latent": priors.drift(online, ar_coefficient, batch.action, batch.step.first)}
         return {"latent": priors.standard(online)}
 
     def act(sample: bool):
@@ -75,7 +76,7 @@ def make(
         def work(params, seen, key):
             x = encoder.stacked(params["skills"]["whitening"], seen, low)
             mean = low_net.apply({"params": params["skills"]["low"]}, x, seen["latent"][None])[0]
-            noise = scale * jax.random.normal(key, mean.shape) if sample else 0.0
+            noise = action_stddev * jax.random.normal(key, mean.shape) if sample else 0.0
             return jnp.clip(mean + noise, -1.0, 1.0), {}
 
         return hierarchy(
@@ -86,7 +87,7 @@ def make(
             blank=lambda worlds: jnp.zeros((worlds, latent)),
         )
 
-    level = Level(
+    level = PolicyHead(
         family, "latent", jax.ShapeDtypeStruct((latent,), jnp.float32), begin, policy, act, priors=near,
         eta={"latent": eta_z},
     )  # fmt: skip

@@ -11,7 +11,7 @@ from skillhier.agents.learner import Skills
 SYSTEMS = {
     "helms": helms.make,
     "helms_discrete": partial(helms.make, discrete=True),  # the skill alone: z at its component's mean
-    "npmp": partial(npmp.make, memory=0.0),  # prior N(0, I)
+    "npmp": partial(npmp.make, ar_coefficient=0.0),  # prior N(0, I)
     "npmp_ar1": npmp.make,  # prior N(0.95 z, (1 - 0.95^2) I)
     "bc": bc.make,
     "hierarchical_bc": bc.hierarchical,

@@ -18,24 +18,24 @@ from skillhier.types import Array, Key, Spec, TimeStep, Trajectory
 GIB = 2**30
 
 
-class Kept(NamedTuple):
+class ReplayState(NamedTuple):
     """All that a replay remembers: N rows of B worlds."""
 
     rows: Trajectory  # leaves [N, B, ...], one frame of each observation entry
     head: Array  # [] int32 place in the ring that is written next
     filled: Array  # [] int32 rows there are, at most N
-    number: Array  # [] int32 number of the row that would follow on the newest one
+    next_row: Array  # [] int32 number of the row that would follow on the newest one
 
 
 class Replay(NamedTuple):
     """What `make` gives. `init() -> Kept`; `frames`, `add` and `sample` are explained there."""
 
-    init: Callable[[], Kept]
+    init: Callable[[], ReplayState]
     frames: Callable[[Trajectory], Trajectory]
-    add: Callable[..., Kept]
+    add: Callable[..., ReplayState]
     sample: Callable[..., Trajectory]
     rows: int  # N
-    older: int  # rows before a window that its deepest stack reaches back to
+    stack_context: int  # rows before a window that its deepest stack reaches back to
 
 
 def make(
@@ -57,11 +57,11 @@ def make(
     with the ring. `number` is that of the chunk's first row; if it does not follow on the newest row kept, the rows
     between are lost, and the chunk is stored as one that opens an episode, so that no transition leads across. With
     `due` False nothing changes, at the cost of the chunk.
-    `sample(kept, key, *, batch, length, lookahead=0, crossing=True)`: windows of length + lookahead rows as a
-    Trajectory [length + lookahead, batch, ...], each beginning at a row and world drawn uniformly, with replacement,
-    from all that have what they need: none reaches over the head of the ring, and the oldest rows only serve as the
-    older frames of others. There must be `older` + length + lookahead rows. With `crossing` False a window stays
-    in the episode of its first row: rows after the episode's last one repeat it, with `last` set and no reward (as in
+    `sample(kept, key, *, batch_size, sequence_length, lookahead=0, crossing=True)`: windows of L = sequence_length +
+    lookahead rows as a Trajectory [L, batch_size, ...], each beginning at a row and world drawn uniformly, with
+    replacement, from all that have what they need: none reaches over the head of the ring, and the oldest rows only
+    serve as the older frames of others. There must be `stack_context` + L rows. With `crossing` False a window stays in
+    the episode of its first row: rows after the episode's last one repeat it, with `last` set and no reward (as in
     data.sources.offline), and the last row before a world broke counts as one.
 
     Raises ValueError: a ring too small, or too large for the memory.
@@ -70,13 +70,13 @@ def make(
         raise ValueError(f"a replay of {rows} rows holds nothing; set replay.rows")
     worlds, extras = spec.worlds, dict(extras or {})
     depth = {name: shape.shape[0] for name, shape in spec.obs.items()}
-    older = max(depth.values(), default=1) - 1
+    stack_context = max(depth.values(), default=1) - 1
     _refuse_too_large(rows, worlds, copies, bytes_per_row(spec, extras), memory)
 
-    def init() -> Kept:
+    def init() -> ReplayState:
         blank = jax.tree.map(lambda one: jnp.zeros((rows, worlds, *one.shape), one.dtype), _row(spec, extras))
         zero = jnp.zeros((), jnp.int32)
-        return Kept(blank, zero, zero, zero)
+        return ReplayState(blank, zero, zero, zero)
 
     def frames(chunk: Trajectory) -> Trajectory:
         missing = sorted(extras.keys() - chunk.extras.keys())
@@ -85,13 +85,13 @@ def make(
         obs = {name: chunk.step.obs[name][:, :, 0] for name in depth}
         return chunk._replace(step=chunk.step._replace(obs=obs), extras={name: chunk.extras[name] for name in extras})
 
-    def add(kept: Kept, chunk: Trajectory, number: Array | None = None, due: Array | bool = True) -> Kept:
+    def add(kept: ReplayState, chunk: Trajectory, number: Array | None = None, due: Array | bool = True) -> ReplayState:
         length = len(chunk.step.first)
         if length > rows:
             raise ValueError(f"a chunk of {length} rows does not fit into a replay of {rows}; set replay.rows")
-        number = kept.number if number is None else number
+        number = kept.next_row if number is None else number
         step = chunk.step
-        cut = (jnp.arange(length) == 0) & (number != kept.number)
+        cut = (jnp.arange(length) == 0) & (number != kept.next_row)
         first = step.first | cut[:, None]
         chunk = chunk._replace(step=step._replace(first=first, reward=jnp.where(first, 0, step.reward)))
         places = (kept.head + jnp.arange(length)) % rows
@@ -105,40 +105,40 @@ def make(
             return ring.at[places].set(new, mode="promise_in_bounds", unique_indices=True)
 
         moved = jnp.where(due, length, 0)
-        return Kept(
+        return ReplayState(
             jax.tree.map(write, kept.rows, chunk),
             (kept.head + moved) % rows,
             jnp.minimum(kept.filled + moved, rows),
-            jnp.where(due, number + length, kept.number).astype(jnp.int32),
+            jnp.where(due, number + length, kept.next_row).astype(jnp.int32),
         )
 
     def sample(
-        kept: Kept, key: Key, *, batch: int, length: int, lookahead: int = 0, crossing: bool = True
+        kept: ReplayState, key: Key, *, batch_size: int, sequence_length: int, lookahead: int = 0, crossing: bool = True
     ) -> Trajectory:
         k_start, k_world = jax.random.split(key)
-        span = older + length + lookahead
-        world = jax.random.randint(k_world, (batch,), 0, worlds)
-        start = jax.random.randint(k_start, (batch,), 0, jnp.maximum(kept.filled - span + 1, 1))
+        span = stack_context + sequence_length + lookahead
+        world = jax.random.randint(k_world, (batch_size,), 0, worlds)
+        start = jax.random.randint(k_start, (batch_size,), 0, jnp.maximum(kept.filled - span + 1, 1))
         begin = kept.head - kept.filled + start
 
         def read(ring: Array, row: Array) -> Array:
-            """Rows [L, batch, ...] counted from a window's oldest frame."""
-            lift = (1, batch, *(1,) * (row.ndim - 2))
+            """Rows [L, batch_size, ...] counted from a window's oldest frame."""
+            lift = (1, batch_size, *(1,) * (row.ndim - 2))
             place = (begin.reshape(lift) + row) % rows
-            return sharding.taken(ring, place, world.reshape(lift))
+            return sharding.sharded_gather(ring, place, world.reshape(lift))
 
-        every = jnp.broadcast_to(jnp.arange(span)[:, None], (span, batch))
+        every = jnp.broadcast_to(jnp.arange(span)[:, None], (span, batch_size))
         first, last = (read(ring, every) for ring in (kept.rows.step.first, kept.rows.step.last))
         opened = jax.lax.cummax(jnp.where(first, every, 0), axis=0)  # the row that opened a row's episode
-        row = every[older:]
+        row = every[stack_context:]
         if not crossing:
             last = last.at[:-1].set(last[:-1] | first[1:])
-            stop = jnp.min(jnp.where(last[older:], row, span - 1), axis=0)  # [batch] where the episode ends
+            stop = jnp.min(jnp.where(last[stack_context:], row, span - 1), axis=0)  # [batch_size] an episode's end
             row = jnp.minimum(row, stop)
-        past = every[older:] > row
+        past = every[stack_context:] > row
         opened = jnp.take_along_axis(opened, row, axis=0)
-        ages = jnp.arange(older + 1)
-        stacks = jnp.maximum(row[..., None] - ages, opened[..., None])  # [L, batch, S] the rows of a row's frames
+        ages = jnp.arange(stack_context + 1)
+        stacks = jnp.maximum(row[..., None] - ages, opened[..., None])  # [L, batch_size, S] the rows of a row's frames
         step = kept.rows.step
         now = lambda ring: read(ring, row)  # noqa: E731
         return Trajectory(
@@ -153,7 +153,7 @@ def make(
             jax.tree.map(now, kept.rows.extras),
         )
 
-    return Replay(init, frames, add, sample, rows, older)
+    return Replay(init, frames, add, sample, rows, stack_context)
 
 
 def bytes_per_row(spec: Spec, extras: Mapping[str, jax.ShapeDtypeStruct] | None = None) -> int:

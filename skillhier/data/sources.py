@@ -37,64 +37,69 @@ class Columns(NamedTuple):
     last: int
 
 
-def offline(dataset: Dataset, *, batch: int, length: int = 25, lookahead: int = 0, stack: int = 1) -> Source:
-    """Windows drawn uniformly, with replacement, from all places where `length` steps fit into an episode.
+def offline(
+    dataset: Dataset, *, batch_size: int, sequence_length: int = 25, lookahead: int = 0, stack: int = 1
+) -> Source:
+    """Windows drawn uniformly, with replacement, from all places where `sequence_length` steps fit into an episode.
 
-    `next` gives Trajectories of length + lookahead rows: step.obs[name] [length + lookahead, batch, stack, d], of
-    pictures uint8 [length + lookahead, batch, stack, H, W, C], newest frame first, the first row of an episode
+    `next` gives Trajectories of L = sequence_length + lookahead rows: step.obs[name] [L, batch_size,
+    stack, d], of pictures uint8 [L, batch_size, stack, H, W, C], newest frame first, the first row of an episode
     repeated where the stack reaches before it; action [.., A]. Where the look-ahead reaches past an episode's end its
     last row is repeated, with `last` set and no reward. Windows never cross from one episode into another.
     """
-    _check(dataset, length)
-    if batch < 1:
-        raise ValueError(f"batch {batch} is not at least 1; set train.batch")
+    _check(dataset, sequence_length)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1, got {batch_size}; set train.batch_size")
     columns = _columns(dataset)
-    cut = partial(_cut, columns=columns, length=length, lookahead=lookahead, stack=stack)
+    cut = partial(_cut, columns=columns, sequence_length=sequence_length, lookahead=lookahead, stack=stack)
 
     def init(key: Key) -> Rows:
         del key
         values, pictures, heads = _padded(dataset, columns, before=stack - 1, after=lookahead)
-        starts = np.concatenate([np.arange(n - length + 1) + h for h, n in zip(heads, dataset.length, strict=True)])
+        starts = np.concatenate(
+            [np.arange(n - sequence_length + 1) + h for h, n in zip(heads, dataset.length, strict=True)]
+        )
         rows = Rows(values, pictures, starts.astype(np.int32))
         # asked for, not closed over: under jit the data would become a constant of the program, and of its cache
         return jax.pure_callback(lambda: rows, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rows))
 
     def next_(state: Rows, params: Params, key: Key) -> tuple[Rows, Trajectory, Metrics]:
         del params
-        drawn = jax.random.randint(key, (batch,), 0, len(state.starts))
+        drawn = jax.random.randint(key, (batch_size,), 0, len(state.starts))
         return state, cut(state.values, state.pictures, state.starts[drawn]), {}
 
     return Source(init, next_, constant=True)
 
 
 def windows(
-    dataset: Dataset, *, batch: int = 128, length: int = 25, lookahead: int = 0, stack: int = 1
+    dataset: Dataset, *, batch_size: int = 128, sequence_length: int = 25, lookahead: int = 0, stack: int = 1
 ) -> Iterator[Trajectory]:
     """Consecutive windows of every episode, none overlapping, in order: what held-out data is assessed on.
 
-    They come as Trajectories like those of `offline`, at most `batch` windows each and all of one size, so
+    They come as Trajectories like those of `offline`, at most `batch_size` windows each and all of one size, so
     that one program serves all and the mean of their means is the mean; for that, fewer windows than there
     are Trajectories may be left out at the end, as are the steps after an episode's last whole window.
     """
-    _check(dataset, length)
+    _check(dataset, sequence_length)
     columns = _columns(dataset)
-    cut = jax.jit(partial(_cut, columns=columns, length=length, lookahead=lookahead, stack=stack))
+    cut = jax.jit(partial(_cut, columns=columns, sequence_length=sequence_length, lookahead=lookahead, stack=stack))
     values, pictures, heads = _padded(dataset, columns, before=stack - 1, after=lookahead)
     values, pictures = jax.tree.map(jnp.asarray, (values, pictures))
     starts = np.concatenate(
-        [np.arange(h, h + n - length + 1, length) for h, n in zip(heads, dataset.length, strict=True)]
+        [np.arange(h, h + n - sequence_length + 1, sequence_length) for h, n in zip(heads, dataset.length, strict=True)]
     )
-    chunks = -(-len(starts) // batch)
+    chunks = -(-len(starts) // batch_size)
     size = len(starts) // chunks
     for chunk in range(chunks):
         yield cut(values, pictures, jnp.asarray(starts[chunk * size : (chunk + 1) * size], jnp.int32))
 
 
-def _check(dataset: Dataset, length: int) -> None:
-    shortest = int(dataset.length.min(initial=length))
-    if not len(dataset.length) or shortest < length:
+def _check(dataset: Dataset, sequence_length: int) -> None:
+    shortest = int(dataset.length.min(initial=sequence_length))
+    if not len(dataset.length) or shortest < sequence_length:
         raise DataFault(
-            f"found an episode of {shortest} steps, needs at least {length}; set train.length or leave it out"
+            f"found an episode of {shortest} steps, needs at least {sequence_length}; "
+            "set train.sequence_length or leave it out"
         )
 
 
@@ -141,12 +146,12 @@ def _cut(
     starts: Array,
     *,
     columns: Columns,
-    length: int,
+    sequence_length: int,
     lookahead: int,
     stack: int,
 ) -> Trajectory:
-    """The windows [length + lookahead, B, ...] whose slices begin at rows `starts` [B]."""
-    rows = length + lookahead
+    """The windows [sequence_length + lookahead, B, ...] whose slices begin at rows `starts` [B]."""
+    rows = sequence_length + lookahead
 
     def window(of: Array) -> Array:  # [stack - 1 + rows, B, ...]
         take = jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(of, start, rows + stack - 1))

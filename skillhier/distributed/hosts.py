@@ -21,7 +21,7 @@ from skillhier.distributed import watchdog
 JOIN = 300.0  # s that hosts wait for each other at the start
 
 
-class Place(NamedTuple):
+class HostPlace(NamedTuple):
     """A host among others."""
 
     coordinator: str  # HOST:PORT of host 0
@@ -29,9 +29,9 @@ class Place(NamedTuple):
     host: int
 
 
-def find(
+def find_place(
     environ: Mapping[str, str], coordinator: str | None = None, hosts: int | None = None, host: int | None = None
-) -> Place | None:
+) -> HostPlace | None:
     """This host's place, from what is given or else from the environment; None where there is but one host.
 
     Read from the environment: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (launch.sweep sets them in
@@ -60,7 +60,7 @@ def find(
     if not port.isdigit() or not 0 < int(port) < 65535 or coordinator == f":{port}":
         given = f"--coordinator={coordinator} is not" if coordinator else "--coordinator is missing; give"
         raise ValueError(f"{given} HOST:PORT of host 0, such as 10.0.0.1:8476; the port after it is used too")
-    return Place(coordinator, hosts, host)
+    return HostPlace(coordinator, hosts, host)
 
 
 def _slurm(environ: Mapping[str, str]) -> str | None:
@@ -73,7 +73,9 @@ def _slurm(environ: Mapping[str, str]) -> str | None:
     return f"{first}:{61000 + 2 * (int(job) % 2000)}"
 
 
-def join(place: Place, command: Sequence[str], *, patience: float, last: Callable[[], str], wait: float = JOIN) -> None:
+def join(
+    place: HostPlace, command: Sequence[str], *, patience: float, last: Callable[[], str], wait: float = JOIN
+) -> None:
     """Returns, in a child of this process, once all hosts are there; the process itself ends when the run does.
 
     Before JAX is first used. patience: s of silence after which a host is given up; last: where the run would go on.
@@ -87,7 +89,7 @@ def join(place: Place, command: Sequence[str], *, patience: float, last: Callabl
     child = os.fork()
     if child:
         os.close(ours)
-        code = watchdog.Watch(place.host, links, child, patience, last).run()
+        code = watchdog.Watchdog(place.host, links, child, patience, last).run()
         sys.stdout.flush()
         os._exit(code)
     os.close(theirs)
@@ -105,36 +107,36 @@ def join(place: Place, command: Sequence[str], *, patience: float, last: Callabl
         )
     except RuntimeError as error:
         raise ValueError(f"JAX cannot join the hosts at {place.coordinator}: {error}; choose another port") from None
-    together("joined")  # lines between CPUs are made at first use, and that waits for 30 s only: nobody compiles yet
+    barrier("joined")  # lines between CPUs are made at first use, and that waits for 30 s only: nobody compiles yet
 
 
-def part() -> None:
+def shutdown() -> None:
     """Waits until all hosts have come to the end of the run, and leaves them."""
     if jax.process_count() > 1:
         jax.distributed.shutdown()
 
 
-def first() -> bool:
+def is_main_host() -> bool:
     """Whether this host is the one that writes to the run folder."""
     return jax.process_index() == 0
 
 
-def together(where: str) -> None:
+def barrier(where: str) -> None:
     """Waits until all hosts have come here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
-def anyone(flag: bool) -> bool:
+def any_host(flag: bool) -> bool:
     """Whether any host says so."""
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag)))) if jax.process_count() > 1 else flag
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Whether this process has joined others."""
     return jax.distributed.is_initialized()
 
 
-def linger() -> None:
+def wait_for_watchdog() -> None:
     """Before an error is shown: where another host is its cause, the parent ends this process meanwhile."""
     time.sleep(2 * watchdog.GRACE)

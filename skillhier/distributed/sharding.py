@@ -28,40 +28,40 @@ def mesh(count: int = 0) -> Mesh | None:
     return Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,)) if len(chosen) > 1 else None
 
 
-def over(row: Mesh | None):
+def use_mesh(row: Mesh | None):
     """Within this context programs are traced for these devices."""
     return jax.sharding.use_abstract_mesh(row.abstract_mesh) if row else nullcontext()
 
 
-def count() -> int:
+def num_devices() -> int:
     """How many devices the program is for that is being traced."""
     found = jax.sharding.get_abstract_mesh()
     return found.shape.get(AXIS, 1)
 
 
-def dealt(row: Mesh, axis: int = -1) -> NamedSharding:
+def named_sharding(row: Mesh, axis: int = -1) -> NamedSharding:
     """How an array lies whose `axis` is dealt out; with -1 every device holds all of it."""
-    return NamedSharding(row, _dealt(axis))
+    return NamedSharding(row, _partition_spec(axis))
 
 
-def deal(tree: Any, axis: int) -> Any:
+def shard(tree: Any, axis: int) -> Any:
     """`tree` with that axis of its leaves dealt out, if there is an equal share for everybody."""
-    many = count()
+    many = num_devices()
     if many == 1:
         return tree
     fair = lambda leaf: leaf.shape[axis] % many == 0  # noqa: E731
-    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _dealt(axis)) if fair(x) else x, tree)
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _partition_spec(axis)) if fair(x) else x, tree)
 
 
-def merged(x: jax.Array, keep: int = 0) -> jax.Array:
+def flatten_rows(x: jax.Array, keep: int = 0) -> jax.Array:
     """`x` [..., D] with one axis of rows after the first `keep`; as it is where sequences are dealt out.
 
     They count below time, and what is dealt out cannot be merged below another axis: every device would get all rows.
     """
-    return x if count() > 1 else x.reshape(*x.shape[:keep], -1, x.shape[-1])
+    return x if num_devices() > 1 else x.reshape(*x.shape[:keep], -1, x.shape[-1])
 
 
-def apart(call: Callable) -> Callable:
+def per_device(call: Callable) -> Callable:
     """`call`, whose arguments and results count worlds on axis 0, as done by each device for its own worlds.
 
     Worlds in C must be stepped so: left to itself, every device would step all of them.
@@ -69,7 +69,7 @@ def apart(call: Callable) -> Callable:
 
     @wraps(call)
     def each(*arguments):
-        many = count()
+        many = num_devices()
         if many == 1:
             return call(*arguments)
         worlds = len(jax.tree.leaves(arguments)[0])
@@ -78,19 +78,19 @@ def apart(call: Callable) -> Callable:
                 f"{worlds} worlds cannot be shared out evenly among {many} devices; "
                 f"set env.worlds to a multiple of {many}, or choose other --devices"
             )
-        spec = _dealt(0)
+        spec = _partition_spec(0)
         return jax.shard_map(call, in_specs=spec, out_specs=spec, check_vma=False)(*arguments)
 
     return each
 
 
-def taken(rows: jax.Array, place: jax.Array, world: jax.Array) -> jax.Array:
+def sharded_gather(rows: jax.Array, place: jax.Array, world: jax.Array) -> jax.Array:
     """rows[place, world] of rows [N, B, ...] whose worlds are dealt out; place [L, batch, ...], world [1, batch, ...].
 
     Each device looks up what it has, and what comes out is dealt out by batch. Left to itself, every device would
     fetch all rows of all worlds first. All places must exist.
     """
-    many = count()
+    many = num_devices()
     look = lambda rows, place, world: rows.at[place, world].get(mode="promise_in_bounds")  # noqa: E731
     if many == 1 or rows.shape[1] % many:
         return look(rows, place, world)
@@ -108,8 +108,8 @@ def taken(rows: jax.Array, place: jax.Array, world: jax.Array) -> jax.Array:
         )
         return total.astype(found.dtype)
 
-    places = (_dealt(1), _dealt(-1), _dealt(-1))
-    return jax.shard_map(mine, in_specs=places, out_specs=_dealt(1 if fair else -1), check_vma=False)(
+    places = (_partition_spec(1), _partition_spec(-1), _partition_spec(-1))
+    return jax.shard_map(mine, in_specs=places, out_specs=_partition_spec(1 if fair else -1), check_vma=False)(
         rows, place, world
     )
 
@@ -130,16 +130,16 @@ def _put(leaf: Any, where: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(values.shape, where, lambda index: values[index])
 
 
-def gathered(tree: Any) -> Any:
+def replicate(tree: Any) -> Any:
     """`tree` with all of every leaf on every device that holds a part of it."""
-    whole = lambda leaf: jax.jit(lambda x: x, out_shardings=dealt(leaf.sharding.mesh))(leaf)  # noqa: E731
+    whole = lambda leaf: jax.jit(lambda x: x, out_shardings=named_sharding(leaf.sharding.mesh))(leaf)  # noqa: E731
     return jax.tree.map(lambda leaf: whole(leaf) if isinstance(leaf.sharding, NamedSharding) else leaf, tree)
 
 
-def mine(tree: Any) -> Any:
+def local_copy(tree: Any) -> Any:
     """What this host's first device holds of `tree`: all of it, where every device holds everything."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
-def _dealt(axis: int) -> PartitionSpec:
+def _partition_spec(axis: int) -> PartitionSpec:
     return PartitionSpec(*[None] * axis, AXIS) if axis >= 0 else PartitionSpec()

@@ -80,7 +80,7 @@ def _line(link: socket.socket) -> bytes:
     return found
 
 
-class Watch:
+class Watchdog:
     """What the parent does: it hears the other hosts, and lets them hear what becomes of its child."""
 
     def __init__(

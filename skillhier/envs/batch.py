@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skillhier.branch import anywhere
+from skillhier.branch import any_unbatched
 from skillhier.distributed import sharding
 from skillhier.envs import physics
 from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
@@ -123,13 +123,13 @@ def make(
         # Drawn on the first step of an episode and not where it opens: so a reset compiles one opening and not two.
         # The others' are drawn again with it, the same.
         draw_next = lambda: opening(state.key, state.index, state.episode + 1)  # noqa: E731
-        following = jax.lax.cond(anywhere(state.steps == 0), draw_next, lambda: state.next)
+        following = jax.lax.cond(any_unbatched(state.steps == 0), draw_next, lambda: state.next)
         start, opened, lag = following
         action = jnp.clip(action, task.action.low, task.action.high).astype(jnp.float32)
         pending = jnp.concatenate([action[None], state.pending[:-1]])
         acted = pending[state.delay]
 
-        def advance(data: physics.Data, memory: Memory, steps: Array, renew: Array) -> Advance:
+        def advance(data: physics.Data, memory: Memory, steps: Array, renew: Array) -> StepResult:
             ctrl = task.control(data, memory, acted)
             data = task.physics.step(data.state, ctrl, renew, start)
             first = renew | data.broken
@@ -139,7 +139,7 @@ def make(
             reward, discount = (x.astype(jnp.float32) for x in task.judge(data, memory))
             reward, discount = jnp.where(first, 0.0, reward), jnp.where(first, 1.0, discount)
             steps = jnp.where(first, 0, steps + 1)
-            return Advance(data, memory, frame, reward, discount, steps, first, (steps >= limit) | (discount == 0))
+            return StepResult(data, memory, frame, reward, discount, steps, first, (steps >= limit) | (discount == 0))
 
         now = _repeated(advance, state, repeat, task.obs)
         first = now.first
@@ -155,17 +155,17 @@ def make(
         )  # fmt: skip
         return state, TimeStep(frames, now.reward, now.discount, first, now.last)
 
-    opened_all = sharding.apart(jax.vmap(reset_one))
+    opened_all = sharding.per_device(jax.vmap(reset_one))
 
     def reset(key: Key) -> tuple[Worlds, TimeStep]:
         return opened_all(jax.random.split(key, worlds), jnp.arange(worlds, dtype=jnp.int32))
 
     shapes = {k: jax.ShapeDtypeStruct((depth[k], *v.shape), v.dtype) for k, v in entries.items()}
     spec = Spec(shapes, task.action, worlds, repeat * task.interval, -(-limit // repeat), task.privileged)
-    return Env(exact(reset), exact(sharding.apart(jax.vmap(step_one))), spec)
+    return Env(with_full_precision(reset), with_full_precision(sharding.per_device(jax.vmap(step_one))), spec)
 
 
-class Advance(NamedTuple):
+class StepResult(NamedTuple):
     """Where one world stands after a control step, or after all those of a decision."""
 
     data: physics.Data
@@ -178,12 +178,12 @@ class Advance(NamedTuple):
     last: Array  # [] bool: an episode closed here
 
 
-def _repeated(advance: Callable[..., Advance], state: Worlds, repeat: int, entries: dict) -> Advance:
+def _repeated(advance: Callable[..., StepResult], state: Worlds, repeat: int, entries: dict) -> StepResult:
     """`advance` taken `repeat` times from `state`, as far as the episode goes, with the rewards of all its steps."""
     if repeat == 1:
         return advance(state.data, state.memory, state.steps, state.last)
 
-    def onward(now: Advance, renew: Array) -> tuple[Advance, None]:
+    def onward(now: StepResult, renew: Array) -> tuple[StepResult, None]:
         new = advance(now.data, now.memory, now.steps, renew)
         new = new._replace(reward=jnp.where(new.first, 0.0, now.reward + new.reward))
         over = now.first | now.last  # an episode opened or closed at an earlier step of this decision
@@ -192,7 +192,7 @@ def _repeated(advance: Callable[..., Advance], state: Worlds, repeat: int, entri
     # A scan traces and compiles the physics once, whatever `repeat`. Before its first step, no world is over.
     frame = {k: jnp.zeros(v.shape, v.dtype) for k, v in entries.items()}
     zero, no = jnp.zeros((), jnp.float32), jnp.zeros((), bool)
-    before = Advance(state.data, state.memory, frame, zero, zero, state.steps, no, no)
+    before = StepResult(state.data, state.memory, frame, zero, zero, state.steps, no, no)
     renewals = jnp.zeros((repeat,), bool).at[0].set(state.last)
     return jax.lax.scan(onward, before, renewals)[0]
 
@@ -208,7 +208,7 @@ def _entries(task: Task, draw: Callable | None, alone: bool) -> dict[str, jax.Sh
     return kept | jax.eval_shape(draw, data)
 
 
-def exact(call: Callable) -> Callable:
+def with_full_precision(call: Callable) -> Callable:
     """`call` with products of full float32, whatever nets make do with: GPUs and TPUs use fewer bits unless asked."""
 
     @wraps(call)

@@ -24,7 +24,7 @@ def near(error: Array, tolerance: Array | tuple[float, ...] | float, margin: flo
 
     The fall counts the whole distance from the centre, so the value jumps at the ellipsoid's surface.
     """
-    inside = unrolled.total(jnp.square(error / jnp.asarray(tolerance))) <= 1.0
+    inside = unrolled.sum(jnp.square(error / jnp.asarray(tolerance))) <= 1.0
     return jnp.where(inside, 1.0, 1.0 - fall(unrolled.norm(error), margin))
 
 
@@ -74,6 +74,6 @@ def staged(stages: Array, threshold: float = 0.01) -> Array:
     """
     stages = jnp.clip(stages, 0.0, 1.0)
     count = stages.shape[-1]
-    reached = -unrolled.least(jnp.where(stages > threshold, -jnp.arange(count), 0))
+    reached = -unrolled.min(jnp.where(stages > threshold, -jnp.arange(count), 0))
     value = jnp.take_along_axis(stages, reached[..., None], axis=-1)[..., 0]
     return (reached + value) / count

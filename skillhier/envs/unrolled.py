@@ -14,37 +14,37 @@ import numpy as np
 from skillhier.types import Array
 
 
-def total(array: Array) -> Array:
+def sum(array: Array) -> Array:
     """The sum over the last axis."""
     return reduce(add, _parts(array))
 
 
-def every(flags: Array) -> Array:
+def all(flags: Array) -> Array:
     """Whether all flags along the last axis are set."""
     return reduce(and_, _parts(flags))
 
 
-def some(flags: Array) -> Array:
+def any(flags: Array) -> Array:
     """Whether any flag along the last axis is set."""
     return reduce(or_, _parts(flags))
 
 
-def least(array: Array) -> Array:
+def min(array: Array) -> Array:
     """The smallest along the last axis."""
     return reduce(jnp.minimum, _parts(array))
 
 
 def norm(array: Array) -> Array:
     """The Euclidean length along the last axis."""
-    return jnp.sqrt(total(array * array))
+    return jnp.sqrt(sum(array * array))
 
 
-def apply(matrix: Array, vector: Array) -> Array:
+def matvec(matrix: Array, vector: Array) -> Array:
     """matrix [n, k] times vector [k]: [n]."""
-    return total(matrix * vector)
+    return sum(matrix * vector)
 
 
-def compose(matrix: Array, other: Array) -> Array:
+def matmul(matrix: Array, other: Array) -> Array:
     """matrix [n, k] times other [k, m]: [n, m]."""
     return reduce(add, (matrix[:, k, None] * other[k] for k in range(other.shape[0])))
 
@@ -70,7 +70,8 @@ def solve(square: Array, damping: float, right: Array) -> Array:
         rest = rest[1:, 1:] - rest[1:, :1] * row[1:]
     x: list[Array] = []
     for row in reversed(rows):
-        x.insert(0, row[-1] - sum((a * b for a, b in zip(row[1:], x, strict=False)), jnp.zeros((), right.dtype)))
+        known = reduce(add, (a * b for a, b in zip(row[1:], x, strict=False)), jnp.zeros((), right.dtype))
+        x.insert(0, row[-1] - known)
     return jax.lax.optimization_barrier(jnp.stack(x))
 
 

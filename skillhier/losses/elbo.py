@@ -80,8 +80,8 @@ def elbo(
         unbalance = divergence.categorical(share, -jnp.log(len(share)) * jnp.ones_like(share))
         doubt = average(divergence.entropy(weights[1:]), valid)
         return balance * unbalance + certainty * doubt - bound, {
-            "elbo/unbalance": unbalance,
-            "elbo/doubt": doubt,
+            "elbo/usage_kl": unbalance,
+            "elbo/skill_entropy": doubt,
             "elbo/bound": bound,
             "elbo/log_likelihood": parts.log_likelihood,
             "elbo/skill_kl": parts.skill_kl,

@@ -25,33 +25,33 @@ Actor = Callable[[Params, Trajectory, Key], Distribution]
 # with a blank memory at the window's first row and anew where step.first: once, however many actions are weighed.
 Represent = Callable[[Params, Trajectory], Any]
 Value = Callable[[Params, Any, Action], Array]  # Q of actions [N, T, B, ...] at represented rows, [N, T, B]
-# (arrival, V of rows 1 .. T - 1, judge, batch) -> targets, [T - 1, B]. judge() gives Q and log pi, by the target
+# (transitions, V of rows 1 .. T - 1, judge, batch) -> targets, [T - 1, B]. judge() gives Q and log pi, by the target
 # copies, of what was done at rows 1 .. T - 1; who does not ask does not pay.
-Backup = Callable[[returns.Arrival, Array, Callable[[], tuple[Array, Array]], Trajectory], Array]
+Backup = Callable[[returns.Transitions, Array, Callable[[], tuple[Array, Array]], Trajectory], Array]
 Priors = Callable[[Params, Distribution, Trajectory], dict[str, Array]]  # named KL terms of the online policy, [T, B]
 
 
 def one_step() -> Backup:
     """TD(0), HeLMS equation 6."""
-    return lambda arrival, value, judge, batch: returns.td(arrival, value)
+    return lambda transitions, value, judge, batch: returns.td(transitions, value)
 
 
 def n_step(n: int) -> Backup:
     """`n` rewards before the value; not corrected for actions that the policy would no longer choose."""
-    return lambda arrival, value, judge, batch: returns.n_step(arrival, value, n)
+    return lambda transitions, value, judge, batch: returns.n_step(transitions, value, n)
 
 
 def retrace(lam: float = 0.95, behaviour: str = "log_prob") -> Backup:
     """Retrace(lam); `behaviour` is where the batch's extras hold log mu of the actions, [T, B]."""
 
-    def backup(arrival, value, judge, batch):
+    def backup(transitions, value, judge, batch):
         if behaviour not in batch.extras:
             known = ", ".join(batch.extras) or "nothing"
             raise ValueError(
                 f"Retrace needs '{behaviour}' of the actions and the replay holds {known}; let it be noted"
             )
         taken, log_prob = judge()
-        return returns.retrace(arrival, value, taken, log_prob - batch.extras[behaviour][1:], lam)
+        return returns.retrace(transitions, value, taken, log_prob - batch.extras[behaviour][1:], lam)
 
     return backup
 
@@ -115,11 +115,13 @@ def mpo_loss(
             q = value(late, seen, jax.tree.map(lambda x: x[None], batch.action))[0]
             return q[1:], family.log_prob(policy, batch.action)[1:]
 
-        arrival = returns.arrivals(batch.step, gamma)
-        target = backup(arrival, (jnp.exp(choices.log_prior) * q).sum(0)[1:], judge, batch)
+        transitions = returns.transitions(batch.step, gamma)
+        target = backup(transitions, (jnp.exp(choices.log_prior) * q).sum(0)[1:], judge, batch)
         before = jax.tree.map(lambda x: x[:-1], batch)
-        done = jax.tree.map(lambda x: sensible(x, arrival.valid)[None], before.action)
-        critic, critic_metrics = regression(value(params, represent(params, before), done)[0], target, arrival.valid)
+        done = jax.tree.map(lambda x: where_valid(x, transitions.valid)[None], before.action)
+        critic, critic_metrics = regression(
+            value(params, represent(params, before), done)[0], target, transitions.valid
+        )
 
         online, counted = actor(params, batch, latent_key), ~batch.step.last
         improved, metrics = improvement(family, bounds, params[duals], policy, online, choices, q, counted)
@@ -135,7 +137,7 @@ def mpo_loss(
     return loss
 
 
-def sensible(action: Array, valid: Array) -> Array:
+def where_valid(action: Array, valid: Array) -> Array:
     """Zero where no transition begins, [T - 1, B, ...]: there an action means nothing, but its slope would count."""
     return jnp.where(valid.reshape(*valid.shape, *[1] * (action.ndim - valid.ndim)), action, 0)
 

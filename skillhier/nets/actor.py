@@ -13,18 +13,18 @@ import jax.numpy as jnp
 from skillhier.nets.mlp import MLP, Normaliser, elu
 from skillhier.types import Array
 
-SMALL = 1e-4  # variance of a last layer's weights, as a share of LeCun's
-LEAST = 1e-4  # standard deviation of an action
+SMALL_VARIANCE = 1e-4  # variance of a last layer's weights, as a share of LeCun's
+MIN_STDDEV = 1e-4  # standard deviation of an action
 
 
-def deviation(raw: Array, begin: float) -> Array:
+def to_stddev(raw: Array, begin: float) -> Array:
     """A standard deviation above `LEAST`; `begin` where raw is 0."""
-    return jax.nn.softplus(raw + jnp.log(jnp.expm1(begin - LEAST))) + LEAST
+    return jax.nn.softplus(raw + jnp.log(jnp.expm1(begin - MIN_STDDEV))) + MIN_STDDEV
 
 
-def small() -> nn.initializers.Initializer:
+def small_init() -> nn.initializers.Initializer:
     """Of a last layer's weights."""
-    return nn.initializers.variance_scaling(SMALL, "fan_in", "truncated_normal")
+    return nn.initializers.variance_scaling(SMALL_VARIANCE, "fan_in", "truncated_normal")
 
 
 class Choice(nn.Module):
@@ -35,7 +35,7 @@ class Choice(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        return MLP(self.hidden, self.choices, SMALL)(Normaliser(self.hidden[0])(x))
+        return MLP(self.hidden, self.choices, SMALL_VARIANCE)(Normaliser(self.hidden[0])(x))
 
 
 class GaussianActor(nn.Module):
@@ -57,9 +57,9 @@ class GaussianActor(nn.Module):
             x = Normaliser(self.hidden[0])(x)
         for width in self.hidden:
             x = elu(nn.Dense(width)(x))
-        mean = nn.Dense(self.size, kernel_init=small())(x)
+        mean = nn.Dense(self.size, kernel_init=small_init())(x)
         scale = nn.Dense(self.size, kernel_init=nn.initializers.zeros, name="scale")(x)
-        return jnp.tanh(mean) if self.bounded else mean, deviation(scale, self.begin)
+        return jnp.tanh(mean) if self.bounded else mean, to_stddev(scale, self.begin)
 
 
 class HybridActor(nn.Module):
@@ -76,12 +76,12 @@ class HybridActor(nn.Module):
         x = Normaliser(self.hidden[0])(x)
         for width in self.hidden:
             x = elu(nn.Dense(width)(x))
-        mean = jnp.tanh(nn.Dense(self.size - 1, kernel_init=small(), name="mean")(x))
+        mean = jnp.tanh(nn.Dense(self.size - 1, kernel_init=small_init(), name="mean")(x))
         scale = nn.Dense(self.size - 1, kernel_init=nn.initializers.zeros, name="scale")(x)
-        return mean, deviation(scale, self.begin), nn.Dense(2, kernel_init=small(), name="logits")(x)
+        return mean, to_stddev(scale, self.begin), nn.Dense(2, kernel_init=small_init(), name="logits")(x)
 
 
-class Spread(nn.Module):
+class StateStddev(nn.Module):
     """A standard deviation [..., A] linear in its input before it is made positive; `begin` everywhere at first."""
 
     size: int
@@ -89,4 +89,4 @@ class Spread(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        return deviation(nn.Dense(self.size, kernel_init=nn.initializers.zeros)(x), self.begin)
+        return to_stddev(nn.Dense(self.size, kernel_init=nn.initializers.zeros)(x), self.begin)

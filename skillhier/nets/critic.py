@@ -10,7 +10,7 @@ from skillhier.nets.mlp import MLP, Joined, Normaliser, elu
 from skillhier.types import Array
 
 
-class Represented(nn.Module):
+class CriticTorso(nn.Module):
     """Features [T, B, F] of observations [T, B, D], before any action is joined.
 
     recurrent: a GRU remembers the rows before, from nothing at a window's first row and anew where `first` [T, B].
@@ -45,5 +45,5 @@ class ActionValue(nn.Module):
     def __call__(self, features: Array, action: Array) -> Array:
         first, *rest = self.hidden
         rest = MLP(rest, 1)
-        rows = Joined(first)(sharding.merged(features), sharding.merged(action, keep=1))
+        rows = Joined(first)(sharding.flatten_rows(features), sharding.flatten_rows(action, keep=1))
         return jnp.stack([rest(elu(row)) for row in rows]).reshape(action.shape[:-1])

@@ -35,7 +35,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         # One axis of rows: with several, the backward products copy their operands into another order first.
-        rows = sharding.merged(x)
+        rows = sharding.flatten_rows(x)
         for width in self.hidden:
             rows = elu(nn.Dense(width)(rows))
         small = nn.initializers.variance_scaling(self.last, "fan_in", "truncated_normal")

@@ -19,7 +19,7 @@ from skillhier.types import Array
 SCALE_LOW, SCALE_SPAN = 0.01, 0.99  # a component's sigma lies in [0.01, 1]
 
 
-def spread(raw: Array) -> tuple[Array, Array]:
+def mean_and_scale(raw: Array) -> tuple[Array, Array]:
     """(mean, scale) of a diagonal Gaussian, [..., Z] each, from [..., 2 Z]."""
     mean, scale = jnp.split(raw, 2, -1)
     return mean, SCALE_LOW + SCALE_SPAN * jax.nn.sigmoid(scale)
@@ -61,7 +61,7 @@ class Components(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array]:
         stacks = [MLP(self.hidden, 2 * self.latent, name=f"skill_{k}") for k in range(self.skills)]
-        return spread(jnp.stack([stack(x) for stack in stacks]))
+        return mean_and_scale(jnp.stack([stack(x) for stack in stacks]))
 
 
 class LatentActor(nn.Module):
@@ -74,7 +74,7 @@ class LatentActor(nn.Module):
     def __call__(self, x: Array, z: Array) -> Array:
         first, *rest = self.hidden
         rest = MLP(rest, self.action)
-        rows = Joined(first)(sharding.merged(x), sharding.merged(z, keep=1))
+        rows = Joined(first)(sharding.flatten_rows(x), sharding.flatten_rows(z, keep=1))
         mean = jnp.tanh(jnp.stack([rest(elu(row)) for row in rows]))
         return mean.reshape(*z.shape[:-1], self.action)
 
@@ -93,4 +93,4 @@ class LatentEncoder(nn.Module):
     def __call__(self, x: Array, previous: Array) -> tuple[Array, Array]:
         x = x.reshape(-1, x.shape[-1])
         (row,) = self.first(x, previous.reshape(1, len(x), previous.shape[-1]))
-        return spread(self.rest(elu(row)).reshape(*previous.shape[:-1], -1))
+        return mean_and_scale(self.rest(elu(row)).reshape(*previous.shape[:-1], -1))

@@ -44,7 +44,7 @@ class Penalty(NamedTuple):
     kl: Array  # [..., *shape of the bound]
 
 
-def begin(bounds: dict[str, Bound]) -> Params:
+def init_duals(bounds: dict[str, Bound]) -> Params:
     """Raw multipliers of `bounds`, under the same names: parameters, with an optimiser label of their own."""
     return {name: jnp.full(bound.shape, bound.raw, jnp.float32) for name, bound in bounds.items()}
 
@@ -54,7 +54,7 @@ def multiplier(raw: Array) -> Array:
     return jax.nn.softplus(raw) + MARGIN
 
 
-def project(duals: Params) -> Params:
+def clip_duals(duals: Params) -> Params:
     """Raw multipliers lifted to the floor; to be done after every step of their optimiser."""
     return jax.tree.map(lambda raw: jnp.maximum(raw, FLOOR), duals)
 
@@ -94,7 +94,7 @@ def penalty(kl: Array, raw: Array, epsilon: float, rows: int) -> Penalty:
 
     rows: how many of the first axes are rows.
     """
-    kl = narrowed(kl, rows, raw.shape)
+    kl = sum_to_shape(kl, rows, raw.shape)
     alpha = multiplier(raw)
     inner = tuple(range(rows, kl.ndim))
     return Penalty(
@@ -104,7 +104,7 @@ def penalty(kl: Array, raw: Array, epsilon: float, rows: int) -> Penalty:
     )
 
 
-def narrowed(kl: Array, rows: int, shape: tuple[int, ...]) -> Array:
+def sum_to_shape(kl: Array, rows: int, shape: tuple[int, ...]) -> Array:
     """Sums the axes of `kl` after its rows until they are `shape`; a missing axis or one of size 1 is summed."""
     axes = kl.shape[rows:]
     spare = len(axes) - len(shape)

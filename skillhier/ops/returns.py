@@ -2,7 +2,7 @@
 
     valid[t]      ~last[t] & ~first[t + 1]   row t begins a transition: it is no final row, and its world did not break
     discount[t]   gamma * discount[t + 1]    0 only where the task itself ended on arriving at row t + 1
-    onward[t]     valid[t + 1]               a return that has come to row t + 1 goes on from there; else it takes the
+    continues[t]  valid[t + 1]               a return that has come to row t + 1 goes on from there; else it takes the
                                              value there, which counts nothing after a true end: discount[t] is 0
 
 Every array is [T - 1, B] for a window of T rows: index t is the transition from row t to row t + 1, and values are
@@ -18,69 +18,69 @@ import jax.numpy as jnp
 from skillhier.types import Array, TimeStep
 
 
-class Arrival(NamedTuple):
+class Transitions(NamedTuple):
     """What row t + 1 brought to row t, [T - 1, B] each."""
 
     reward: Array
     discount: Array  # gamma, or 0 at the task's own end
-    onward: Array  # bool: a return may go on beyond the row arrived at; False at the window's last row
+    continues: Array  # bool: a return may go on beyond the row arrived at; False at the window's last row
     valid: Array  # bool: row t begins a transition
 
 
-def arrivals(step: TimeStep, gamma: float) -> Arrival:
+def transitions(step: TimeStep, gamma: float) -> Transitions:
     """The transitions of a window, from leaves [T, B]."""
     chex.assert_rank([step.reward, step.discount, step.first, step.last], 2)
     if len(step.first) < 2:
-        raise ValueError("a window of 1 row holds no transition; set train.length to 2 or more")
+        raise ValueError("a window of 1 row holds no transition; set train.sequence_length to 2 or more")
     valid = ~step.last[:-1] & ~step.first[1:]
-    onward = jnp.concatenate([valid[1:], jnp.zeros_like(valid[:1])])
-    return Arrival(step.reward[1:], gamma * step.discount[1:], onward, valid)
+    continues = jnp.concatenate([valid[1:], jnp.zeros_like(valid[:1])])
+    return Transitions(step.reward[1:], gamma * step.discount[1:], continues, valid)
 
 
-def td(arrival: Arrival, value: Array) -> Array:
+def td(transitions: Transitions, value: Array) -> Array:
     """TD(0): r + discount v, from values at rows 1 .. T - 1."""
-    chex.assert_equal_shape([arrival.reward, value])
-    return arrival.reward + arrival.discount * value
+    chex.assert_equal_shape([transitions.reward, value])
+    return transitions.reward + transitions.discount * value
 
 
-def n_step(arrival: Arrival, value: Array, n: int) -> Array:
+def n_step(transitions: Transitions, value: Array, n: int) -> Array:
     """`n` rewards, or as many as there are before a cut or the window's end, then the value there. n = 1 is TD(0)."""
     if n < 1:
         raise ValueError(f"{n} steps of reward is not allowed; set n to 1 or more")
-    chex.assert_equal_shape([arrival.reward, value])
+    chex.assert_equal_shape([transitions.reward, value])
     found = value
     for _ in range(min(n, len(value))):
         # found[t] is worth row t + 1 with one step less than it will have: what row t gets is one row on
-        target = arrival.reward + arrival.discount * found
-        found = jnp.where(arrival.onward, jnp.concatenate([target[1:], value[-1:]]), value)
+        target = transitions.reward + transitions.discount * found
+        found = jnp.where(transitions.continues, jnp.concatenate([target[1:], value[-1:]]), value)
     return target
 
 
-def lambda_returns(arrival: Arrival, value: Array, lam: float) -> Array:
+def lambda_returns(transitions: Transitions, value: Array, lam: float) -> Array:
     """G_t = r + discount ((1 - lam) v + lam G_{t+1}), stopped at any cut: TD(0) at lam = 0, all rewards at lam = 1."""
-    return _traced(arrival, value, value, jnp.full_like(value, lam))
+    return _backward(transitions, value, value, jnp.full_like(value, lam))
 
 
-def retrace(arrival: Arrival, value: Array, taken: Array, log_ratio: Array, lam: float) -> Array:
+def retrace(transitions: Transitions, value: Array, taken: Array, log_ratio: Array, lam: float) -> Array:
     """Retrace (Munos et al., 2016): G_t = r + discount (v + c (G_{t+1} - q)) with c = lam min(1, pi(a) / mu(a)).
 
     value      V at rows 1 .. T - 1 under the policy pi that is judged
     taken      q = Q at rows 1 .. T - 1 of the action that was done there
     log_ratio  log pi(a) - log mu(a) of that action, mu being the policy that did it
     """
-    return _traced(arrival, value, taken, lam * jnp.exp(jnp.minimum(log_ratio, 0.0)))
+    return _backward(transitions, value, taken, lam * jnp.exp(jnp.minimum(log_ratio, 0.0)))
 
 
-def _traced(arrival: Arrival, value: Array, taken: Array, trace: Array) -> Array:
+def _backward(transitions: Transitions, value: Array, taken: Array, trace: Array) -> Array:
     """G_t = r + discount (v + trace (G_{t+1} - taken)), the trace cut where a return does not go on."""
-    chex.assert_equal_shape([arrival.reward, value, taken, trace])
+    chex.assert_equal_shape([transitions.reward, value, taken, trace])
 
     def row(later, now):
-        reward, discount, onward, value, taken, trace = now
+        reward, discount, continues, value, taken, trace = now
         # chosen, not multiplied by 0: an action on a final row means nothing, and its value may be no number
-        later = reward + discount * (value + jnp.where(onward, trace * (later - taken), 0.0))
+        later = reward + discount * (value + jnp.where(continues, trace * (later - taken), 0.0))
         return later, later
 
-    rows = (arrival.reward, arrival.discount, arrival.onward, value, taken, trace)
+    rows = (transitions.reward, transitions.discount, transitions.continues, value, taken, trace)
     _, found = jax.lax.scan(row, jnp.zeros_like(value[0]), rows, reverse=True)
     return found

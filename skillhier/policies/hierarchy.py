@@ -6,11 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skillhier.branch import anywhere
+from skillhier.branch import any_unbatched
 from skillhier.types import Action, Array, Carry, Params, Policy, TimeStep
 
 
-class Held(NamedTuple):
+class HierarchyState(NamedTuple):
     """What a hierarchy carries from row to row."""
 
     manager: Carry
@@ -19,12 +19,12 @@ class Held(NamedTuple):
     age: Array  # [B] int32 rows it has been in force
 
 
-def where(flags: Array, chosen, other):
+def where_rows(flags: Array, chosen, other):
     """Leaf by leaf: rows of `chosen` where `flags` [B], else of `other`."""
     return jax.tree.map(lambda x, y: jnp.where(flags.reshape(-1, *[1] * (x.ndim - 1)), x, y), chosen, other)
 
 
-def choose_index(params: Params, step: TimeStep, choice: Action) -> dict[str, Array]:
+def condition_on_choice(params: Params, step: TimeStep, choice: Action) -> dict[str, Array]:
     """Shows the worker the choice itself, as the entry 'skill'."""
     return {"skill": choice}
 
@@ -33,7 +33,7 @@ def hierarchy(
     manager: Policy,
     worker: Policy,
     period: int = 1,
-    show: Callable[[Params, TimeStep, Action], dict[str, Array]] = choose_index,
+    show: Callable[[Params, TimeStep, Action], dict[str, Array]] = condition_on_choice,
     name: str = "skill",
     blank: Callable[[int], Action] = lambda worlds: jnp.zeros(worlds, jnp.int32),
 ) -> Policy:
@@ -47,8 +47,8 @@ def hierarchy(
     if period < 1:
         raise ValueError(f"period {period} of '{name}' is not allowed; it is a number of rows, 1 or more")
 
-    def init(worlds: int) -> Held:
-        return Held(manager.init(worlds), worker.init(worlds), blank(worlds), jnp.zeros(worlds, jnp.int32))
+    def init(worlds: int) -> HierarchyState:
+        return HierarchyState(manager.init(worlds), worker.init(worlds), blank(worlds), jnp.zeros(worlds, jnp.int32))
 
     def act(params, held, step, key):
         manager_key, worker_key = jax.random.split(key)
@@ -56,19 +56,19 @@ def hierarchy(
 
         def ask(held):
             carry, choice, notes = manager.act(params, held.manager, step, manager_key)
-            fresh = where(renewed, (carry, choice), (held.manager, held.choice))
-            return fresh, where(renewed, notes, jax.tree.map(jnp.zeros_like, notes))
+            fresh = where_rows(renewed, (carry, choice), (held.manager, held.choice))
+            return fresh, where_rows(renewed, notes, jax.tree.map(jnp.zeros_like, notes))
 
         def keep(held):
             _, notes = jax.eval_shape(ask, held)
             return (held.manager, held.choice), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), notes)
 
-        (carry, choice), notes = jax.lax.cond(anywhere(renewed), ask, keep, held)
+        (carry, choice), notes = jax.lax.cond(any_unbatched(renewed), ask, keep, held)
         age = jnp.where(renewed, 1, held.age + 1)
         shown = show(params, step, choice)
         below = step._replace(obs={**step.obs, **shown})
         worker_carry, action, worker_notes = worker.act(params, held.worker, below, worker_key)
         notes = {**notes, **worker_notes, **shown, name: choice, f"{name}_renewed": renewed}
-        return Held(carry, worker_carry, choice, age), action, notes
+        return HierarchyState(carry, worker_carry, choice, age), action, notes
 
     return Policy(init, act)

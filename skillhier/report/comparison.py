@@ -14,10 +14,10 @@ from skillhier.train import run_folder
 
 BUDGET = (  # of updates, of data, and of frames where the runs collect them
     *TOTAL,
-    "config.train.batch",
-    "config.train.length",
-    "config.train.collect",
-    "config.train.draws",
+    "config.train.batch_size",
+    "config.train.sequence_length",
+    "config.train.unroll_length",
+    "config.train.updates_per_collect",
     "config.env.worlds",
     "config.replay.prefill",
     "config.data.held_out",
@@ -27,20 +27,20 @@ DATA = "config.data.path"  # part of the budget by its digest, or by this name w
 # what may differ unasked: it changes how a run is watched, saved or split over programs, not what it learns
 BOOKKEEPING = (
     "config.seeds",
-    "config.train.epoch",
-    "config.train.assess_every",
+    "config.train.updates_per_epoch",
+    "config.train.eval_every",
     "config.train.save_every",
-    "config.replay.saved",
-    "config.replay.memory",
+    "config.replay.in_checkpoint",
+    "config.replay.max_gib",
 )
 
 
-def unknown(what: str, given: str, known: Iterable[str]) -> run_folder.Unfit:
+def unknown(what: str, given: str, known: Iterable[str]) -> run_folder.RunFolderError:
     """What is said of a name that none of the runs has."""
     known = sorted(known)
     near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     told = f"did you mean {near[0]}?" if near else f"they have {', '.join(known)}"
-    return run_folder.Unfit(f"no run has the {what} {given}; {told}")
+    return run_folder.RunFolderError(f"no run has the {what} {given}; {told}")
 
 
 def grouped(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[Run]]:
@@ -125,7 +125,7 @@ def hold_to_one_question(groups: dict[str, list[Run]], named: Sequence[str], alo
         for run in inside:
             who = tuple(_shown(run.settings.get(name)) for name in (SEED, *named))
             if who in seen and SEED in run.settings:
-                raise run_folder.Unfit(
+                raise run_folder.RunFolderError(
                     f"{seen[who].path} and {run.path} are both seed {run.settings.get(SEED)} of {label}: a run counts "
                     "once; leave one of them out of --runs"
                 )
@@ -150,7 +150,7 @@ def _below(name: str, given: str) -> bool:
 def _hold(runs: Sequence[Run], name: str, values: Sequence[Any], why: str, remedy: str) -> None:
     for run, value in zip(runs, values, strict=True):
         if value != values[0]:
-            raise run_folder.Unfit(
+            raise run_folder.RunFolderError(
                 f"{why}: {name} is {_shown(values[0])} in {runs[0].path} and {_shown(value)} in {run.path}; "
                 f"leave runs out of --runs, or give {remedy}"
             )

@@ -82,7 +82,9 @@ def usual(runs: Sequence[Run]) -> list[str]:
     found = [name for pattern in USUAL for name in sorted(known) if re.fullmatch(pattern, name)]
     found = found or [name for name in ("learner/loss",) if name in known]
     if not found:
-        raise run_folder.Unfit(f"the runs log none of the usual metrics; choose --metric of {', '.join(sorted(known))}")
+        raise run_folder.RunFolderError(
+            f"the runs log none of the usual metrics; choose --metric of {', '.join(sorted(known))}"
+        )
     return found
 
 
@@ -180,7 +182,7 @@ def _same_tasks(groups: dict[str, list[Run]], strata: Sequence[str]) -> None:
     for label, tasks in told.items():
         if tasks != told[first]:
             shown = [", ".join("/".join(task) for task in of) for of in (told[first], tasks)]
-            raise run_folder.Unfit(
+            raise run_folder.RunFolderError(
                 f"{first} has runs of {shown[0]} and {label} of {shown[1]}; compare on the same {', '.join(strata)}"
             )
 
@@ -193,7 +195,9 @@ def _end(runs: Sequence[Run], metric: str, upto: int | None, same_end: bool) -> 
         return upto, f"{what} of each run, however long it is"
     common = set.intersection(*(set(series(run, metric, upto)[0].tolist()) for run in runs))
     if not common:
-        raise run_folder.Unfit(f"{metric} was measured at no step that all runs share; give runs with one assess_every")
+        raise run_folder.RunFolderError(
+            f"{metric} was measured at no step that all runs share; give runs with one assess_every"
+        )
     end = max(common)
     return end, f"{what}, at update {end:,}" if assessed else f"{what}, up to {end:,}"
 
@@ -216,7 +220,7 @@ def _curves(runs: Sequence[Run], metric: str, upto: int | None, label: str) -> t
     told = [dict(zip(*(part.tolist() for part in series(run, metric, upto)), strict=True)) for run in runs]
     steps = sorted(set.intersection(*map(set, told)))
     if not steps:
-        raise run_folder.Unfit(
+        raise run_folder.RunFolderError(
             f"the runs of {label} share no step of {metric}; give runs with one epoch and assess_every"
         )
     values = np.array([[of[step] for step in steps] for of in told], float)

@@ -48,7 +48,10 @@ def page(told: Comparison) -> str:
 def _axis(told: Comparison) -> str:
     """What curves are drawn against; where all runs act as they learn, and as much, how much that is."""
     acted = {
-        tuple(run.settings.get(f"config.{name}") for name in ("env.worlds", "train.collect", "train.draws"))
+        tuple(
+            run.settings.get(f"config.{name}")
+            for name in ("env.worlds", "train.unroll_length", "train.updates_per_collect")
+        )
         for inside in told.groups.values()
         for run in inside
     }

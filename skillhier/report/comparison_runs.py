@@ -16,7 +16,7 @@ class Run(NamedTuple):
     """One seed of one run."""
 
     path: Path  # of the folder with its metrics.jsonl
-    settings: dict[str, Any]  # the config's as 'config.train.batch', and 'entry'
+    settings: dict[str, Any]  # the config's as 'config.train.batch_size', and 'entry'
     start: dict[str, Any]  # the circumstances of its last start
     data: str  # digest of what it learned from; empty where none is kept
     rows: list[dict[str, Any]]  # of metrics.jsonl
@@ -63,18 +63,22 @@ def find(patterns: Iterable[str]) -> list[Run]:
         matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
         folders = [Path(match) for match in matches if Path(match).is_dir()]
         if not folders:
-            raise run_folder.Unfit(f"no folder matches --runs={pattern}; give folders of runs, such as 'runs/sweep/*'")
+            raise run_folder.RunFolderError(
+                f"no folder matches --runs={pattern}; give folders of runs, such as 'runs/sweep/*'"
+            )
         for path in folders:
             places = runs_in(path)
             if not places:
-                raise run_folder.Unfit(f"{path} is no run and holds none: there is no metrics.jsonl; change --runs")
+                raise run_folder.RunFolderError(
+                    f"{path} is no run and holds none: there is no metrics.jsonl; change --runs"
+                )
             found |= {place.log.resolve(): read(place) for place in places}
     return list(found.values())
 
 
 def read(place: Place) -> Run:
     """A run as it is written down. Raises Unfit."""
-    about = run_folder.described(place.home)
+    about = run_folder.read_config(place.home)
     settings = {
         f"config.{name}": tuple(value) if isinstance(value, list) else value for name, value in about["config"].items()
     }
@@ -84,7 +88,9 @@ def read(place: Place) -> Run:
         rows = metrics.rows(place.log / "metrics.jsonl")
         [row["step"] for row in rows]
     except (ValueError, KeyError, TypeError):
-        raise run_folder.Unfit(f"{place.log / 'metrics.jsonl'} is no log of a run; leave it out of --runs") from None
+        raise run_folder.RunFolderError(
+            f"{place.log / 'metrics.jsonl'} is no log of a run; leave it out of --runs"
+        ) from None
     start = about["starts"][-1] if about["starts"] else {}
     data = _digest(place.log) or _digest(place.home) or _digest(place.log.parent)  # seeds share a checkpoint
     return Run(place.log, {"entry": about.get("entry", ""), **settings}, start, data, rows)

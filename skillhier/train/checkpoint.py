@@ -30,7 +30,7 @@ ITEM = "default"  # Orbax's name for the one thing it saves
 REMEDY = "go on with what the run began with, or choose another --workdir"
 
 
-class Broken(ValueError):
+class CheckpointError(ValueError):
     """A checkpoint that must not be used; one line that names the file and says what to do."""
 
 
@@ -41,12 +41,12 @@ class Checkpoints:
         """`about`: what must be the same when the run goes on (digest of the config, of the data, ...)."""
         self.folder = Path(folder).absolute()
         self.about = dict(about or {})
-        if hosts.first():
+        if hosts.is_main_host():
             self.folder.mkdir(parents=True, exist_ok=True)
             for entry in self.folder.iterdir():
                 if entry.is_dir() and not (entry / MANIFEST).is_file():
                     shutil.rmtree(entry)  # half written when its process was killed
-        hosts.together("checkpoints")
+        hosts.barrier("checkpoints")
         # Orbax would clean up too, in a thread of its own, which dies with a traceback where a run is refused at once
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=False, enable_async_checkpointing=False
@@ -65,9 +65,9 @@ class Checkpoints:
         kept = {name: _plain(leaf) for name, leaf in leaves.items() if leaf.size}
         self.manager.save(step, args=ocp.args.PyTreeSave(kept))
         self.manager.wait_until_finished()
-        if hosts.first():
+        if hosts.is_main_host():
             _write_manifest(self.folder / str(step), step, leaves, leave_out, self.about)
-        hosts.together("saved")
+        hosts.barrier("saved")
 
     def restore(self, template: Any, step: int | None = None) -> Any:
         """The state saved at `step` (the last one if None), in the form of `template`, which is consumed.
@@ -76,15 +76,15 @@ class Checkpoints:
         """
         step = self.latest() if step is None else step
         if step is None:
-            raise Broken(f"{self.folder} holds no complete checkpoint; start the run anew")
+            raise CheckpointError(f"{self.folder} holds no complete checkpoint; start the run anew")
         path = self.folder / str(step)
         try:
             manifest = verify(path)
-        except Broken as error:
-            raise Broken(f"{error}; {self._advice(step)}") from None
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {self._advice(step)}") from None
         for name, value in self.about.items():
             if manifest["about"].get(name) != value:
-                raise Broken(f"{path} was written with another {name} than this run has; {REMEDY}")
+                raise CheckpointError(f"{path} was written with another {name} than this run has; {REMEDY}")
         wanted = named(template)
         _compare(path, manifest["leaves"], wanted, tuple(manifest["left_out"]))
         names = [name for name, leaf in wanted.items() if name in manifest["leaves"] and leaf.size]
@@ -97,7 +97,7 @@ class Checkpoints:
             if step != bad:
                 try:
                     verify(self.folder / str(step))
-                except Broken:
+                except CheckpointError:
                     continue
                 return f"the checkpoint of update {step} is whole: delete {self.folder / str(bad)} to go on from there"
         return f"no other checkpoint is whole: delete {self.folder} to start anew"
@@ -112,7 +112,7 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(path.parent.name) for path in found if path.parent.name.isdigit())
 
 
-def lacks(path: Path, name: str) -> bool:
+def was_left_out(path: Path, name: str) -> bool:
     """Whether the run in folder `path` has a checkpoint to go on from, and the last one was saved without `name`."""
     there = steps(path / "checkpoints")
     if not there:
@@ -132,17 +132,17 @@ def read(folder: Path, subtree: str, step: int | None = None) -> Any:
     folder, seed = _checkpoints(Path(folder))
     step = max(steps(folder), default=None) if step is None else step
     if step is None:
-        raise Broken(f"{folder} holds no complete checkpoint")
+        raise CheckpointError(f"{folder} holds no complete checkpoint")
     path = folder.absolute() / str(step)
     manifest = verify(path)
     leaves = manifest["leaves"]
     wanted = {name: leaf for name, leaf in leaves.items() if _below(name, (subtree,))}
     if not wanted:
         tops = sorted({"/".join(name.split("/")[:3]) for name in leaves})
-        raise Broken(f"{path} holds nothing named {subtree!r}; it holds {', '.join(tops)}")
+        raise CheckpointError(f"{path} holds nothing named {subtree!r}; it holds {', '.join(tops)}")
     first, count = map(int, manifest["about"].get("seeds", "0 1").split())
     if count > 1 and (seed is None or not 0 <= seed - first < count):
-        raise Broken(
+        raise CheckpointError(
             f"{path} holds seeds {first} to {first + count - 1}; read one of them, {folder.parent / f'seed_{first}'}"
         )
     templates = {name: _template(leaf) for name, leaf in wanted.items()}
@@ -170,14 +170,14 @@ def verify(path: Path) -> dict[str, Any]:
         if told != _digest(manifest) or manifest["format"] != FORMAT:
             raise KeyError
     except FileNotFoundError:
-        raise Broken(f"{path / MANIFEST} is missing") from None
+        raise CheckpointError(f"{path / MANIFEST} is missing") from None
     except (ValueError, KeyError, TypeError):
-        raise Broken(f"{path / MANIFEST} is damaged, or of another version than {FORMAT}") from None
+        raise CheckpointError(f"{path / MANIFEST} is damaged, or of another version than {FORMAT}") from None
     for name, expected in manifest["files"].items():
         if not (path / name).is_file():
-            raise Broken(f"{path / name} is missing")
+            raise CheckpointError(f"{path / name} is missing")
         if hashlib.sha256((path / name).read_bytes()).hexdigest() != expected:
-            raise Broken(f"{path / name} is damaged (its SHA-256 is not the one that was written down)")
+            raise CheckpointError(f"{path / name} is damaged (its SHA-256 is not the one that was written down)")
     return manifest
 
 
@@ -280,10 +280,10 @@ def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any], left_ou
         if _below(name, left_out):
             continue
         if name not in stored:
-            raise Broken(f"{path} lacks {name}; {REMEDY}")
+            raise CheckpointError(f"{path} lacks {name}; {REMEDY}")
         if stored[name] != _described(leaf):
             found, needed = (" ".join(map(str, said.values())) for said in (stored[name], _described(leaf)))
-            raise Broken(f"{path} holds {name} as {found}, this run needs {needed}; {REMEDY}")
+            raise CheckpointError(f"{path} holds {name} as {found}, this run needs {needed}; {REMEDY}")
     extra = sorted(set(stored) - set(wanted))
     if extra:
-        raise Broken(f"{path} holds {extra[0]}, which this run does not know; {REMEDY}")
+        raise CheckpointError(f"{path} holds {extra[0]}, which this run does not know; {REMEDY}")

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 
 from skillhier.train import checkpoint, run_folder
-from skillhier.train.loop import Stuck
+from skillhier.train.loop import NonFiniteError
 from skillhier.types import Key
 
 
-class BlackBox(NamedTuple):
+class FaultRecord(NamedTuple):
     """What a file holds."""
 
     run: dict[str, Any]  # config.json of the run that wrote it, with 'update', the updates it had done, and 'seed'
@@ -29,7 +29,7 @@ class BlackBox(NamedTuple):
             found = self.arrays.get(f"{top}/{name}")
             if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
                 what = "lacks it" if found is None else f"has {found.dtype} {list(found.shape)}"
-                raise run_folder.Unfit(
+                raise run_folder.RunFolderError(
                     f"the learner needs {top}/{name} as {leaf.dtype} {list(leaf.shape)}, the file {what}; "
                     "replay it with the version that wrote it"
                 )
@@ -47,12 +47,12 @@ class BlackBox(NamedTuple):
         return jax.random.wrap_key_data(self.arrays["key"], impl=self.run["key"])
 
 
-def write(path: Path, stuck: Stuck) -> Path:
+def write(path: Path, stuck: NonFiniteError) -> Path:
     """Writes what led to `stuck` into the run folder; returns the file."""
     held = {"learner": stuck.learner, "batch": stuck.suspect.batch}
     arrays = {name: np.asarray(leaf) for name, leaf in checkpoint.named(held).items()}
     arrays["key"] = np.asarray(jax.random.key_data(stuck.suspect.key))
-    about = run_folder.described(path)
+    about = run_folder.read_config(path)
     about |= {
         "update": stuck.done,
         "seed": about["config"].get("seed", 0) + stuck.seed,
@@ -67,7 +67,7 @@ def write(path: Path, stuck: Stuck) -> Path:
     return file
 
 
-def read(file: Path) -> BlackBox:
+def read(file: Path) -> FaultRecord:
     """What a file holds. Raises folder.Unfit."""
     try:
         with np.load(file, allow_pickle=False) as opened:
@@ -75,9 +75,11 @@ def read(file: Path) -> BlackBox:
         run = json.loads(arrays.pop("run").tobytes())
         arrays["key"], run["key"], run["config"].items()
     except OSError as error:
-        raise run_folder.Unfit(f"{file} cannot be read: {error.strerror}; give a fault-*.npz of a run folder") from None
+        raise run_folder.RunFolderError(
+            f"{file} cannot be read: {error.strerror}; give a fault-*.npz of a run folder"
+        ) from None
     except Exception:  # zipfile, zlib, numpy and json each have their own ways to refuse a damaged file
-        raise run_folder.Unfit(
+        raise run_folder.RunFolderError(
             f"{file} is damaged, or no record of a fault; give a fault-*.npz of a run folder"
         ) from None
-    return BlackBox(run, arrays)
+    return FaultRecord(run, arrays)

@@ -26,7 +26,7 @@ class RunState(NamedTuple):
     key: Key
 
 
-class Suspect(NamedTuple):
+class RejectedUpdate(NamedTuple):
     """What the last update that was left out for bad numbers would have learned from."""
 
     batch: Trajectory
@@ -51,10 +51,10 @@ class Outcome(NamedTuple):
     stopped: signal.Signals | None  # the signal that ended the run before its budget did
 
 
-class Stuck(FloatingPointError):
+class NonFiniteError(FloatingPointError):
     """Too many updates in a row had to be left out for bad numbers; holds what led there."""
 
-    def __init__(self, done: int, seed: int, learner: LearnerState, suspect: Suspect) -> None:
+    def __init__(self, done: int, seed: int, learner: LearnerState, suspect: RejectedUpdate) -> None:
         self.done, self.seed, self.learner, self.suspect = done, seed, learner, suspect
         streak, skipped = int(learner.health.streak), int(learner.health.skipped)
         super().__init__(
@@ -63,8 +63,8 @@ class Stuck(FloatingPointError):
         )
 
 
-Told = list[dict[str, float]] | None  # of each seed
-Callback = Callable[[Report], Told]  # what it gives back joins the metrics
+Measured = list[dict[str, float]] | None  # of each seed
+Callback = Callable[[Report], Measured]  # what it gives back joins the metrics
 
 
 def start(learner: Learner, source: Source, key: Key, mesh: Mesh | None = None) -> RunState:
@@ -79,7 +79,7 @@ def start(learner: Learner, source: Source, key: Key, mesh: Mesh | None = None) 
 
     def built(init: Callable, key: Key, where: Any = None, many: bool = seeds) -> Any:
         def strict(key: Key) -> Any:
-            with sharding.over(mesh if where else None):
+            with sharding.use_mesh(mesh if where else None):
                 return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), init(key))
 
         return jax.jit(jax.vmap(strict) if many else strict, **({"out_shardings": where} if where else {}))(key)
@@ -99,17 +99,17 @@ def start(learner: Learner, source: Source, key: Key, mesh: Mesh | None = None) 
 
 def layout(source: Source, mesh: Mesh, seeds: bool = False) -> RunState:
     """Where the leaves of a state lie: one place for the whole learner, one for each leaf of the source."""
-    everywhere = sharding.dealt(mesh)
+    everywhere = sharding.named_sharding(mesh)
     if source.worlds is None:
         return RunState(everywhere, everywhere, everywhere)
     axes = source.worlds(jax.eval_shape(source.init, jax.random.key(0)))
-    places = jax.tree.map(lambda axis: sharding.dealt(mesh, axis + seeds) if axis >= 0 else everywhere, axes)
+    places = jax.tree.map(lambda axis: sharding.named_sharding(mesh, axis + seeds) if axis >= 0 else everywhere, axes)
     return RunState(everywhere, places, everywhere)
 
 
 def epoch(
     learner: Learner, source: Source, updates: int, seeds: bool = False, mesh: Mesh | None = None
-) -> Callable[[RunState], tuple[RunState, Metrics, Suspect]]:
+) -> Callable[[RunState], tuple[RunState, Metrics, RejectedUpdate]]:
     """`updates` updates as one jitted scan that takes the state's memory.
 
     Gives back the state, the averages of the metrics over the epoch (made on the device; what is NaN counts as not
@@ -118,22 +118,22 @@ def epoch(
     mesh: the devices that share the work, sequence by sequence; states lie as `start` lays them and go on lying so.
     """
 
-    def update(carry: tuple[RunState, Suspect], _: None) -> tuple[tuple[RunState, Suspect], Metrics]:
+    def update(carry: tuple[RunState, RejectedUpdate], _: None) -> tuple[tuple[RunState, RejectedUpdate], Metrics]:
         state, suspect = carry
         key, k_batch, k_update = jax.random.split(state.key, 3)
         source_state, batch, told = source.next(state.source, state.learner.params, k_batch)
-        batch = sharding.deal(batch, SEQUENCES)
+        batch = sharding.shard(batch, SEQUENCES)
         moved, metrics = learner.update(state.learner, batch, k_update)
         left_out = moved.health.skipped > state.learner.health.skipped
         metrics = jax.tree.map(lambda value: jnp.where(left_out, jnp.nan, value), metrics)
         caught = left_out & ~state.learner.health.stuck
-        suspect = jax.tree.map(lambda new, old: jnp.where(caught, new, old), Suspect(batch, k_update), suspect)
+        suspect = jax.tree.map(lambda new, old: jnp.where(caught, new, old), RejectedUpdate(batch, k_update), suspect)
         return (RunState(moved, source_state, key), suspect), {**told, **metrics}
 
-    def run_epoch(state: RunState) -> tuple[RunState, Metrics, Suspect]:
+    def run_epoch(state: RunState) -> tuple[RunState, Metrics, RejectedUpdate]:
         _, batch, _ = jax.eval_shape(source.next, state.source, state.learner.params, state.key)
-        nobody = Suspect(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch), state.key)
-        with sharding.over(mesh):
+        nobody = RejectedUpdate(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch), state.key)
+        with sharding.use_mesh(mesh):
             (state, suspect), metrics = jax.lax.scan(update, (state, nobody), None, length=updates)
         return state, {name: jnp.nanmean(values) for name, values in metrics.items()}, suspect
 
@@ -142,8 +142,8 @@ def epoch(
         run_epoch = jax.vmap(run_epoch, in_axes=(axes,), out_axes=(axes, 0, 0))
     if mesh is None:
         return jax.jit(run_epoch, donate_argnums=0)
-    where, everywhere = layout(source, mesh, seeds), sharding.dealt(mesh)
-    caught = Suspect(sharding.dealt(mesh, SEQUENCES + seeds), everywhere)
+    where, everywhere = layout(source, mesh, seeds), sharding.named_sharding(mesh)
+    caught = RejectedUpdate(sharding.named_sharding(mesh, SEQUENCES + seeds), everywhere)
     return jax.jit(run_epoch, donate_argnums=0, out_shardings=(where, everywhere, caught))
 
 
@@ -154,7 +154,7 @@ def every(updates: int, callback: Callback, *, stopped: bool = False) -> Callbac
     same run without a break does not.
     """
 
-    def sometimes(report: Report) -> Told:
+    def sometimes(report: Report) -> Measured:
         due = report.done // updates > (report.done - report.updates) // updates
         return callback(report) if due or report.spent or (stopped and report.stopped) else None
 
@@ -163,7 +163,7 @@ def every(updates: int, callback: Callback, *, stopped: bool = False) -> Callbac
 
 def run(
     state: RunState,
-    run_epoch: Callable[[RunState], tuple[RunState, Metrics, Suspect]],
+    run_epoch: Callable[[RunState], tuple[RunState, Metrics, RejectedUpdate]],
     *,
     budget: int,
     updates: int,
@@ -177,10 +177,12 @@ def run(
     """
     done = updates_of(state)
     if budget % updates:
-        raise ValueError(f"{budget} updates are no multiple of the epoch of {updates}; set train.epoch")
+        raise ValueError(f"{budget} updates are no multiple of the epoch of {updates}; set train.updates_per_epoch")
     if done % updates:
-        raise ValueError(f"the run stands at update {done}, no multiple of the epoch of {updates}; set train.epoch")
-    with _listening() as asked:
+        raise ValueError(
+            f"the run stands at update {done}, no multiple of the epoch of {updates}; set train.updates_per_epoch"
+        )
+    with _StopSignals() as asked:
         spent, stopped = done >= budget, False
         while not spent and not stopped:
             began = time.perf_counter()
@@ -190,15 +192,15 @@ def run(
             seconds = time.perf_counter() - began
             done += updates
             if health.stuck.any():
-                suspect = sharding.gathered(suspect)
+                suspect = sharding.replicate(suspect)
             for seed in np.flatnonzero(health.stuck):
                 learner, suspect = (
                     of_seed(tree, seed) if health.stuck.ndim else tree for tree in (state.learner, suspect)
                 )
-                raise Stuck(done, int(seed), learner, suspect)
+                raise NonFiniteError(done, int(seed), learner, suspect)
             # asked once, before the callbacks: all of them hear the same, and a signal that comes
             # while they run lets one more epoch pass
-            spent, stopped = done >= budget, hosts.anyone(bool(asked))
+            spent, stopped = done >= budget, hosts.any_host(bool(asked))
             for callback in callbacks:
                 told = callback(Report(done, state, metrics, seconds, updates, spent, stopped))
                 metrics = [{**one, **more} for one, more in zip(metrics, told or [{}] * len(metrics), strict=True)]
@@ -223,7 +225,7 @@ def per_seed(measured: Metrics) -> list[dict[str, float]]:
     return [{name: float(values[seed]) for name, values in arrays.items()} for seed in range(seeds)]
 
 
-class _listening:
+class _StopSignals:
     """The signals that arrived while inside, in a list; restores the former handlers on leaving."""
 
     def __enter__(self) -> list[signal.Signals]:

@@ -32,11 +32,13 @@ _LOCKS = {}  # open files by folder; a folder stays locked until its process end
 ORIGIN = "origin.json"
 
 
-class Unfit(ValueError):
+class RunFolderError(ValueError):
     """A folder this run cannot work in; one line that says why and what to do."""
 
 
-def enter(path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...] = ()) -> tuple[Path, dict[str, str]]:
+def open_run(
+    path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...] = ()
+) -> tuple[Path, dict[str, str]]:
     """Opens a run folder for this process: (its path, what a continued run must share with the one that began it).
 
     `settings` are the config's, by dotted names; those in `free` may change when a run goes on. Raises Unfit for a
@@ -47,11 +49,11 @@ def enter(path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...
     file = path / "config.json"
     starts = []
     if file.is_file():
-        former = described(path)
+        former = read_config(path)
         for name in sorted({*settings, *former["config"]} - set(free)):
             then, now = former["config"].get(name, "absent"), settings.get(name, "absent")
             if then != now:
-                raise Unfit(
+                raise RunFolderError(
                     f"{path} was begun with config.{name}={then}, now it is {now}; "
                     "go on with the former, or choose another --workdir"
                 )
@@ -60,24 +62,26 @@ def enter(path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...
         path.mkdir(parents=True, exist_ok=True)
         lock = _LOCKS.get(path.resolve()) or (path / ".lock").open("w")
     except OSError as error:
-        raise Unfit(f"the run folder {path} cannot be written: {error.strerror}; choose another --workdir") from None
+        raise RunFolderError(
+            f"the run folder {path} cannot be written: {error.strerror}; choose another --workdir"
+        ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise Unfit(f"another process works in {path}; wait for it, or choose another --workdir") from None
+        raise RunFolderError(f"another process works in {path}; wait for it, or choose another --workdir") from None
     _LOCKS[path.resolve()] = lock
     (path / "summary.json").unlink(missing_ok=True)
-    metrics.write_json(file, {"entry": entry, "config": settings, "starts": [*starts, circumstances()]})
-    return path, fixed(settings, free)
+    metrics.write_json(file, {"entry": entry, "config": settings, "starts": [*starts, provenance()]})
+    return path, fingerprint(settings, free)
 
 
-def fixed(settings: dict[str, Any], free: tuple[str, ...] = ()) -> dict[str, str]:
+def fingerprint(settings: dict[str, Any], free: tuple[str, ...] = ()) -> dict[str, str]:
     """What a continued run must share with the one that began it: a digest of all settings that are not free."""
     held = {name: value for name, value in settings.items() if name not in free}
     return {"config": hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()}
 
 
-def places(path: Path, seed: int, seeds: int) -> list[Path]:
+def seed_folders(path: Path, seed: int, seeds: int) -> list[Path]:
     """Where each seed of a run keeps its figures: the run folder, or with several seeds RUN/seed_<n> for each.
 
     Such a folder is that of a run of one seed, but that its checkpoint lies above it; it is made where there is none.
@@ -88,7 +92,7 @@ def places(path: Path, seed: int, seeds: int) -> list[Path]:
     for number in range(seed, seed + seeds):
         found.append(path / f"seed_{number}")
         found[-1].mkdir(exist_ok=True)
-        about = described(path)
+        about = read_config(path)
         about["config"] |= {"seed": number, "seeds": 1}
         metrics.write_json(found[-1] / "config.json", about)
     return found
@@ -96,7 +100,7 @@ def places(path: Path, seed: int, seeds: int) -> list[Path]:
 
 def settings(path: Path) -> dict[str, Any]:
     """The config that the run in a folder was begun with, as nested dictionaries; lists become tuples. Raises Unfit."""
-    return nested(described(Path(path))["config"])
+    return nested(read_config(Path(path))["config"])
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -111,17 +115,19 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def described(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """What config.json of a run folder says: entry, config, starts. Raises Unfit."""
     try:
         found = json.loads((path / "config.json").read_text())
         found["config"].items(), found["starts"].copy()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise Unfit(f"{path / 'config.json'} is no config of a run; give the folder of a run, or a new one") from None
+        raise RunFolderError(
+            f"{path / 'config.json'} is no config of a run; give the folder of a run, or a new one"
+        ) from None
     return found
 
 
-def circumstances() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
     """What a run depends on besides its config."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:

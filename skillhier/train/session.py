@@ -56,7 +56,7 @@ def execute(
         state = saved.restore(state)
     done = loop.updates_of(state)
     writers = []
-    for place in run_folder.places(path, seed, seeds) if hosts.first() else ():
+    for place in run_folder.seed_folders(path, seed, seeds) if hosts.is_main_host() else ():
         place.mkdir(exist_ok=True)
         record = place / "metrics.jsonl"
         lines = metrics.json_lines(record, after=done)
@@ -67,19 +67,19 @@ def execute(
     callbacks = [*([metrics.logged(writers)] if writers else []), keep]
     if assess is not None:
 
-        def look(report: loop.Report) -> loop.Told:
+        def look(report: loop.Report) -> loop.Measured:
             learner = report.state.learner
             if jax.process_count() > 1:  # each host looks for itself, on one device
-                learner = sharding.mine(learner)
-            with sharding.over(mesh if jax.process_count() == 1 else None):
+                learner = sharding.local_copy(learner)
+            with sharding.use_mesh(mesh if jax.process_count() == 1 else None):
                 return [assess(loop.of_seed(learner, i)) for i in range(seeds)] if seeds > 1 else [assess(learner)]
 
         callbacks.insert(0, loop.every(assess_every, look))
     run_epoch = loop.epoch(learner, source, updates, seeds > 1, mesh)
     try:
         return loop.run(state, run_epoch, budget=budget, updates=updates, callbacks=callbacks)
-    except loop.Stuck as stuck:
-        file = faults.write(path, stuck) if hosts.first() else path / f"fault-{stuck.done}.npz"
+    except loop.NonFiniteError as stuck:
+        file = faults.write(path, stuck) if hosts.is_main_host() else path / f"fault-{stuck.done}.npz"
         stuck.args = (f"{stuck}; what led there: python -m experiments.replay_fault --file={file}",)
         raise
     finally:
@@ -100,9 +100,9 @@ def finish(
     summarise: what came out, in numbers, from the rows of metrics.jsonl. Of several seeds the run folder's summary
     holds every figure as a list, one value a seed. write_report: writes report.html into a folder. Returns the summary.
     """
-    if not hosts.first():
+    if not hosts.is_main_host():
         return {}
-    places = run_folder.places(path, seed, seeds)
+    places = run_folder.seed_folders(path, seed, seeds)
     summaries = [summarise(metrics.rows(place / "metrics.jsonl")) for place in places]
     for place, summary in zip(places, summaries, strict=True):
         metrics.write_json(place / "summary.json", summary)

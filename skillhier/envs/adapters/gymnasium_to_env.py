@@ -65,7 +65,7 @@ def make(
         seed = jax.random.randint(key, (), 0, 2**31 - 1 - env.num_envs)
         now, shown = io_callback(host.reset, (turn, obs), seed, ordered=True)
         zeros, no = jnp.zeros(env.num_envs), jnp.zeros(env.num_envs, bool)
-        ticket = Ticket(now, no, stacks.filled(shown, depth))
+        ticket = Ticket(now, no, stacks.fill_stack(shown, depth))
         return ticket, TimeStep(ticket.frames, zeros, zeros + 1, ~no, no)
 
     def step(ticket: Ticket, action: Array) -> tuple[Ticket, TimeStep]:
@@ -73,7 +73,7 @@ def make(
         now, shown, reward, ended, cut = io_callback(host.step, results, ticket.turn, action, ordered=True)
         first = ticket.last
         last = ended | cut
-        ticket = Ticket(now, last, stacks.pushed(ticket.frames, shown, first))
+        ticket = Ticket(now, last, stacks.push_frame(ticket.frames, shown, first))
         discount = jnp.where(ended, 0.0, 1.0)
         return ticket, TimeStep(ticket.frames, jnp.where(first, 0.0, reward), discount, first, last)
 

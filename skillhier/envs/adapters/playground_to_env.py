@@ -68,7 +68,7 @@ def wrapped(env: Any, *, worlds: int, limit: int, stack: int = 1, repeat: int = 
         keys, zero = jax.random.split(key, worlds), jnp.zeros(worlds, jnp.int32)
         no, ones = jnp.zeros(worlds, bool), jnp.ones(worlds)
         inner = opened(keys, zero)
-        frames = stacks.filled(jax.vmap(_entries)(inner), depth)
+        frames = stacks.fill_stack(jax.vmap(_entries)(inner), depth)
         return Worlds(inner, frames, zero, no, zero, keys), TimeStep(frames, ones * 0, ones, ~no, no)
 
     def acted(inner: Any, action: Array) -> tuple[Any, Array]:
@@ -90,14 +90,14 @@ def wrapped(env: Any, *, worlds: int, limit: int, stack: int = 1, repeat: int = 
 
         def renewed(inner: Any) -> Any:
             fresh = opened(state.key, episode)
-            return _strong(jax.tree.map(lambda a, b: stacks.chosen(first, a, b), fresh, inner))
+            return _strong(jax.tree.map(lambda a, b: stacks.where_worlds(first, a, b), fresh, inner))
 
         inner = jax.lax.cond(first.any(), renewed, lambda inner: inner, inner)
         done = (inner.done > 0) & ~first
         ended = done & ~_cut(inner.info, worlds)
         steps = jnp.where(first, 0, state.steps + 1)
         last = ~first & (done | (steps >= limit))
-        frames = stacks.pushed(state.frames, jax.vmap(_entries)(inner), first)
+        frames = stacks.push_frame(state.frames, jax.vmap(_entries)(inner), first)
         reward = jnp.where(first, 0.0, reward).astype(jnp.float32)
         state = Worlds(inner, frames, steps, last, episode, state.key)
         return state, TimeStep(frames, reward, jnp.where(ended, 0.0, 1.0), first, last)

@@ -8,22 +8,22 @@ from skillhier.types import Array
 OBSERVATION = "observation"  # what an observation is called that has no name there
 
 
-def filled(obs: dict[str, Array], depth: dict[str, int]) -> dict[str, Array]:
+def fill_stack(obs: dict[str, Array], depth: dict[str, int]) -> dict[str, Array]:
     """Stacks of the same frame, entry -> [B, S, ...], where an episode opens."""
     return {k: jnp.repeat(v[:, None], depth[k], axis=1) for k, v in obs.items()}
 
 
-def pushed(frames: dict[str, Array], obs: dict[str, Array], first: Array) -> dict[str, Array]:
+def push_frame(frames: dict[str, Array], obs: dict[str, Array], first: Array) -> dict[str, Array]:
     """Stacks with `obs` as their newest frame; full of it where an episode opens, `first` [B]."""
 
     def push(old: Array, new: Array) -> Array:
         longer = jnp.concatenate([new[:, None], old[:, :-1]], axis=1)
-        return chosen(first, jnp.broadcast_to(new[:, None], old.shape), longer)
+        return where_worlds(first, jnp.broadcast_to(new[:, None], old.shape), longer)
 
     return {k: push(frames[k], v) for k, v in obs.items()}
 
 
-def chosen(where: Array, new: Array, old: Array) -> Array:
+def where_worlds(where: Array, new: Array, old: Array) -> Array:
     """`new` in the worlds `where` [B], else `old`; as it is if it has no axis of worlds."""
     if jnp.ndim(old) == 0 or old.shape[0] != where.shape[0]:
         return old

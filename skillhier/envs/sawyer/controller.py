@@ -60,18 +60,18 @@ def forward(q: Array) -> Pose:
     place, axes = jnp.zeros(3, q.dtype), jnp.eye(3, dtype=q.dtype)
     origins, directions = [], []
     for i in range(7):
-        place = place + unrolled.apply(axes, _OFFSET[i])
-        axes = unrolled.compose(axes, _TURN[i])
+        place = place + unrolled.matvec(axes, _OFFSET[i])
+        axes = unrolled.matmul(axes, _TURN[i])
         origins.append(place)
         directions.append(axes[:, 2])
         x, y = axes[:, 0], axes[:, 1]
         axes = jnp.stack([x * cos[i] + y * sin[i], y * cos[i] - x * sin[i], axes[:, 2]], 1)
-    wrist = place + unrolled.apply(axes, _HAND)
-    wrist_axes = unrolled.compose(axes, _HAND_TURN)
-    pinch = wrist + unrolled.apply(wrist_axes, _PINCH)
+    wrist = place + unrolled.matvec(axes, _HAND)
+    wrist_axes = unrolled.matmul(axes, _HAND_TURN)
+    pinch = wrist + unrolled.matvec(wrist_axes, _PINCH)
     turning = jnp.stack(directions, 1)  # [3, 7]
     moving = jnp.cross(turning, wrist[:, None] - jnp.stack(origins, 1), axis=0)
-    return Pose(wrist, wrist_axes, pinch, unrolled.compose(wrist_axes, _PINCH_TURN), jnp.concatenate([moving, turning]))
+    return Pose(wrist, wrist_axes, pinch, unrolled.matmul(wrist_axes, _PINCH_TURN), jnp.concatenate([moving, turning]))
 
 
 def command(q: Array, action: Array) -> tuple[Array, Array]:
@@ -95,7 +95,7 @@ def twist(q: Array, pose: Pose, action: Array) -> Array:
     sine = jnp.sqrt(down[0] ** 2 + down[1] ** 2 + 1e-12)
     angle = jnp.arctan2(sine, down[2]) / sine
     local = jnp.stack([-TILT_GAIN * angle * down[1], TILT_GAIN * angle * down[0], -spin])
-    angular = _within(unrolled.apply(pose.wrist_axes, local), ANGULAR)
+    angular = _within(unrolled.matvec(pose.wrist_axes, local), ANGULAR)
     return jnp.concatenate([linear, angular])
 
 
@@ -109,19 +109,19 @@ def joint_velocity(q: Array, pose: Pose, wanted: Array) -> Array:
     lower, upper = bounds(q)
     jacobian = pose.jacobian
     square = unrolled.gram(jacobian)
-    first = unrolled.apply(jacobian.T, unrolled.solve(square, DAMPING, wanted))
+    first = unrolled.matvec(jacobian.T, unrolled.solve(square, DAMPING, wanted))
     held = (first < lower) | (first > upper)
     fixed = jnp.where(held, jnp.clip(first, lower, upper), 0.0)
     free = jacobian * ~held
-    rest = unrolled.apply(
-        free.T, unrolled.solve(unrolled.gram(free), DAMPING, wanted - unrolled.apply(jacobian, fixed))
+    rest = unrolled.matvec(
+        free.T, unrolled.solve(unrolled.gram(free), DAMPING, wanted - unrolled.matvec(jacobian, fixed))
     )
     reach = jnp.clip(fixed + rest, lower, upper)
 
     spare = jnp.clip(NULL_GAIN * (jnp.array(REFERENCE) - q), lower, upper) - reach
-    spare = spare - unrolled.apply(jacobian.T, unrolled.solve(square, NULL_DAMPING, unrolled.apply(jacobian, spare)))
+    spare = spare - unrolled.matvec(jacobian.T, unrolled.solve(square, NULL_DAMPING, unrolled.matvec(jacobian, spare)))
     room = jnp.where(spare > 0, upper - reach, lower - reach)
-    share = unrolled.least(jnp.where(jnp.abs(spare) > 1e-7, room / jnp.where(spare == 0, 1.0, spare), 1.0))
+    share = unrolled.min(jnp.where(jnp.abs(spare) > 1e-7, room / jnp.where(spare == 0, 1.0, spare), 1.0))
     return jnp.clip(reach + jnp.minimum(share, 1.0) * spare, lower, upper)
 
 
@@ -139,12 +139,12 @@ def inverse(pinch: Array, yaw: Array, *, steps: int = 60) -> Array:
 
     def closer(q, _):
         pose = forward(q)
-        turn = 0.5 * unrolled.total(jnp.cross(pose.pinch_axes, target, axis=0))
+        turn = 0.5 * unrolled.sum(jnp.cross(pose.pinch_axes, target, axis=0))
         move = pinch - pose.pinch - jnp.cross(turn, pose.pinch - pose.wrist)
         pull, square = 0.4 * (middle - q), unrolled.gram(pose.jacobian)
         reach = unrolled.solve(square, 1e-4, 0.95 * jnp.concatenate([move, turn]))
-        spare = unrolled.solve(square, NULL_DAMPING, unrolled.apply(pose.jacobian, pull))
-        change = unrolled.apply(pose.jacobian.T, reach - spare) + pull
+        spare = unrolled.solve(square, NULL_DAMPING, unrolled.matvec(pose.jacobian, pull))
+        change = unrolled.matvec(pose.jacobian.T, reach - spare) + pull
         return jnp.clip(q + jnp.clip(change, -0.4, 0.4), jnp.array(robot.LOWER), jnp.array(robot.UPPER)), None
 
     return jax.lax.scan(closer, jnp.array(REFERENCE), None, length=steps)[0]
@@ -159,4 +159,4 @@ def bounds(q: Array) -> tuple[Array, Array]:
 
 
 def _within(vector: Array, size: float) -> Array:
-    return vector * jnp.minimum(1.0, size / jnp.sqrt(unrolled.total(vector**2) + 1e-12))
+    return vector * jnp.minimum(1.0, size / jnp.sqrt(unrolled.sum(vector**2) + 1e-12))

@@ -73,9 +73,9 @@ def scene(layout: scenery.Layout, data: Data, ticks: Array, grasp: Array) -> Sce
         ticks=ticks,
         grasp=grasp,
         touching=touching,
-        grounded=unrolled.some(unrolled.take(found, layout.object_basket)),
-        handled=unrolled.some(unrolled.take(found, layout.tip_object))
-        | unrolled.some(unrolled.take(found, layout.object_palm)),
+        grounded=unrolled.any(unrolled.take(found, layout.object_basket)),
+        handled=unrolled.any(unrolled.take(found, layout.tip_object))
+        | unrolled.any(unrolled.take(found, layout.object_palm)),
     )
 
 

@@ -67,7 +67,7 @@ def lift(scene: Scene, obj: Array) -> Array:
     """Grasping, times the object's rise from 5.5 to 10 cm over the floor, inside the workspace's ellipsoid."""
     position = scene.objects[obj]
     offset = (position - jnp.asarray(CENTRE)) / (0.5 * jnp.asarray(SIZE))
-    inside = unrolled.total(offset**2) <= 1.0
+    inside = unrolled.sum(offset**2) <= 1.0
     return grasp(scene) * ramp(position[2], FLOOR + 0.055, FLOOR + 0.1) * inside
 
 

@@ -43,16 +43,16 @@ def unloaded(model: mujoco.MjModel) -> Callable[..., Load]:
 
     def read(xpos: Array, xmat: Array, site_xpos: Array, site_xmat: Array, sensordata: Array) -> Load:
         raw = Load(*(unrolled.take(sensordata, place) for place in (layout.torque, layout.force, layout.moment)))
-        com = unrolled.take(xpos, held) + unrolled.apply(unrolled.take(xmat, held), centre[:, None])
-        first = unrolled.compose(jnp.asarray(below), jax.lax.optimization_barrier(com))  # [8, 3] N m
+        com = unrolled.take(xpos, held) + unrolled.matvec(unrolled.take(xmat, held), centre[:, None])
+        first = unrolled.matmul(jnp.asarray(below), jax.lax.optimization_barrier(com))  # [8, 3] N m
         base = jnp.concatenate([unrolled.take(xpos, joints), site_xpos[sensor][None]])
         lever = first - total[:, None] * base
         holding = jnp.stack([lever[:, 1], -lever[:, 0]], 1)  # [8, 2] x and y of the moment that holds the weight
         axes = site_xmat[sensor]
-        torque = raw.torque - unrolled.total(holding[:7] * unrolled.take(xmat, joints)[:, :2, 2])
+        torque = raw.torque - unrolled.sum(holding[:7] * unrolled.take(xmat, joints)[:, :2, 2])
         force = raw.force - total[7] * axes[2]
         moment = raw.moment - holding[7, 0] * axes[0] - holding[7, 1] * axes[1]
-        measured = unrolled.some(raw.torque != 0)
+        measured = unrolled.any(raw.torque != 0)
         return Load(*(jnp.where(measured, x, 0.0) for x in (torque, force, moment)))
 
     return read
@@ -64,7 +64,7 @@ def gripping(layout: sawyer.Layout, qpos: Array, sensordata: Array) -> Array:
     Fingers closed on each other count, as they do in the real logs (the reading is 2 from 252 ticks on):
     there a fingertip touches the other finger's pad.
     """
-    return unrolled.every(unrolled.take(sensordata, layout.tip_any) > 0) | (qpos[layout.driver] >= CLOSED)
+    return unrolled.all(unrolled.take(sensordata, layout.tip_any) > 0) | (qpos[layout.driver] >= CLOSED)
 
 
 def _hangs(model: mujoco.MjModel, body: int, top: int) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from skillhier.types import Key, Params, Policy, TimeStep
 
 
-class Outside:
+class NumpyPolicy:
     """`policy` with `params`, to be called row by row.
 
     With `worlds` None it acts in one world, and neither observations nor actions have an axis for it. One
