@@ -7,7 +7,8 @@ Letters used in shape comments everywhere:
   D  size of one observation entry
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -64,7 +65,13 @@ class Spec(NamedTuple):
     worlds: int
     interval: float  # s between two actions
     limit: int  # control steps before an episode is cut
-    privileged: tuple[str, ...] = ()  # entries that encoders leave out
+    privileged: tuple[str, ...] = ()  # entries that agents do not see unless they are named
+    success: str | None = None  # the entry that shows 1 on the last row of an episode that succeeded
+
+    @property
+    def visible(self) -> tuple[str, ...]:
+        """The entries that are not privileged: what agents see unless told otherwise."""
+        return tuple(name for name in self.obs if name not in self.privileged)
 
 
 class Env(NamedTuple):
@@ -103,6 +110,7 @@ class Learner(NamedTuple):
 
     init: Callable[[Key], LearnerState]
     update: Callable[[LearnerState, Trajectory, Key], tuple[LearnerState, Metrics]]
+    from_params: Callable[[Params], LearnerState] | None = None  # the first state of a learner with these parameters
 
 
 class Source(NamedTuple):
@@ -115,11 +123,15 @@ class Source(NamedTuple):
 
 
 class Agent(NamedTuple):
-    """A learner and the two policies it trains: no mode flag."""
+    """A learner and the policies it trains: no mode flag. Offline and online agents are the same record."""
 
     learner: Learner
     explore: Policy  # samples; collects data
-    exploit: Policy  # greedy; is evaluated
+    exploit: Policy  # takes what is likeliest; is evaluated
+    replay_extras: Mapping[str, jax.ShapeDtypeStruct] = MappingProxyType({})  # notes of `explore` that it learns from
+    assess: Callable[[Params, Trajectory, Key], dict[str, Array]] | None = None  # figures of held-out windows
+    hold: Callable[..., Policy] | None = None  # hold(skill, *, sample=False): acts with one skill throughout
+    skills: int = 0  # how many `hold` knows
 
 
 Loss = Callable[[Params, Trajectory, Key], tuple[Scalar, Metrics]]
