@@ -153,5 +153,5 @@ def make(
     if mixed:
         own = level(mixture, "latent", jax.ShapeDtypeStruct((latent,), jnp.float32))
     else:
-        own = level(category, "skill", jax.ShapeDtypeStruct((), jnp.int32), choices=skills)
+        own = level(category, "skill", jax.ShapeDtypeStruct((), jnp.int32), choices=skills, log_prob="skill/log_prob")
     return control(own, obs, sees=high, hidden=hidden, part_learning_rates=part_learning_rates, **settings)

@@ -33,9 +33,9 @@ INIT_DUALS = {
     "penalty": 3.0,
 }  # of multipliers at first
 BACKUPS = {
-    "td": lambda n_step, lambda_: losses.one_step(),  # HeLMS, equation 6
-    "n_step": lambda n_step, lambda_: losses.n_step(n_step),
-    "retrace": lambda n_step, lambda_: losses.retrace(lambda_),
+    "td": lambda n_step, lambda_, log_prob: losses.one_step(),  # HeLMS, equation 6
+    "n_step": lambda n_step, lambda_, log_prob: losses.n_step(n_step),
+    "retrace": lambda n_step, lambda_, log_prob: losses.retrace(lambda_, log_prob),
 }
 
 
@@ -53,6 +53,7 @@ class PolicyHead(NamedTuple):
     eta: dict[str, float] | None = None  # weight of each prior
     bounded: bool = False  # it acts in [-1, 1]: the critic sees actions cut, and those beyond are shunned
     noted: tuple[str, ...] = ()  # skills that priors ask for, beside its action
+    log_prob: str = "log_prob"  # of the note that holds the log-probability of its action when it was taken
 
 
 def control(
@@ -152,7 +153,7 @@ def control(
         bounds=bounds,
         gamma=gamma,
         samples=samples,
-        backup=BACKUPS[backup](n_step, lambda_),
+        backup=BACKUPS[backup](n_step, lambda_, level.log_prob),
         priors=level.priors,
         eta=level.eta,
     )
@@ -184,7 +185,7 @@ def control(
     )
     kept = {level.name: level.action} | {name: jax.ShapeDtypeStruct((), jnp.int32) for name in level.noted}
     if backup == "retrace":
-        kept["log_prob"] = jax.ShapeDtypeStruct((), jnp.float32)
+        kept[level.log_prob] = jax.ShapeDtypeStruct((), jnp.float32)
     return Control(made, level.act(True), level.act(False), kept)
 
 

@@ -108,9 +108,9 @@ def make(
         return hierarchy(
             drift(latent, ar_coefficient),
             flat(choose),
-            show=lambda params, step, z: {"latent": z},
+            condition=lambda params, step, z: {"latent": z},
             name="latent",
-            blank=lambda worlds: jnp.zeros((worlds, latent)),
+            initial_choice=lambda worlds: jnp.zeros((worlds, latent)),
         )
 
     loss = elbo.elbo(infer, decode, prior, beta_y=0.0, beta_z=beta_z, scale=action_stddev)

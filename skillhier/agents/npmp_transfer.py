@@ -82,13 +82,13 @@ def make(
         return hierarchy(
             flat(choose),
             flat(work),
-            show=lambda params, step, z: {"latent": z},
+            condition=lambda params, step, z: {"latent": z},
             name="latent",
-            blank=lambda worlds: jnp.zeros((worlds, latent)),
+            initial_choice=lambda worlds: jnp.zeros((worlds, latent)),
         )
 
     level = PolicyHead(
         family, "latent", jax.ShapeDtypeStruct((latent,), jnp.float32), begin, policy, act, priors=near,
-        eta={"latent": eta_z},
+        eta={"latent": eta_z}, log_prob="latent/log_prob",
     )  # fmt: skip
     return control(level, obs, sees=high, hidden=hidden, **settings)
