@@ -1,6 +1,7 @@
 """Every online system: what is frozen and copied, how it acts, that it learns, and that accelerators can run it."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -262,7 +263,7 @@ def test_log_prob_of_a_mixture_is_that_of_its_latent():
     density = np.exp(-0.5 * ((notes["latent"][0] - mean) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
     by_hand = np.log((np.asarray(share).T * np.asarray(density).prod(-1)).sum(0))
     np.testing.assert_allclose(notes["log_prob"][0], by_hand, rtol=1e-4)
-    assert "log_prob" not in system("helms_mix").replay_extras
+    assert "log_prob" in agent.replay_extras and "log_prob" not in system("helms_mix").replay_extras
 
 
 def test_held_skills_are_kept_by_chance_and_their_likelihood_is_that_of_what_was_done():
@@ -276,7 +277,7 @@ def test_held_skills_are_kept_by_chance_and_their_likelihood_is_that_of_what_was
     chosen = np.take_along_axis(np.asarray(share), skill[..., None], -1)[..., 0]
     same_one = np.concatenate([np.zeros((1, B), bool), skill[1:] == skill[:-1]])
     by_hand = np.where(opens, chosen, 0.2 * chosen + 0.8 * same_one)
-    np.testing.assert_allclose(np.exp(notes["log_prob"]), by_hand, rtol=1e-4)
+    np.testing.assert_allclose(np.exp(notes["skill/log_prob"]), by_hand, rtol=1e-4)
     kept = same_one[~opens].mean()  # of 2400 rows: .8 held, and of the rest a third
     assert abs(kept - (0.8 + 0.2 / 3)) < 0.03
     greedy = done(agent, params, steps, jax.random.key(2), agent.exploit)[1]["skill"]
@@ -401,8 +402,8 @@ def test_seeds_copy_their_targets_in_a_branch():
 
 def test_a_rollout_of_it_notes_what_its_replay_keeps():
     env = targets(worlds=2)
-    for name in registry.ONLINE:
-        agent = system(name)
+    for name, backup in itertools.product(registry.ONLINE, ("td", "retrace")):
+        agent = system(name, backup=backup)
         params = agent.learner.init(jax.random.key(0)).params
         actor = rollout.start(env, agent.explore, jax.random.key(1))
         _, rows = jax.eval_shape(
