@@ -26,7 +26,7 @@ def make_worlds(config: ConfigDict, count: int) -> Env:
 def make_replay(config: ConfigDict, spec: Spec, extras: dict[str, jax.ShapeDtypeStruct] | None = None) -> replay.Replay:
     """The config's replay of worlds of `spec`, which keeps the policy's notes `extras` too. Raises ValueError."""
     room = config.replay.max_gib * replay.GIB or None
-    return replay.make(config.replay.rows, spec, extras=extras, memory=room, copies=config.seeds)
+    return replay.make(config.replay.rows, spec, extras=extras, max_bytes=room, copies=config.seeds)
 
 
 def make_evaluator(
