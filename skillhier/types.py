@@ -61,7 +61,7 @@ class Spec(NamedTuple):
     """What an Env promises of one world, batch axis left out."""
 
     obs: dict[str, jax.ShapeDtypeStruct]
-    action: Bounds
+    action: Bounds | dict[str, Any]  # one array, or a tree of parts with the Bounds of each
     worlds: int
     interval: float  # s between two actions
     limit: int  # control steps before an episode is cut
@@ -121,6 +121,7 @@ class Source(NamedTuple):
     peek: Callable[[SourceState, Key], Trajectory] | None = None  # a batch that changes nothing, for evaluations
     constant: bool = False  # the state is data that `next` gives back as it is: not saved, one copy for all seeds
     worlds: Callable[[SourceState], Any] | None = None  # a state -> the axis that counts worlds of each leaf, or -1
+    rings: tuple[str, ...] = ()  # replays in the state, by name: checkpoints save their new rows (train.ring_files)
 
 
 class Agent(NamedTuple):

@@ -18,7 +18,7 @@ from experiments.shared import cli, online_run
 from skillhier import rollout
 from skillhier.agents import transfer
 from skillhier.agents.learner import Control
-from skillhier.data import online
+from skillhier.data import episode_stats, online
 from skillhier.data.replay import Replay, ReplayState
 from skillhier.train import loop
 from skillhier.types import Env, Source, Trajectory
@@ -125,9 +125,9 @@ def made(config: ConfigDict, agent: Control, place: Arena) -> Made:
         k_learner, k_run = jax.random.split(key)
         kept = full(memory, memory.frames(noted(agent, rows)))
         actor = actor._replace(carry=agent.explore.init(env.spec.worlds))
-        tally = online.init_stats(env.spec.worlds)._replace(rows=kept.next_row)
+        stats = episode_stats.init(env.spec.worlds)._replace(rows=kept.next_row)
         state = loop.RunState(
-            agent.learner.init(k_learner), online.OnlineState(actor, kept, tally, jnp.zeros((), jnp.int32)), k_run
+            agent.learner.init(k_learner), online.OnlineState(actor, kept, stats, jnp.zeros((), jnp.int32)), k_run
         )
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), state)  # no weak types
 

@@ -1,29 +1,35 @@
 """Open-loop policies, which read no observation: constant or random actions, and managers that follow a prior."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from skillhier.types import Array, Bounds, Params, Policy
+from skillhier.types import Action, Array, Bounds, Params, Policy
 
 
-def constant(choice: int | Array) -> Policy:
-    """Always the same choice, broadcast to [B, ...]."""
-    choice = jnp.asarray(choice)
+def constant(choice: int | Action) -> Policy:
+    """Always the same choice, an array or a tree of arrays; [B, ...] of each."""
+    choice = jax.tree.map(jnp.asarray, choice)
 
     def act(params, carry, step, key):
-        return carry, jnp.broadcast_to(choice, (step.first.shape[0], *choice.shape)), {}
+        return carry, jax.tree.map(lambda x: jnp.broadcast_to(x, (step.first.shape[0], *x.shape)), choice), {}
 
     return Policy(lambda worlds: (), act)
 
 
-def uniform(bounds: Bounds) -> Policy:
-    """Actions drawn uniformly from their range."""
+def uniform(bounds: Bounds | dict[str, Any]) -> Policy:
+    """Actions drawn uniformly from their range, or a tree of parts from the range of each."""
+    parts, structure = jax.tree.flatten(bounds, is_leaf=lambda part: isinstance(part, Bounds))
 
     def act(params, carry, step, key):
-        shape = (*step.first.shape, *bounds.shape)
-        return carry, jax.random.uniform(key, shape, minval=bounds.low, maxval=bounds.high), {}
+        keys = jax.random.split(key, len(parts)) if len(parts) > 1 else [key]
+        action = [
+            jax.random.uniform(key, (*step.first.shape, *part.shape), minval=part.low, maxval=part.high)
+            for key, part in zip(keys, parts, strict=True)
+        ]
+        return carry, jax.tree.unflatten(structure, action), {}
 
     return Policy(lambda worlds: (), act)
 
