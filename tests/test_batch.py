@@ -28,7 +28,7 @@ def task(engine="native", ends_at=np.inf, breaks_at=np.inf):
         return physics.initial(p.model, qpos=position[None]), {"moves": jnp.zeros((), jnp.int32)}
 
     def control(data, memory, action):
-        return jnp.where(memory["moves"] >= breaks_at, jnp.nan, action)
+        return data.state, jnp.where(memory["moves"] >= breaks_at, jnp.nan, action)
 
     def observe(data, memory, action):
         frame = {"x": data.state.qpos, "acts": action, "moves": memory["moves"][None].astype(jnp.float32)}

@@ -28,7 +28,9 @@ class Task(NamedTuple):
     interval: float  # s
     limit: int  # control steps
     start: Callable[[Key, Array], tuple[physics.State, Memory]]  # key, world index [] -> where an episode opens
-    control: Callable[[physics.Data, Memory, Array], Array]  # action [A] -> ctrl [nu]
+    control: Callable[[physics.Data, Memory, Array], tuple[physics.State, Array]]
+    # ^ before a step, with its action [A]: the state to step from (data.state, unless the task moves mocap bodies or
+    # switches equalities) and ctrl [nu]
     observe: Callable[[physics.Data, Memory, Array], tuple[dict[str, Array], Memory]]
     # ^ after a step, with the action that led here (zeros where an episode opens): one frame, new memory
     judge: Callable[[physics.Data, Memory], tuple[Array, Array]]  # -> reward [], discount [] (0 at a true end)
@@ -130,8 +132,8 @@ def make(
         acted = pending[state.delay]
 
         def advance(data: physics.Data, memory: Memory, steps: Array, renew: Array) -> StepResult:
-            ctrl = task.control(data, memory, acted)
-            data = task.physics.step(data.state, ctrl, renew, start)
+            controlled, ctrl = task.control(data, memory, acted)
+            data = task.physics.step(controlled, ctrl, renew, start)
             first = renew | data.broken
             memory = jax.tree.map(lambda a, b: jnp.where(first, a, b), opened, memory)
             frame, memory = task.observe(data, memory, jnp.where(first, 0, acted))

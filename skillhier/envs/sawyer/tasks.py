@@ -143,11 +143,11 @@ def make(
     def fingers(action: Array) -> Array:
         return jnp.where(action[4] > 0, 1.0, -1.0) if bang_bang else action[4]
 
-    def control(data: physics.Data, memory: Memory, action: Array) -> Array:
+    def control(data: physics.Data, memory: Memory, action: Array) -> tuple[physics.State, Array]:
         joints, speed = controller.command(
             unrolled.take(data.state.qpos, layout.arm), action.at[4].set(fingers(action))
         )
-        return unrolled.put(model.nu, (layout.arm, joints), (layout.gripper, speed))
+        return data.state, unrolled.put(model.nu, (layout.arm, joints), (layout.gripper, speed))
 
     def observe(data: physics.Data, memory: Memory, action: Array) -> tuple[dict[str, Array], Memory]:
         ticks = observations.finger_ticks(layout, data)
