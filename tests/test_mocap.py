@@ -1,5 +1,5 @@
-"""Tasks whose control moves mocap bodies: what is moved is where it was put, in both engines, and episodes still open at
-their start."""
+"""Tasks whose control moves mocap bodies, in both engines: bodies are where they were put, and episodes open at their
+starts."""
 
 import functools
 
