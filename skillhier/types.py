@@ -56,6 +56,9 @@ class Bounds(NamedTuple):
     low: float
     high: float
 
+    def clip(self, array: Array) -> Array:
+        return jax.numpy.clip(array, self.low, self.high)
+
 
 class Spec(NamedTuple):
     """What an Env promises of one world, batch axis left out."""
@@ -75,7 +78,7 @@ class Spec(NamedTuple):
 
 
 class Env(NamedTuple):
-    """One world or many, simulated or learned."""
+    """One world or many, simulated or learned. Actions beyond spec.action are clipped by the env."""
 
     reset: Callable[[Key], tuple[EnvState, TimeStep]]
     step: Callable[[EnvState, Action], tuple[EnvState, TimeStep]]
