@@ -122,18 +122,20 @@ def update(
     def begin(state: LearnerState) -> State:
         params = {name: state.params[name] for name in ("actor", "critic")}
         duals = state.params["duals"]
-        made = State(params, duals, params, tx.init(params), dual_tx.init(duals), jnp.zeros((), jnp.int32))
-        return jax.tree.map(jnp.copy, made)  # no buffer twice: they are given away
+        state = State(params, duals, params, tx.init(params), dual_tx.init(duals), jnp.zeros((), jnp.int32))
+        return jax.tree.map(jnp.copy, state)  # updates donate their state, which may hold no buffer twice
 
     def step(state: State, batch: Trajectory, key: Key):
-        (slope, dual_slope), told = jax.grad(loss, has_aux=True)((state.params, state.duals), state.target, batch, key)
+        (slope, dual_slope), metrics = jax.grad(loss, has_aux=True)(
+            (state.params, state.duals), state.target, batch, key
+        )
         change, opt = tx.update(slope, state.opt)
         params = optax.apply_updates(state.params, change)
         change, dual_opt = dual_tx.update(dual_slope, state.dual_opt)
         duals = jax.tree.map(lambda raw: jnp.maximum(raw, -18.0), optax.apply_updates(state.duals, change))
         steps = state.steps + 1
         target = optax.periodic_update(params, state.target, steps, period)
-        return State(params, duals, target, opt, dual_opt, steps), told
+        return State(params, duals, target, opt, dual_opt, steps), metrics
 
     return begin, step
 
@@ -141,9 +143,9 @@ def update(
 def ours(hidden: Sequence[int], samples: int):
     """Our learner of plain MPO, Gaussian, at the settings that `update` has too."""
     obs = {name: jax.ShapeDtypeStruct((STACK, size), jnp.float32) for name, size in ENTRIES.items()}
-    given = {f"epsilon_{name}": value for name, value in EPSILONS.items() if name != "temperature"}
+    bounds = {f"epsilon_{name}": value for name, value in EPSILONS.items() if name != "temperature"}
     action, sees = jax.ShapeDtypeStruct((SIZE,), jnp.float32), tuple(ENTRIES)
-    settings = {"hidden": hidden, "samples": samples, "epsilon": EPSILONS["temperature"]} | given
+    settings = {"hidden": hidden, "samples": samples, "epsilon": EPSILONS["temperature"]} | bounds
     return mpo.make(obs, action, high=sees, critic=sees, **settings).learner
 
 
@@ -170,12 +172,12 @@ def beside(hidden: Sequence[int], samples: int, length: int, batch: int, updates
     batches = jax.jit(jax.vmap(lambda key: made_up(key, length, batch)))(keys)
 
     def many(update: Callable, state: Any) -> Callable[[], Any]:
-        run = jax.jit(lambda state, *given: jax.lax.scan(lambda s, x: update(s, *x), state, given), donate_argnums=0)
+        run = jax.jit(lambda state, *rows: jax.lax.scan(lambda s, x: update(s, *x), state, rows), donate_argnums=0)
         held = [jax.tree.map(jnp.copy, state)]
 
         def job() -> Any:
-            held[0], told = run(held[0], batches, keys)
-            return told
+            held[0], metrics = run(held[0], batches, keys)
+            return metrics
 
         return job
 
