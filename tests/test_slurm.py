@@ -83,7 +83,7 @@ def said(folder):
 
 @pytest.fixture
 def tools(tmp_path_factory, monkeypatch):
-    """A folder on the PATH with stand-ins for Slurm's tools: sbatch keeps the script, squeue shows the file `queued`."""
+    """A folder on the PATH with stand-ins for Slurm's tools: sbatch keeps the script, squeue shows `queued`."""
     folder = tmp_path_factory.mktemp("tools")
     for name, body in {
         "sbatch": 'cp "$1" given.sh; echo Submitted batch job 17',
