@@ -117,7 +117,7 @@ def debug(config: ConfigDict) -> None:
 
 def told_apart(config: ConfigDict) -> None:
     """Short runs: without this, skills that start badly are not used again, and those that are used do the same."""
-    if "balance" in config.agent:
+    if "usage_weight" in config.agent:
         config.agent.update(usage_weight=10.0, entropy_weight=2.0)
 
 
@@ -139,7 +139,7 @@ def transfer(config: ConfigDict) -> None:
     scale on which helms_mix can move them.
     """
     config.agent.learning_rate = 1e-3
-    if "balance" in config.agent:
+    if "usage_weight" in config.agent:
         config.agent.update(usage_weight=10.0, beta_y=8.0, beta_z=0.1)
     updates = {"red_on_blue": 8000, "all_pairs": 12_000}[config.task]
     config.agent.decay_updates = updates
