@@ -18,31 +18,26 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.shared import cli, run_report
-from skillhier.agents import offline
+from experiments.stacking import demonstrations as stacking
+from skillhier.agents import registry
 from skillhier.data import dataset, sources, toy
-from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.train import session
-from skillhier.types import LearnerState, Trajectory
-
-WIDTHS = {**PROPRIO, **OBJECTS}  # what entries must have, where we know them
-SUCCESS = "task.success"  # the public success test, in data that our worlds recorded
-STACKED = 0.75  # in other data: a dense reward this high on the last row means a stack
+from skillhier.train.evaluate import Evaluation
+from skillhier.types import Bounds, LearnerState, Spec, Trajectory
 
 
 def main(run: cli.Run) -> None:
     config = run.config
     cli.check_divisible(run, "train.batch_size")
-    found, told = demonstrations(config)
-    train, held_out = dataset.split(found, config.data.held_out, config.data.seed)
-    obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in train.obs.items()}
-    action = jax.ShapeDtypeStruct(train.action.shape[1:], train.action.dtype)
-    system = offline.make(obs, action, statistics=dataset.statistics(train), **config.agent)
+    data, about_data = demonstrations(config)
+    train, held_out = dataset.split(data, config.data.held_out, config.data.seed)
+    agent = registry.make(**config.agent, spec=spec_of(train, config.data.stack), statistics=dataset.statistics(train))
     window = {
         "sequence_length": config.train.sequence_length,
         "lookahead": config.agent.lookahead,
         "stack": config.data.stack,
     }
-    learner = cli.with_init_from(run, system.learner)
+    learner = cli.with_init_from(run, agent.learner)
     path, about = cli.open_run(run)
     episodes = f"{len(train.length)} episodes, {len(held_out.length)} held out"
     print(f"{path}: {config.agent.name} on {episodes}", file=sys.stderr)
@@ -56,56 +51,63 @@ def main(run: cli.Run) -> None:
         budget=config.train.updates,
         updates=config.train.updates_per_epoch,
         save_every=config.train.save_every,
-        assess=assessment(system.assess, list(sources.windows(held_out, **window)), config.seed),
-        assess_every=config.train.eval_every,
+        evaluations=[
+            held_out_evaluation(
+                agent.assess, list(sources.windows(held_out, **window)), config.train.eval_every, config.seed
+            )
+        ],
         terms=("elbo/bound", "elbo/log_likelihood", "elbo/skill_kl", "imitation/log_likelihood", "heldout/action_mse"),
         label=config.agent.name,
         about={**about, "data": digest(train)},  # the data is not saved: it is held to be the same by this
         mesh=run.mesh,
     )
-    if outcome.stopped:
-        raise cli.RunStopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
-    session.finish(path, config.seed, config.seeds, lambda rows: told | summarise(rows), run_report.write)
+    cli.check_stopped(outcome, path)
+    session.finish(path, config.seed, config.seeds, lambda rows: about_data | summarise(rows), run_report.write)
 
 
 def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float]]:
-    """What there is to learn from, and how many episodes of what worth it holds."""
-    widths = {name: WIDTHS.get(name) for name in (*config.agent.low, *config.agent.mid)}
+    """The data to learn from, and how many episodes of what worth it holds."""
+    widths = {name: stacking.WIDTHS.get(name) for name in (*config.agent.low, *config.agent.mid)}
+    length = config.train.sequence_length
     if config.data.path == "toy":
-        found = toy.demonstrations({name: d or 4 for name, d in widths.items()}, steps=4 * config.train.sequence_length)
+        data = toy.demonstrations({name: d or 4 for name, d in widths.items()}, steps=4 * length)
     else:
-        asked = {"optional": (SUCCESS,), "min_length": config.train.sequence_length, "pictures": False}
-        found = dataset.load(config.data.path, widths, **asked)
-    ends = found.start + found.length
-    stacked = found.obs[SUCCESS][ends, 0] > 0.5 if SUCCESS in found.obs else found.reward[ends] >= STACKED
-    obs = {name: values for name, values in found.obs.items() if name in widths}
-    return found._replace(obs=obs), {"episodes": len(ends), "expert_success": float(stacked.mean())}
+        wanted = {"optional": (stacking.SUCCESS,), "min_length": length, "pictures": False}
+        data = dataset.load(config.data.path, widths, **wanted)
+    summary = {"episodes": len(data.length), "expert_success": stacking.share_stacked(data)}
+    return data._replace(obs={name: values for name, values in data.obs.items() if name in widths}), summary
+
+
+def spec_of(data: dataset.Dataset, stack: int) -> Spec:
+    """What an agent sees and does in the data, as of one world."""
+    obs = {name: jax.ShapeDtypeStruct((stack, *x.shape[1:]), x.dtype) for name, x in data.obs.items()}
+    return Spec(obs, Bounds(data.action.shape[1:], -1.0, 1.0), worlds=1, interval=0.0, limit=int(data.length.max()))
 
 
 def digest(data: dataset.Dataset) -> str:
     """SHA-256 of all that a learner sees of a data set."""
-    found = hashlib.sha256()
+    sha = hashlib.sha256()
     for name, values in sorted({**data.obs, "action": data.action, "start": data.start, "length": data.length}.items()):
-        found.update(f"{name} {values.shape} {values.dtype}".encode())
-        found.update(np.ascontiguousarray(values))
-    return found.hexdigest()
+        sha.update(f"{name} {values.shape} {values.dtype}".encode())
+        sha.update(np.ascontiguousarray(values))
+    return sha.hexdigest()
 
 
-def assessment(assess: Callable, windows: list[Trajectory], seed: int) -> Callable[[LearnerState], dict[str, float]]:
-    """Figures of a learner on held-out windows: the same windows and the same noise every time."""
+def held_out_evaluation(assess: Callable, windows: list[Trajectory], every: int, seed: int) -> Evaluation:
+    """Means of `assess` over held-out windows: the same windows and the same noise every time."""
     assess = jax.jit(assess)
     keys = jax.random.split(jax.random.key(seed), len(windows))
 
-    def figures(state: LearnerState) -> dict[str, float]:
-        told = [assess(state.params, batch, key) for batch, key in zip(windows, keys, strict=True)]
-        means = jax.tree.map(lambda *each: np.mean(each, axis=0), *jax.device_get(told))
+    def measure(state: LearnerState, batch: Callable[[], Trajectory]) -> dict[str, float]:
+        values = [assess(state.params, window, key) for window, key in zip(windows, keys, strict=True)]
+        means = jax.tree.map(lambda *each: np.mean(each, axis=0), *jax.device_get(values))
         return {
-            "/".join(["heldout", name.removeprefix("heldout_"), *map(str, at)]): float(value)
+            "/".join([name.removeprefix("heldout_"), *map(str, at)]): float(value)
             for name, values in means.items()
             for at, value in np.ndenumerate(values)
         }
 
-    return figures
+    return Evaluation("heldout", every, measure)
 
 
 def summarise(rows: list[dict]) -> dict:

@@ -16,10 +16,11 @@ import numpy as np
 from absl import flags
 
 from experiments.shared import cli
-from skillhier.agents import offline
+from skillhier.agents import registry
 from skillhier.agents.learner import healthy
+from skillhier.envs import registry as worlds
 from skillhier.train import faults, run_folder
-from skillhier.types import Key, Learner, LearnerState, TimeStep, Trajectory
+from skillhier.types import Bounds, Key, Learner, LearnerState, Spec, TimeStep, Trajectory
 
 flags.DEFINE_string("file", None, "a fault-*.npz of a run folder")
 
@@ -53,13 +54,15 @@ def trajectory(box: faults.FaultRecord) -> Trajectory:
     return Trajectory(step, found["action"], found.get("extras", {}))
 
 
-def rebuilt(box: faults.FaultRecord, batch: Trajectory) -> Learner:
-    """The learner that wrote a file, from its config; what its data looked like is seen in the batch."""
-    settings = run_folder.nested(box.run["config"]).get("agent", {})
+def rebuilt(record: faults.FaultRecord, batch: Trajectory) -> Learner:
+    """The learner that wrote a file, from its config and how its skills were made; shapes are seen in the batch."""
+    config = run_folder.nested(record.run["config"])
     obs = {name: jax.ShapeDtypeStruct(x.shape[2:], x.dtype) for name, x in batch.step.obs.items()}
-    action = jax.ShapeDtypeStruct(batch.action.shape[2:], batch.action.dtype)
     try:
-        return offline.make(obs, action, **settings).learner
+        privileged = worlds.make(**{**config["env"], "worlds": 1}).spec.privileged if "env" in config else ()
+        spec = Spec(obs, Bounds(batch.action.shape[2:], -1.0, 1.0), 1, 0.0, 1, privileged)
+        skills = {name: tuple(x) if isinstance(x, list) else x for name, x in record.run.get("origin", {}).items()}
+        return registry.make(**config["agent"], **skills, spec=spec).learner
     except (TypeError, ValueError, KeyError) as error:
         raise cli.Refused(f"the learner of this file cannot be made: {error}; use the version that wrote it") from None
 

@@ -3,11 +3,11 @@
 python -m experiments.zero_shot --config=experiments/configs/zero_shot.py:cpu --skills=runs/skills \\
     --skills=runs/skills/rivals/npmp --workdir=runs/zero_shot
 python -m experiments.zero_shot --config=experiments/configs/zero_shot.py:cpu --skills='runs/table/agent=*' \\
-    --config.choice=held --config.hold=40
+    --config.choice=held --config.choice_period=40
 
 --skills names runs of experiments/helms_offline.py, each the row of an agent that begins with it: HeLMS (cat and mix
 act alike here), NPMP, BC, hierarchical BC. Their new nets are what experiments/helms_transfer.py begins with, in its
-worlds. MPO from scratch stands beside them, and whom else config.beside names. HeLMS, Table 1.
+worlds. MPO from scratch stands beside them, and whom else config.baselines names. HeLMS, Table 1.
 
 Writes zero_shot.json, zero_shot.md and zero_shot.html into the run folder; the episodes of each agent are kept in
 episodes/, so the same command on the same --workdir goes on with the agents that are missing.
@@ -26,7 +26,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments.shared import cli, scripted, warm_start
-from skillhier.agents import offline, transfer
+from skillhier.agents import registry as known_agents
 from skillhier.envs import registry
 from skillhier.envs.sawyer.observations import OBJECTS
 from skillhier.report import coverage_page
@@ -89,17 +89,19 @@ def main(run: cli.Run) -> None:
         raise cli.Refused(str(error)) from None
     agents = [
         *(begun(path, told, params, config, env) for path, (told, params) in sources.items()),
-        *(beside(name, config, env) for name in config.beside),
+        *(beside(name, config, env) for name in config.baselines),
     ]
     if not agents:
-        raise cli.Refused("--skills is missing, and nobody is in config.beside; give runs of experiments.helms_offline")
+        raise cli.Refused(
+            "--skills is missing, and nobody is in config.baselines; give runs of experiments.helms_offline"
+        )
     agents = told_apart(agents)
     path, _ = cli.open_run(run)
     rows = [row(agent, config, env, path / "episodes") for agent in agents]
     subtitle = (
         f"{config.env.name} · {config.episodes:,} episodes of {env.spec.limit} control steps · delay "
         f"{' to '.join(map(str, config.env.delay))} steps · physics {'drawn anew' if config.env.randomise else 'fixed'}"
-        f" · {'drawn' if config.sample else 'likeliest'} actions"
+        f" · {'drawn' if config.stochastic else 'likeliest'} actions"
     )
     table = coverage_page.markdown(rows, COLUMNS, config.seed)
     title = "Before anything is learned online"
@@ -128,21 +130,21 @@ def found(patterns: list[str]) -> dict[Path, tuple[dict, Params]]:
 def begun(path: Path, told: dict, params: Params, config: ConfigDict, env: Env) -> Agent:
     """The agent that begins with the skills of a run."""
     kind = told["name"]
-    name = next(name for name in transfer.SYSTEMS if kind in transfer.SOURCES[name])
+    name = next(name for name in config.agents if kind in known_agents.entry(name).sources)
     choice = config.choice if kind in CHOOSING else "agent"
 
     def make() -> tuple[Policy, Params]:
         if choice == "prior":
-            system = offline.make(env.spec.obs, warm_start.action(env), **told)
-            wanted = jax.eval_shape(system.learner.init, jax.random.key(0)).params
-            if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, wanted):
+            system = known_agents.make(**told, spec=env.spec)
+            shapes = jax.eval_shape(system.learner.init, jax.random.key(0)).params
+            if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, shapes):
                 raise cli.Refused(f"the skills of {path} see other things than these worlds show; set config.env.stack")
-            return system.act(sample=config.sample), params
-        policy, fresh = new(name, config, env, source=params, **warm_start.skill_kwargs(name, told))
-        return (held(policy, config.hold) if choice == "held" else policy), fresh
+            return system.explore if config.stochastic else system.exploit, params
+        policy, fresh = new(name, config, env, source=params, **known_agents.entry(name).settings_of(told))
+        return (held(policy, config.choice_period) if choice == "held" else policy), fresh
 
-    rows = "1 row" if config.hold == 1 else f"{config.hold} rows"
-    chance = config.agents[name].get("hold", 0.0) if config.sample else 0.0
+    rows = "1 row" if config.choice_period == 1 else f"{config.choice_period} rows"
+    chance = config.agents[name].get("repeat_probability", 0.0) if config.stochastic else 0.0
     own = "new high level" + (f", kept with chance {chance:g}" if chance else "")
     acts = {"agent": own, "prior": "learned prior", "held": f"new high level, {rows} each"}[choice]
     home = path if (path / "checkpoints").is_dir() else path.parent
@@ -160,13 +162,13 @@ def beside(name: str, config: ConfigDict, env: Env) -> Agent:
 
 def new(name: str, config: ConfigDict, env: Env, **skills) -> tuple[Policy, Params]:
     """An agent as experiments.helms_transfer begins with it. Raises Refused."""
-    scales = warm_start.statistics(warm_start.random_rollout(env))
+    statistics = warm_start.statistics(warm_start.random_rollout(env))
     try:
-        agent = transfer.make(env.spec.obs, warm_start.action(env), **config.agents[name], statistics=scales, **skills)
+        agent = known_agents.make(**{**config.agents[name], **skills}, spec=env.spec, statistics=statistics)
         params = jax.jit(agent.learner.init)(jax.random.key(config.seed)).params
     except ValueError as error:
         raise cli.Refused(error.args[0]) from None
-    return agent.explore if config.sample else agent.exploit, params
+    return agent.explore if config.stochastic else agent.exploit, params
 
 
 def held(policy: Policy, period: int) -> Policy:

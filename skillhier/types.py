@@ -118,6 +118,7 @@ class Source(NamedTuple):
 
     init: Callable[[Key], SourceState]
     next: Callable[[SourceState, Params, Key], tuple[SourceState, Trajectory, Metrics]]
+    peek: Callable[[SourceState, Key], Trajectory] | None = None  # a batch that changes nothing, for evaluations
     constant: bool = False  # the state is data that `next` gives back as it is: not saved, one copy for all seeds
     worlds: Callable[[SourceState], Any] | None = None  # a state -> the axis that counts worlds of each leaf, or -1
 

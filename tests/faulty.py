@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from skillhier.agents.learner import adam, learner, stateless
+from skillhier.agents.learner import learner, stateless
+from skillhier.agents.optimisers import adam
 from skillhier.types import Learner, Source, TimeStep, Trajectory
 
 

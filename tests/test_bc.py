@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from specs import spec_of
 
 from skillhier.agents import bc
-from skillhier.types import Bounds, TimeStep, Trajectory
+from skillhier.types import TimeStep, Trajectory
 
 OBS = {"arm": jax.ShapeDtypeStruct((2, 3), jnp.float32), "block": jax.ShapeDtypeStruct((2, 2), jnp.float32)}
-ACTION = Bounds((2,), -1.0, 1.0)
+SPEC = spec_of(OBS, 2)
 SMALL = {"low": ["arm"], "mid": ["arm", "block"], "hidden": (16, 16), "lookahead": 2, "learning_rate": 5e-3}
 
 
@@ -24,7 +25,7 @@ def window(seed=0):
 
 @pytest.mark.parametrize("make", [bc.make, bc.hierarchical])
 def test_it_clones(make):
-    made = make(OBS, ACTION, **SMALL)
+    made = make(SPEC, **SMALL)
     state = jax.jit(made.learner.init)(jax.random.key(0))
     before = jax.jit(made.assess)(state.params, window(1), jax.random.key(0))["heldout_action_mse"]
 
@@ -38,26 +39,25 @@ def test_it_clones(make):
     after = run(state, jax.random.split(jax.random.key(1), 400))
     found = jax.jit(made.assess)(after.params, window(1), jax.random.key(0))["heldout_action_mse"]
     assert found < 0.2 * before
-    jax.tree.map(np.testing.assert_array_equal, state.params["whitening"], after.params["whitening"])
+    jax.tree.map(np.testing.assert_array_equal, state.params["encoder"], after.params["encoder"])
 
 
 def test_the_policy_is_the_clone_that_was_measured():
-    made = bc.make(OBS, ACTION, **SMALL)
+    made = bc.make(SPEC, **SMALL)
     params = jax.jit(made.learner.init)(jax.random.key(0)).params
     seen = window()
-    policy = made.act()
+    policy = made.exploit
     act = jax.jit(jax.vmap(lambda step: policy.act(params, (), step, jax.random.key(0))[1]))
     actions = act(jax.tree.map(lambda x: x[:8], seen.step))
     found = jax.jit(made.assess)(params, seen, jax.random.key(0))
     np.testing.assert_allclose(found["heldout_action_mse"], jnp.square(actions - seen.action[:8]).mean(), rtol=1e-5)
-    sampled = made.act(sample=True).act(params, (), jax.tree.map(lambda x: x[0], seen.step), jax.random.key(0))[1]
+    sampled = made.explore.act(params, (), jax.tree.map(lambda x: x[0], seen.step), jax.random.key(0))[1]
     assert 0.02 < jnp.std(sampled - actions[0]) < 0.2
-    with pytest.raises(ValueError, match="a clone has no skills"):
-        made.act(0)
+    assert made.hold is None and made.skills == 0
 
 
 def test_the_hierarchical_clone_has_no_kl_and_one_latent():
-    made = bc.hierarchical(OBS, ACTION, **SMALL)
+    made = bc.hierarchical(SPEC, **SMALL)
     state = jax.jit(made.learner.init)(jax.random.key(0))
     found = jax.jit(made.assess)(state.params, window(), jax.random.key(0))
     assert found["elbo/bound"] == found["elbo/log_likelihood"]

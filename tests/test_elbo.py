@@ -113,7 +113,7 @@ def test_no_skill_term_where_posterior_and_prior_agree():
 
 def test_balance_is_beside_the_bound_and_zero_for_equal_use():
     def loss(params, balance):
-        return elbo.elbo(infer, decode, prior, beta_y=1.0, beta_z=0.1, balance=balance)(
+        return elbo.elbo(infer, decode, prior, beta_y=1.0, beta_z=0.1, usage_weight=balance)(
             params, window(), jax.random.key(0)
         )
 
@@ -129,7 +129,7 @@ def test_balance_is_beside_the_bound_and_zero_for_equal_use():
 
 def test_certainty_is_beside_the_bound_and_counts_the_doubt_of_a_row():
     def loss(certainty):
-        return elbo.elbo(infer, decode, prior, beta_y=1.0, beta_z=0.1, certainty=certainty)(
+        return elbo.elbo(infer, decode, prior, beta_y=1.0, beta_z=0.1, entropy_weight=certainty)(
             parts(), window(), jax.random.key(0)
         )
 

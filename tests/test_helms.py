@@ -4,15 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from specs import spec_of
 
 from skillhier.agents import helms
 from skillhier.nets import encoder
 from skillhier.nets.mlp import MLP, Joined, elu
 from skillhier.nets.skills import Components, GatedHigh, LatentActor, TransitionPrior
-from skillhier.types import Bounds, TimeStep, Trajectory
+from skillhier.types import TimeStep, Trajectory
 
 OBS = {"arm": jax.ShapeDtypeStruct((2, 4), jnp.float32), "block": jax.ShapeDtypeStruct((2, 3), jnp.float32)}
-ACTION = Bounds((2,), -1.0, 1.0)
+SPEC = spec_of(OBS, 2)
 SMALL = {"low": ["arm"], "mid": ["arm", "block"], "skills": 3, "latent": 2, "hidden": (16, 16), "lookahead": 3}
 
 
@@ -47,22 +48,20 @@ def updated(made, updates=2):
 )
 def test_frozen_parts_and_statistics_stay_bit_identical(frozen, moved):
     statistics = {name: (np.full(x.shape[-1], 0.5), np.full(x.shape[-1], 2.0)) for name, x in OBS.items()}
-    before, after, _ = updated(helms.make(OBS, ACTION, **SMALL, statistics=statistics, frozen=frozen))
+    before, after, _ = updated(helms.make(SPEC, **SMALL, statistics=statistics, frozen=frozen))
     assert changed(before, after) == moved
-    np.testing.assert_array_equal(after["whitening"]["arm"]["std"], 2.0)
+    np.testing.assert_array_equal(after["encoder"]["low"]["arm"]["std"], 2.0)
 
 
 def test_the_prior_has_a_learning_rate_of_its_own():
-    before, after, _ = updated(
-        helms.make(OBS, ACTION, **SMALL, learning_rate=1e-4, prior_learning_rate=1e-2), updates=1
-    )
+    before, after, _ = updated(helms.make(SPEC, **SMALL, learning_rate=1e-4, prior_learning_rate=1e-2), updates=1)
     assert jnp.abs(after["prior"]["rows"] - before["prior"]["rows"]).max() > 5e-3
     move = jax.tree.map(lambda x, y: jnp.abs(x - y).max(), before["mid"], after["mid"])
     assert max(jax.tree.leaves(move)) < 2e-4
 
 
 def test_one_trace_and_one_program_for_all_updates():
-    made = helms.make(OBS, ACTION, **SMALL)
+    made = helms.make(SPEC, **SMALL)
     traces = []
 
     def update(state, batch, key):
@@ -78,7 +77,7 @@ def test_one_trace_and_one_program_for_all_updates():
 
 def test_discrete_only_has_no_noise():
     def losses(**settings):
-        made = helms.make(OBS, ACTION, **SMALL, beta_z=0.1, **settings)
+        made = helms.make(SPEC, **SMALL, beta_z=0.1, **settings)
         state = jax.jit(made.learner.init)(jax.random.key(0))
         update = jax.jit(made.learner.update)
         return [update(state, window(), jax.random.key(i))[1]["learner/loss"] for i in range(2)]
@@ -95,7 +94,7 @@ def test_the_high_level_alone_looks_ahead():
     later = seen._replace(step=seen.step._replace(obs={name: x.at[-1].add(1.0) for name, x in seen.step.obs.items()}))
 
     def measured(skills):
-        made = helms.make(OBS, ACTION, **{**SMALL, "skills": skills})
+        made = helms.make(SPEC, **{**SMALL, "skills": skills})
         params = jax.jit(made.learner.init)(jax.random.key(0)).params
         assess = jax.jit(made.assess)
         return assess(params, seen, jax.random.key(0)), assess(params, later, jax.random.key(0))
@@ -109,10 +108,10 @@ def test_the_high_level_alone_looks_ahead():
 
 def test_a_fixed_skill_acts_as_it_was_learned():
     """The policy's mean action is the one that the measure weighs, so with one skill its error is the measure's."""
-    made = helms.make(OBS, ACTION, **{**SMALL, "skills": 1})
+    made = helms.make(SPEC, **{**SMALL, "skills": 1})
     params = jax.jit(made.learner.init)(jax.random.key(0)).params
     seen = window()
-    policy = made.act(0)
+    policy = made.hold(0)
     rows = 5
     steps = jax.tree.map(lambda x: x[:rows], seen.step)
     act = jax.jit(jax.vmap(lambda step: policy.act(params, policy.init(5), step, jax.random.key(0))[1]))
@@ -122,12 +121,12 @@ def test_a_fixed_skill_acts_as_it_was_learned():
 
 
 def test_acting():
-    made = helms.make(OBS, ACTION, **SMALL)
+    made = helms.make(SPEC, **SMALL)
     params = jax.jit(made.learner.init)(jax.random.key(0)).params
     step = jax.tree.map(lambda x: x[0], window().step)._replace(first=jnp.ones(5, bool))
 
     def act(skill, seed=0, **how):
-        policy = made.act(skill, **how)
+        policy = made.exploit if skill is None else made.hold(skill, **how)
         return policy.act(params, policy.init(5), step, jax.random.key(seed))[1:]
 
     action, notes = act(2)
@@ -140,33 +139,81 @@ def test_acting():
     assert set(np.unique(act(None, seed=3)[1]["skill"])) <= {0, 1, 2}
     traced = jax.vmap(lambda skill: act(skill)[0])(jnp.arange(3))
     np.testing.assert_allclose(traced[2], action, rtol=1e-6, atol=1e-6)
-    with pytest.raises(ValueError, match="skill 3 is not known; there are 0 to 2"):
-        made.act(3)
+    with pytest.raises(ValueError, match="skill 3 is not known; choose 0 to 2"):
+        made.hold(3)
 
 
 def test_faults_are_named():
-    with pytest.raises(ValueError, match="observation 'wrist' is not known; there are arm, block"):
-        helms.make(OBS, ACTION, **{**SMALL, "low": ["wrist"]}).learner.init(jax.random.key(0))
-    made = helms.make(OBS, ACTION, **SMALL)
+    with pytest.raises(ValueError, match="observation 'wrist' is not known; choose of arm, block"):
+        helms.make(SPEC, **{**SMALL, "low": ["wrist"]}).learner.init(jax.random.key(0))
+    made = helms.make(SPEC, **SMALL)
     state = jax.jit(made.learner.init)(jax.random.key(0))
-    with pytest.raises(ValueError, match="a window of 3 rows leaves none before a look-ahead of 3"):
+    with pytest.raises(ValueError, match="a window of 3 rows is too short for a look-ahead of 3"):
         made.learner.update(state, window(rows=3), jax.random.key(0))
 
 
-def test_features_are_whitened_and_cut():
+def test_features_are_whitened_and_clipped():
     obs = {"arm": jnp.array([[[1.0, 2.0], [3.0, 1e9]]])}  # [1, S, d]
-    white = encoder.whitening({"arm": (np.array([1.0, 2.0]), np.array([2.0, 0.0]))}, obs, ["arm"])
-    np.testing.assert_allclose(encoder.stacked(white, obs, ["arm"]), [[0.0, 0.0, 1.0, 10.0]])
+    spec = spec_of({"arm": (2, 2)})
+    own = encoder.whitened(spec.obs, ["arm"], {"arm": (np.array([1.0, 2.0]), np.array([2.0, 0.0]))})
+    np.testing.assert_allclose(own.apply(own.init(jax.random.key(0)), obs), [[0.0, 0.0, 1.0, 10.0]])
+
+
+def test_encoders_stand_side_by_side_and_learn_if_one_of_them_does():
+    """A learned encoder beside a whitened one: the features of both, and a gradient for the learned one alone."""
+    spec = spec_of({"arm": (2, 3), "block": (2, 2)})
+    own = encoder.Encoder(
+        lambda key: {"w": jax.random.normal(key, (4, 5))},
+        lambda params, obs: obs["block"].reshape(*obs["block"].shape[:-2], -1) @ params["w"],
+        trainable=True,
+    )
+    both = encoder.concatenated({"arm": encoder.whitened(spec.obs, ["arm"]), "block": own})
+    params = both.init(jax.random.key(0))
+    obs = {"arm": jnp.ones((7, 2, 3)), "block": jnp.ones((7, 2, 2))}
+    assert both.trainable and not encoder.concatenated({"arm": encoder.whitened(spec.obs, ["arm"])}).trainable
+    features = both.apply(params, obs)
+    np.testing.assert_allclose(features[:, 6:], jnp.ones((7, 4)) @ params["block"]["w"], rtol=1e-6)
+    assert features.shape == (7, 11)
+    slopes = jax.grad(lambda params: both.apply(params, obs).sum())(params)
+    assert not any(jnp.any(leaf) for leaf in jax.tree.leaves(slopes["arm"]))
+    np.testing.assert_allclose(slopes["block"]["w"], 7.0)
+
+
+def test_only_vectors_are_whitened():
+    with pytest.raises(ValueError, match=r"'pixels' has shape \[64, 64, 3\], and only vectors are whitened"):
+        encoder.whitened(spec_of({"pixels": (1, 64, 64, 3)}).obs, ["pixels"])
+
+
+def test_an_agent_sees_all_that_is_not_privileged():
+    spec = spec_of({"arm": (2, 4), "secret": (1, 3)}, privileged=("secret",))
+    params = helms.make(spec, hidden=(8,), lookahead=1).learner.init(jax.random.key(0)).params
+    assert set(params["encoder"]["mid"]) == set(params["encoder"]["low"]) == {"arm"}
+    named = helms.make(spec, hidden=(8,), lookahead=1, mid=("arm", "secret")).learner.init(jax.random.key(0)).params
+    assert set(named["encoder"]["mid"]) == {"arm", "secret"}
+
+
+def test_networks_compute_in_the_type_they_are_told():
+    """Products in bfloat16, parameters and losses in float32, figures near those in float32."""
+    measured = {}
+    for dtype in (jnp.float32, jnp.bfloat16):
+        agent = helms.make(SPEC, **SMALL, dtype=dtype)
+        params = jax.jit(agent.learner.init)(jax.random.key(0)).params
+        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+        measured[dtype] = jax.jit(agent.assess)(params, window(), jax.random.key(0))
+        program = str(jax.make_jaxpr(agent.assess)(params, window(), jax.random.key(0)))
+        assert ("bf16" in program) == (dtype == jnp.bfloat16)
+    one, other = (values["elbo/log_likelihood"] for values in measured.values())
+    assert one != other and one.dtype == other.dtype == jnp.float32
+    np.testing.assert_allclose(one, other, rtol=0.05)
 
 
 def test_the_look_ahead_is_the_newest_frames_of_the_next_rows():
     rows = (
         jnp.arange(6.0)[:, None, None, None] * jnp.ones((1, 1, 2, 1)) - jnp.array([0.0, 1.0])[:, None]
     )  # frame s is row t - s
-    white = encoder.whitening(None, {"x": rows}, ["x"])
-    np.testing.assert_array_equal(
-        encoder.ahead(white, {"x": rows}, ["x"], 2)[:, 0], [[t, t + 1, t + 2] for t in range(4)]
-    )
+    own = encoder.whitened(spec_of({"x": (2, 1)}).obs, ["x"])
+    features = own.apply(own.init(jax.random.key(0)), encoder.newest({"x": rows}, ["x"]))
+    np.testing.assert_array_equal(encoder.lookahead(features, 2)[:, 0], [[t, t + 1, t + 2] for t in range(4)])
 
 
 def test_elu_is_the_exponential_linear_unit_with_its_slope():
@@ -238,8 +285,7 @@ def test_skills_come_out_of_data_that_have_them():
 
     def learned(skills):
         made = helms.make(
-            obs,
-            ACTION,
+            spec_of(obs),
             low=["x"],
             mid=["x"],
             skills=skills,

@@ -3,14 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from specs import spec_of
 from test_mpo_loss import BEST, GAMMA, B, T, batch_of, sides
 from test_transfer import MID, OBS, done, shown, source_of, system, targets, updated
 from test_transfer import B as WORLDS
 
-from skillhier.agents import transfer
-from skillhier.agents.learner import adam, learner, with_duals
-from skillhier.agents.learner import targets as copies
+from skillhier.agents import registry, slow
+from skillhier.agents.learner import learner
+from skillhier.agents.optimisers import by_child, projected
 from skillhier.losses import mpo as losses
 from skillhier.nets import encoder
 from skillhier.nets.actor import HybridActor
@@ -165,8 +167,10 @@ def taught(bounds=BOUNDS, updates=1000, **settings):
         policy = {"mean": jnp.zeros((2, 1)), "scale": jnp.zeros((2, 1)), "logits": wrong}
         return {"actor": policy, "critic": jnp.zeros((2, 4)), "duals": mpo.init_duals(bounds)}
 
-    rates = {"actor": 0.02, "critic": 0.05, "duals": None}
-    made = learner(init, loss, with_duals(adam(rates), mpo.clip_duals, rate=0.05), *copies({"actor": 20, "critic": 20}))
+    duals = projected(optax.adam(0.05), mpo.clip_duals)
+    tx = by_child({"actor": optax.adam(0.02), "critic": optax.adam(0.05), "duals": duals})
+    copies = slow.combined({"target": slow.hard_copies({"actor": 20, "critic": 20})})
+    made = learner(init, loss, tx, copies)
     batch = known_batch()
     keys = jax.random.split(jax.random.key(3), updates)
     run = jax.jit(lambda state: jax.lax.scan(lambda state, key: made.update(state, batch, key), state, keys))
@@ -204,10 +208,8 @@ def test_the_bound_of_the_category_holds_the_gripper_alone():
     arms = [np.abs(params["actor"]["mean"]).mean() for params, _ in (tight, free)]
     assert min(arms) > 0.3
     names = {f"{what}_{name}" for what in ("kl", "multiplier") for name in BOUNDS}
-    assert names == {name.removeprefix("control/") for name in tight[1] if "/kl_" in name or "/mul" in name} - {
-        "kl_loss"
-    }
-    late = [metrics["control/multiplier_category"][-1] for _, metrics in (tight, free)]
+    assert names == {name for name in tight[1] if name.startswith(("kl_", "mul"))} - {"kl_loss"}
+    late = [metrics["multiplier_category"][-1] for _, metrics in (tight, free)]
     assert late[0] > late[1]
 
 
@@ -217,12 +219,13 @@ def test_the_bound_of_the_category_holds_the_gripper_alone():
 def test_it_acts_by_its_net_and_notes_the_likelihood_of_both_parts():
     agent, steps = system("mpo", gripper=True, backup="retrace"), shown(jax.random.key(1), rows=1)
     params = agent.learner.init(jax.random.key(0)).params
-    params["actor"]["logits"]["bias"] = jnp.array([0.0, 0.5])
+    params["control"]["actor"]["logits"]["bias"] = jnp.array([0.0, 0.5])
     batch, notes = done(agent, params, steps, jax.random.key(2))
-    assert set(np.unique(batch.action[..., -1])) == {-1.0, 1.0} and agent.kept.keys() == {"choice", "log_prob"}
-    np.testing.assert_array_equal(batch.action, jnp.clip(notes["choice"], -1.0, 1.0))
-    seen = encoder.stacked(params["scales"], steps.obs, MID)
-    mean, scale, logits = HybridActor(2, (16, 16)).apply({"params": params["actor"]}, seen)
+    assert set(np.unique(batch.action[..., -1])) == {-1.0, 1.0}
+    assert agent.replay_extras.keys() == {"choice", "log_prob"}
+    np.testing.assert_array_equal(batch.action, notes["choice"])
+    seen = encoder.whitened(OBS, MID).apply(params["encoders"]["actor"], steps.obs)
+    mean, scale, logits = HybridActor(2, (16, 16)).apply({"params": params["control"]["actor"]}, seen)
     assert mean.shape == scale.shape == (1, WORLDS, 1) and logits.shape == (1, WORLDS, 2)
     arm, end = notes["choice"][..., 0], notes["choice"][..., 1]
     density = np.exp(-0.5 * ((arm - mean[..., 0]) / scale[..., 0]) ** 2) / (scale[..., 0] * np.sqrt(2 * np.pi))
@@ -236,8 +239,8 @@ def test_it_acts_by_its_net_and_notes_the_likelihood_of_both_parts():
 def test_it_begins_with_no_preference():
     agent = system("mpo", gripper=True, hidden=(256, 256))
     params = agent.learner.init(jax.random.key(0)).params
-    seen = encoder.stacked(params["scales"], shown(jax.random.key(1)).obs, MID)
-    mean, scale, logits = HybridActor(2).apply({"params": params["actor"]}, seen)
+    seen = encoder.whitened(OBS, MID).apply(params["encoders"]["actor"], shown(jax.random.key(1)).obs)
+    mean, scale, logits = HybridActor(2).apply({"params": params["control"]["actor"]}, seen)
     np.testing.assert_allclose(mean, 0.0, atol=0.05)
     np.testing.assert_allclose(scale, 0.7, rtol=1e-5)
     np.testing.assert_allclose(jax.nn.softmax(logits), 0.5, atol=0.02)
@@ -246,16 +249,19 @@ def test_it_begins_with_no_preference():
 def test_all_of_it_learns_and_every_part_has_its_bound():
     (before, *_, after), metrics = updated("mpo", gripper=True)
     assert after.health.skipped == 0 and all(np.isfinite(value) for value in metrics.values())
-    assert before.params["duals"].keys() == {"temperature", "mean", "stddev", "category", "penalty"}
+    assert before.params["control"]["duals"].keys() == {"temperature", "mean", "stddev", "category", "penalty"}
     for part in ("actor", "critic", "duals"):
-        moved = jax.tree.map(lambda a, b: bool((a != b).any()), before.params[part], after.params[part])
+        moved = jax.tree.map(
+            lambda a, b: bool((a != b).any()), before.params["control"][part], after.params["control"][part]
+        )
         assert all(jax.tree.leaves(moved)), moved
 
 
 def test_nothing_but_the_gripper_would_be_no_policy_here():
-    alone = jax.ShapeDtypeStruct((1,), jnp.float32)
-    with pytest.raises(ValueError, match="^a gripper .* actions have 1; set agent.gripper=false$"):
-        transfer.make(OBS, alone, name="mpo", high=MID, critic=MID, gripper=True)
+    with pytest.raises(
+        ValueError, match="^agent.gripper needs actions of 2 or more .*, got 1; set agent.gripper=false$"
+    ):
+        registry.make("mpo", spec_of(OBS, 1), high=MID, critic=MID, gripper=True)
 
 
 def ends_that_pay():

@@ -6,7 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from skillhier.agents.learner import adam, learner, num_microbatches, stateless, with_init_params
+from skillhier.agents import slow
+from skillhier.agents.learner import learner, num_microbatches, stateless, with_init_params
+from skillhier.agents.optimisers import adam, by_child, jointly, projected
 from skillhier.types import TimeStep, Trajectory
 
 
@@ -94,7 +96,7 @@ def test_the_norm_is_cut_over_the_parts_that_learn():
 
 
 def test_pieces_are_the_batch():
-    whole, cut = (learner(init_params, stateless(loss), adam(RATES), pieces=lambda *_, n=n: n) for n in (1, 3))
+    whole, cut = (learner(init_params, stateless(loss), adam(RATES), microbatches=lambda *_, n=n: n) for n in (1, 3))
     start = whole.init(jax.random.key(0))
     one, metrics = whole.update(start, batch(), jax.random.key(0))
     three, other = cut.update(start, batch(), jax.random.key(0))
@@ -103,22 +105,21 @@ def test_pieces_are_the_batch():
 
 
 def test_slow_state_passes_through_loss_pieces_and_follow():
-    def counted(params, slow, batch, key):
+    def counted(params, slow_now, batch, key):
         value, metrics = loss(params, batch, key)
-        return value, ({**slow, "seen": slow["seen"] + batch.action.shape[1]}, metrics)
+        return value, ({**slow_now, "seen": slow_now["seen"] + batch.action.shape[1]}, metrics)
 
     made = learner(
         init_params,
         counted,
         adam(RATES),
-        init_slow=lambda params: {"seen": jnp.int32(0), "target": params["hand"]},
-        follow=lambda slow, params, steps: {
-            **slow,
-            "target": jax.tree.map(
-                lambda old, new: jnp.where(steps % 2 == 0, new, old), slow["target"], params["hand"]
-            ),
-        },
-        pieces=lambda rows, batch: 2,
+        slow.combined(
+            {
+                "seen": slow.SlowPart(lambda params: jnp.int32(0)),
+                "target": slow.hard_copies({"w": 2}, within="hand"),
+            }
+        ),
+        microbatches=lambda rows, batch: 2,
     )
     start = made.init(jax.random.key(0))
     one, _ = made.update(start, batch(), jax.random.key(0))
@@ -126,6 +127,65 @@ def test_slow_state_passes_through_loss_pieces_and_follow():
     assert two.slow["seen"] == 12
     np.testing.assert_array_equal(one.slow["target"]["w"], start.params["hand"]["w"])
     np.testing.assert_array_equal(two.slow["target"]["w"], two.params["hand"]["w"])
+
+
+def test_slow_parts_stand_side_by_side_and_none_drops_another():
+    """A hard copy, a moving average and a scale that the loss moves, by hand over three updates."""
+
+    def scaled(params, slow_now, batch, key):
+        value, metrics = loss(params, batch, key)
+        control = {**slow_now["control"], "scale": 0.5 * slow_now["control"]["scale"] + 1.0}
+        return value, ({**slow_now, "control": control}, metrics)
+
+    parts = {
+        "control/target": slow.hard_copies({"hand": 2, "rest": 3}),
+        "control/scale": slow.SlowPart(lambda params: jnp.float32(0.0)),
+        "average": slow.moving_averages({"w": 0.25}, within="hand"),
+    }
+    agent = learner(init_params, scaled, adam(RATES), slow.combined(parts))
+    states, update = [agent.init(jax.random.key(0))], jax.jit(agent.update)
+    for i in range(3):
+        states.append(update(states[-1], batch(), jax.random.key(i))[0])
+    hands = [state.params["hand"]["w"] for state in states]
+    average = hands[0]
+    for i, state in enumerate(states):
+        assert float(state.slow["control"]["scale"]) == [0.0, 1.0, 1.5, 1.75][i]
+        np.testing.assert_array_equal(state.slow["control"]["target"]["hand"]["w"], hands[2 * (i // 2)])
+        rest = states[3 * (i // 3)].params["rest"]
+        np.testing.assert_array_equal(state.slow["control"]["target"]["rest"], rest)
+        average = average if i == 0 else 0.75 * average + 0.25 * hands[i]
+        np.testing.assert_allclose(state.slow["average"]["w"], average, rtol=1e-6)
+
+
+def test_slow_parts_that_overlap_are_refused():
+    part = slow.hard_copies({"hand": 1})
+    with pytest.raises(ValueError, match="slow state 'control/target' lies within 'control'"):
+        slow.combined({"control": part, "control/target": part})
+    with pytest.raises(ValueError, match="must lie in .0, 1., got 0 for 'hand'"):
+        slow.moving_averages({"hand": 0})
+
+
+def test_a_child_has_any_transformation_and_may_be_clipped_with_others():
+    """SGD with a clip of its own, a plain step, and a norm clipped over two children, worked out by hand."""
+    params = {"a": jnp.zeros(2), "b": {"c": jnp.zeros(1), "d": jnp.zeros(1)}}
+    gradient = {"a": jnp.array([3.0, 4.0]), "b": {"c": jnp.array([12.0]), "d": jnp.array([2.0])}}
+    own = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0))
+    tx = by_child({"a": own, "b/c": optax.sgd(0.5), "b/d": None})
+    change, _ = tx.update(gradient, tx.init(params), params)
+    np.testing.assert_allclose(change["a"], [-0.6, -0.8], rtol=1e-6)  # clipped by the norm of a alone, 5
+    assert (float(change["b"]["c"][0]), float(change["b"]["d"][0])) == (-6.0, 0.0)
+    both = optax.chain(
+        jointly(optax.clip_by_global_norm(1.3), ["a", "b/c"]), by_child({"a": optax.sgd(1.0), "b": None})
+    )
+    change, _ = both.update(gradient, both.init(params), params)
+    np.testing.assert_allclose(change["a"], [-0.3, -0.4], rtol=1e-6)  # the norm of a and b/c is 13
+
+
+def test_a_projection_follows_every_step():
+    tx = projected(optax.sgd(1.0), lambda params: jax.tree.map(lambda x: jnp.maximum(x, -0.5), params))
+    params = {"a": jnp.zeros(2)}
+    change, _ = tx.update({"a": jnp.array([2.0, 0.25])}, tx.init(params), params)
+    np.testing.assert_allclose(change["a"], [-0.5, -0.25])
 
 
 def test_one_program_for_all_updates():
@@ -174,11 +234,11 @@ def test_an_update_with_bad_numbers_is_left_out_and_counted(value):
 
 
 def test_slow_state_made_from_bad_numbers_is_left_out_too():
-    def running(params, slow, batch, key):
+    def running(params, average, batch, key):
         value, metrics = loss(params, batch, key)
-        return value, (0.9 * slow + 0.1 * batch.action.mean(), metrics)
+        return value, (0.9 * average + 0.1 * batch.action.mean(), metrics)
 
-    made = learner(init_params, running, adam(RATES), init_slow=lambda params: jnp.float32(5.0))
+    made = learner(init_params, running, adam(RATES), slow.SlowPart(lambda params: jnp.float32(5.0)))
     after, _ = jax.jit(made.update)(made.init(jax.random.key(0)), poisoned(), jax.random.key(1))
     assert after.slow == 5.0
 
@@ -207,6 +267,22 @@ def test_a_learner_begins_with_the_parts_it_is_given():
     np.testing.assert_array_equal(state.params["rest"], fresh.params["rest"])
     assert jax.tree.structure(state) == jax.tree.structure(fresh)
     assert state.params["hand"]["w"].dtype == fresh.params["hand"]["w"].dtype
+
+
+def test_slow_state_and_optimiser_are_made_from_what_a_learner_begins_with():
+    """Its target copies are those of the given parameters, and the update is that of a learner born with them."""
+    copies = slow.combined({"target": slow.hard_copies({"hand": 5})})
+    agent = learner(init_params, stateless(loss), adam(RATES), copies)
+    given = {"hand": {"w": np.full((3, 1), 7.0)}}
+    begun = with_init_params(agent, given)
+    state = jax.jit(begun.init)(jax.random.key(0))
+    np.testing.assert_array_equal(state.slow["target"]["hand"]["w"], given["hand"]["w"])
+    born = learner(
+        lambda key: {**init_params(key), "hand": {"w": jnp.full((3, 1), 7.0)}}, stateless(loss), adam(RATES), copies
+    )
+    one, _ = begun.update(state, batch(), jax.random.key(1))
+    other, _ = born.update(born.init(jax.random.key(0)), batch(), jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from specs import spec_of
 
 from skillhier.agents import npmp
-from skillhier.types import Bounds, TimeStep, Trajectory
+from skillhier.types import TimeStep, Trajectory
 
 OBS = {"arm": jax.ShapeDtypeStruct((2, 4), jnp.float32), "block": jax.ShapeDtypeStruct((2, 3), jnp.float32)}
-ACTION = Bounds((2,), -1.0, 1.0)
+SPEC = spec_of(OBS, 2)
 SMALL = {"low": ["arm"], "mid": ["arm", "block"], "latent": 3, "hidden": (16, 16), "lookahead": 2}
 T, B = 6, 4
 
@@ -41,7 +42,7 @@ def whitened(obs, names):
 @pytest.mark.parametrize("memory", [0.95, 0.0])
 def test_the_bound_written_out(memory):
     """Row by row with distrax: the encoder's inputs, the latents at their means, the KL where it depends on no draw."""
-    made = npmp.make(OBS, ACTION, **SMALL, ar_coefficient=memory, beta_z=0.3)
+    made = npmp.make(SPEC, **SMALL, ar_coefficient=memory, beta_z=0.3)
     params = jax.jit(made.learner.init)(jax.random.key(0)).params
     seen = window()
     newest = whitened({name: x[:, :, 0] for name, x in seen.step.obs.items()}, SMALL["mid"])
@@ -67,7 +68,7 @@ def test_the_bound_written_out(memory):
 
 def test_the_first_row_and_the_memory_of_the_prior():
     """With an encoder that ignores all and says N(0, 0.5^2), each row's KL is known: from N(0, 1), then from AR(1)."""
-    made = npmp.make(OBS, ACTION, **SMALL, ar_coefficient=0.95, beta_z=1.0)
+    made = npmp.make(SPEC, **SMALL, ar_coefficient=0.95, beta_z=1.0)
     params = jax.jit(made.learner.init)(jax.random.key(0)).params
     zero = jax.tree.map(jnp.zeros_like, params["high"])
     last = zero["rest"]["Dense_1"]["bias"].at[3:].set(jax.scipy.special.logit(0.49 / 0.99))
@@ -88,14 +89,14 @@ def test_the_first_row_and_the_memory_of_the_prior():
 def test_without_memory_the_encoder_has_no_previous_latent():
     seen = 3 * 7
     for memory, size in ((0.95, seen + 3), (0.0, seen)):
-        made = npmp.make(OBS, ACTION, **SMALL, ar_coefficient=memory)
+        made = npmp.make(SPEC, **SMALL, ar_coefficient=memory)
         state = jax.eval_shape(made.learner.init, jax.random.key(0))
         assert state.params["high"]["first"]["kernel"].shape == (size, 16)
 
 
 @pytest.mark.parametrize("memory", [0.95, 0.0])
 def test_it_learns_and_keeps_what_is_frozen(memory):
-    made = npmp.make(OBS, ACTION, **SMALL, ar_coefficient=memory, learning_rate=3e-3, frozen=("low",), beta_z=0.0)
+    made = npmp.make(SPEC, **SMALL, ar_coefficient=memory, learning_rate=3e-3, frozen=("low",), beta_z=0.0)
     state = first = jax.jit(made.learner.init)(jax.random.key(0))
     update = jax.jit(made.learner.update)
     bounds = []
@@ -104,18 +105,17 @@ def test_it_learns_and_keeps_what_is_frozen(memory):
         bounds.append(metrics["elbo/bound"])
     assert np.mean(bounds[-10:]) > np.mean(bounds[:10]) + 1
     jax.tree.map(np.testing.assert_array_equal, first.params["low"], state.params["low"])
-    jax.tree.map(np.testing.assert_array_equal, first.params["whitening"], state.params["whitening"])
+    jax.tree.map(np.testing.assert_array_equal, first.params["encoder"], state.params["encoder"])
 
 
 def test_acting_follows_the_prior():
-    made = npmp.make(OBS, ACTION, **SMALL, ar_coefficient=0.95)
+    made = npmp.make(SPEC, **SMALL, ar_coefficient=0.95)
     params = jax.jit(made.learner.init)(jax.random.key(0)).params
     step = jax.tree.map(lambda x: x[0], window().step)._replace(first=jnp.ones(B, bool))
-    policy = made.act()
+    policy = made.exploit
     act = jax.jit(policy.act)
     carry, action, notes = act(params, policy.init(B), step, jax.random.key(1))
     _, _, after = act(params, carry, step._replace(first=jnp.zeros(B, bool)), jax.random.key(2))
     assert action.shape == (B, 2)
     assert np.corrcoef(notes["latent"].ravel(), after["latent"].ravel())[0, 1] > 0.7
-    with pytest.raises(ValueError, match="NPMP has no discrete skills"):
-        made.act(0)
+    assert made.hold is None and made.skills == 0

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from leftovers import same
+from specs import spec_of
 
 from skillhier import rollout
-from skillhier.agents import offline, transfer
+from skillhier.agents import registry
 from skillhier.data import online, replay
 from skillhier.nets import encoder
 from skillhier.nets.actor import Choice
@@ -18,10 +19,10 @@ from skillhier.train import loop
 from skillhier.types import Bounds, Env, Spec, TimeStep, Trajectory
 
 OBS = {"arm": jax.ShapeDtypeStruct((3, 4), jnp.float32), "things": jax.ShapeDtypeStruct((3, 2), jnp.float32)}
-ACTION = jax.ShapeDtypeStruct((2,), jnp.float32)
+SPEC = spec_of(OBS, 2)
 LOW, MID = ("arm",), ("arm", "things")
 T, B = 6, 8
-FROM_DATA = [name for name in transfer.SYSTEMS if name != "mpo"]
+FROM_DATA = [name for name in registry.ONLINE if name != "mpo"]
 
 
 @functools.cache
@@ -30,21 +31,19 @@ def skills(name):
     statistics = {"arm": (np.full(4, 0.1), np.full(4, 2.0)), "things": (np.full(2, -0.1), np.full(2, 0.5))}
     more = {} if name == "bc" else {"latent": 3}
     more |= {"skills": 3} if name.startswith("helms") else {}
-    made = offline.make(OBS, ACTION, name=name, low=LOW, mid=MID, hidden=(16, 16), statistics=statistics, **more)
-    return made, made.learner.init(jax.random.key(7)).params
+    agent = registry.make(name, SPEC, low=LOW, mid=MID, hidden=(16, 16), statistics=statistics, **more)
+    return agent, agent.learner.init(jax.random.key(7)).params
 
 
 def system(name, source=None, **settings):
-    origin = source or next(iter(transfer.SOURCES[name]), None)
-    given = {"high": MID} if name in ("helms_cat", "helms_mix", "npmp", "mpo") else {}
+    """An online agent of small nets, on skills of `source` (the first kind that it takes, if not given)."""
+    entry = registry.entry(name)
+    origin = source or next(iter(entry.sources), None)
+    own = {"high": MID} if "high" in entry.defaults else {}
     if origin:
-        made = {"source": skills(origin)[1], "low": LOW, "mid": MID, "skill_hidden": (16, 16)}
-        made |= {} if origin == "bc" else {"latent": 3}
-        made |= {"skills": 3} if name.startswith("helms") else {}
-        if name == "npmp":
-            del made["mid"]
-        given |= made
-    return transfer.make(OBS, ACTION, name=name, **{"critic": MID, "hidden": (16, 16), "samples": 4} | given | settings)
+        known = {"low": LOW, "mid": MID, "latent": 3, "skills": 3, "hidden": (16, 16), "action_stddev": 0.1}
+        own |= entry.settings_of(known | {"name": origin}) | {"source": skills(origin)[1]}
+    return registry.make(name, SPEC, **{"critic": MID, "hidden": (16, 16), "samples": 4} | own | settings)
 
 
 def shown(key, rows=T):
@@ -67,7 +66,7 @@ def done(agent, params, steps, key, policy=None):
 
     opened = steps._replace(first=steps.first.at[0].set(True))
     _, (action, notes) = jax.lax.scan(row, policy.init(B), (opened, jax.random.split(key, len(steps.first))))
-    return Trajectory(steps, action, {name: notes[name] for name in agent.kept}), notes
+    return Trajectory(steps, action, {name: notes[name] for name in agent.replay_extras}), notes
 
 
 @functools.cache
@@ -88,44 +87,55 @@ def updated(name, source=None, **settings):
     return states, metrics
 
 
-@pytest.mark.parametrize("name", transfer.SYSTEMS)
+def own(state):
+    """The parameters of the level."""
+    return state.params["control"]
+
+
+def target(state):
+    return state.slow["control"]["target"]
+
+
+@pytest.mark.parametrize("name", registry.ONLINE)
 def test_what_is_frozen_stays_bit_identical_and_the_rest_learns(name):
     (before, *_, after), metrics = updated(name)
     assert all(np.isfinite(value) for value in metrics.values()) and after.health.skipped == 0
-    for part in before.params.keys() & {"scales", "skills"}:
+    for part in before.params.keys() & {"encoders", "skills"}:
         assert same(before.params[part], after.params[part]), part
     assert ("skills" in before.params) == (name in FROM_DATA)
     for part in ("actor", "critic", "duals"):
-        moved = [bool((a != b).any()) for a, b in zip(*map(jax.tree.leaves, (before.params[part], after.params[part])),
-                                                      strict=True)]  # fmt: skip
+        moved = [
+            bool((a != b).any())
+            for a, b in zip(*map(jax.tree.leaves, (own(before)[part], own(after)[part])), strict=True)
+        ]
         assert all(moved), part
 
 
-@pytest.mark.parametrize("name", transfer.SYSTEMS)
+@pytest.mark.parametrize("name", registry.ONLINE)
 def test_targets_are_the_actor_and_critic_of_the_last_copy(name):
     (before, one, two, _), _ = updated(name)
-    assert same(before.slow["target"], {part: before.params[part] for part in ("actor", "critic")})
+    assert same(target(before), {part: own(before)[part] for part in ("actor", "critic")})
     assert same(one.slow, before.slow)
-    assert same(two.slow["target"], {part: two.params[part] for part in ("actor", "critic")})
+    assert same(target(two), {part: own(two)[part] for part in ("actor", "critic")})
 
 
-@pytest.mark.parametrize("name", ["helms_mix", "bc"])
+@pytest.mark.parametrize("name", ["helms_mix", "bc_finetuned"])
 def test_while_it_warms_up_only_the_critic_learns(name):
     (before, one, two, after), metrics = updated(name, critic_warmup=2)
     for part in ("actor", "duals"):
-        assert same(before.params[part], two.params[part]), part
-        assert not same(two.params[part], after.params[part]), part
+        assert same(own(before)[part], own(two)[part]), part
+        assert not same(own(two)[part], own(after)[part]), part
     for earlier, later in ((before, one), (one, two), (two, after)):
-        assert not same(earlier.params["critic"], later.params["critic"])
+        assert not same(own(earlier)["critic"], own(later)["critic"])
     assert metrics["control/policy_loss"] != 0
 
 
 def test_an_actor_has_a_period_of_its_own():
     """The critic is copied after every second update, the actor after every third."""
-    (before, one, two, three), _ = updated("bc", actor_target_period=3)
+    (before, one, two, three), _ = updated("bc_finetuned", actor_target_period=3)
     assert same(one.slow, before.slow)
-    assert same(two.slow["target"], {"actor": before.params["actor"], "critic": two.params["critic"]})
-    assert same(three.slow["target"], {"actor": three.params["actor"], "critic": two.params["critic"]})
+    assert same(target(two), {"actor": own(before)["actor"], "critic": own(two)["critic"]})
+    assert same(target(three), {"actor": own(three)["actor"], "critic": own(two)["critic"]})
 
 
 def first_step(name, **settings):
@@ -134,14 +144,14 @@ def first_step(name, **settings):
     Adam's first step is its rate long wherever there is a slope, whatever the slope.
     """
     (before, one, *_), _ = updated(name, **settings)
-    step = jax.tree.map(jnp.subtract, one.params, before.params)
+    step = jax.tree.map(jnp.subtract, own(one), own(before))
     parts = step["actor"] | {part: step[part] for part in ("actor", "critic")}
     return {part: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(of)) for part, of in parts.items()}
 
 
 def test_an_actor_has_a_rate_of_its_own():
     for rates, length in (({"actor_learning_rate": 1e-3}, 1e-3), ({}, 2e-4)):
-        step = first_step("bc", **rates)
+        step = first_step("bc_finetuned", **rates)
         assert (step["actor"], step["critic"]) == pytest.approx((length, 2e-4), rel=0.01)
 
 
@@ -152,28 +162,30 @@ def test_a_mid_level_that_learns_on_has_a_rate_of_its_own():
 
 @pytest.mark.parametrize("name", FROM_DATA)
 def test_copied_parts_begin_as_they_were_learned(name):
-    source, params = skills(transfer.SOURCES[name][0])[1], updated(name)[0][0].params
-    white = params["skills"]["whitening"]
-    assert same(white, {entry: source["whitening"][entry] for entry in white})
-    if name in ("helms_cat", "helms_mix", "npmp"):
+    source, params = skills(registry.AGENTS[name].sources[0])[1], updated(name)[0][0].params
+    statistics = params["skills"]["encoder"]
+    assert same(statistics, {part: source["encoder"][part] for part in statistics})
+    if name in ("helms_cat", "helms_mix", "npmp_kl"):
         assert same(params["skills"]["low"], source["low"])
     if name in ("helms_cat", "helms_mix"):
         assert same(params["skills"]["mid"], source["mid"])
     if name == "helms_mix":
-        assert same(params["actor"]["mid"], source["mid"])
-    if name == "hierarchical_bc":
-        assert same(params["actor"]["mid"], source["mid"]) and same(params["actor"]["low"], source["low"])
-    if name == "bc":
-        assert same({layer: params["actor"][layer] for layer in source["actor"]}, source["actor"])
+        assert same(params["control"]["actor"]["mid"], source["mid"])
+    if name == "hierarchical_bc_finetuned":
+        assert same(params["control"]["actor"]["mid"], source["mid"]) and same(
+            params["control"]["actor"]["low"], source["low"]
+        )
+    if name == "bc_finetuned":
+        assert same({layer: params["control"]["actor"][layer] for layer in source["actor"]}, source["actor"])
 
 
-@pytest.mark.parametrize(("name", "origin"), [("bc", "bc"), ("hierarchical_bc", "hierarchical_bc")])
+@pytest.mark.parametrize(("name", "origin"), [("bc_finetuned", "bc"), ("hierarchical_bc_finetuned", "hierarchical_bc")])
 def test_a_clone_begins_by_doing_what_it_did(name, origin):
-    made, params = skills(origin)
+    offline, params = skills(origin)
     agent, steps = system(name), shown(jax.random.key(3))
     begun = agent.learner.init(jax.random.key(0)).params
     now, _ = done(agent, begun, steps, jax.random.key(4), agent.exploit)
-    policy = made.act()
+    policy = offline.exploit
     obs = jax.tree.map(lambda x: x[0], steps)._replace(first=jnp.ones(B, bool))
     _, action, _ = policy.act(params, policy.init(B), obs, jax.random.key(5))
     np.testing.assert_allclose(now.action[0], action, atol=1e-6)
@@ -193,11 +205,11 @@ def test_helms_cat_and_mix_begin_by_acting_alike(sample):
 
 def test_skills_of_a_new_helms_do_what_they_did():
     """With y given, z and a at their means: the offline skill's own action."""
-    made, params = skills("helms")
+    offline, params = skills("helms")
     agent, steps = system("helms_cat"), shown(jax.random.key(3), rows=1)
     now, notes = done(agent, agent.learner.init(jax.random.key(0)).params, steps, jax.random.key(4), agent.exploit)
     for world in range(B):
-        policy = made.act(int(notes["skill"][0, world]))
+        policy = offline.hold(int(notes["skill"][0, world]))
         step = jax.tree.map(lambda x: x[0], steps)._replace(first=jnp.ones(B, bool))
         _, action, _ = policy.act(params, policy.init(B), step, jax.random.key(5))
         np.testing.assert_allclose(now.action[0, world], action[world], atol=1e-6)
@@ -226,7 +238,7 @@ def test_the_level_learns_from_its_own_action_not_from_the_worlds():
         ("helms_mix", {"repeat_probability": 0.5}),
         ("helms_cat", {"repeat_probability": 0.5, "backup": "retrace"}),
         ("mpo", {"backup": "n_step", "epsilon_penalty": 0.0}),
-        ("npmp", {"source": "npmp_ar1", "ar_coefficient": 0.95, "recurrent_critic": True}),
+        ("npmp_kl", {"source": "npmp_ar1", "ar_coefficient": 0.95, "recurrent_critic": True}),
         ("helms_cat", {"source": "helms_discrete", "discrete": True}),
         ("mpo", {"high": ("arm",)}),  # asymmetric: the critic sees more than the actor
     ],
@@ -242,15 +254,15 @@ def test_log_prob_of_a_mixture_is_that_of_its_latent():
     agent, steps = system("helms_mix", backup="retrace"), shown(jax.random.key(1), rows=1)
     params = agent.learner.init(jax.random.key(0)).params
     _, notes = done(agent, params, steps, jax.random.key(2))
-    white = skills("helms")[1]["whitening"]
-    x = encoder.stacked(white, steps.obs, MID)[0]
+    see = encoder.whitened(OBS, MID)
+    x = see.apply(skills("helms")[1]["encoder"]["mid"], steps.obs)[0]
     mean, sigma = Components(3, 3, (16, 16)).apply({"params": skills("helms")[1]["mid"]}, x)  # [K, B, Z]
-    seen = encoder.stacked(params["scales"], steps.obs, MID)[0]
-    share = jax.nn.softmax(Choice(3, (16, 16)).apply({"params": params["actor"]["high"]}, seen))  # [B, K]
+    seen = see.apply(params["encoders"]["actor"], steps.obs)[0]
+    share = jax.nn.softmax(Choice(3, (16, 16)).apply({"params": params["control"]["actor"]["high"]}, seen))  # [B, K]
     density = np.exp(-0.5 * ((notes["latent"][0] - mean) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
     by_hand = np.log((np.asarray(share).T * np.asarray(density).prod(-1)).sum(0))
     np.testing.assert_allclose(notes["log_prob"][0], by_hand, rtol=1e-4)
-    assert "log_prob" not in system("helms_mix").kept
+    assert "log_prob" not in system("helms_mix").replay_extras
 
 
 def test_held_skills_are_kept_by_chance_and_their_likelihood_is_that_of_what_was_done():
@@ -259,8 +271,8 @@ def test_held_skills_are_kept_by_chance_and_their_likelihood_is_that_of_what_was
     params = agent.learner.init(jax.random.key(0)).params
     _, notes = done(agent, params, steps, jax.random.key(2))
     skill, opens = np.asarray(notes["skill"]), np.asarray(steps.first.at[0].set(True))
-    seen = encoder.stacked(params["scales"], steps.obs, MID)
-    share = jax.nn.softmax(Choice(3, (16, 16)).apply({"params": params["actor"]["high"]}, seen))
+    seen = encoder.whitened(OBS, MID).apply(params["encoders"]["actor"], steps.obs)
+    share = jax.nn.softmax(Choice(3, (16, 16)).apply({"params": params["control"]["actor"]["high"]}, seen))
     chosen = np.take_along_axis(np.asarray(share), skill[..., None], -1)[..., 0]
     same_one = np.concatenate([np.zeros((1, B), bool), skill[1:] == skill[:-1]])
     by_hand = np.where(opens, chosen, 0.2 * chosen + 0.8 * same_one)
@@ -295,7 +307,7 @@ def test_an_asymmetric_actor_does_not_see_what_the_critic_sees():
         ("helms_mix", {"discrete": True}, "choose agent=helms_cat"),
         ("helms_cat", {"prior": "flat"}, "prior 'flat' is not known; choose uniform or transition in agent.prior"),
         ("mpo", {"backup": "tdd"}, "backup 'tdd' is not known; choose td, n_step, retrace in agent.backup"),
-        ("helms_cat", {"source": "npmp"}, "skills need the part mid; what is given has high, low, whitening"),
+        ("helms_cat", {"source": "npmp"}, "skills need the part mid; the source has encoder, high, low"),
         ("helms_cat", {"skill_hidden": (8, 8)}, r"skills/mid/skill_0/Dense_0/kernel has shape"),
     ],
 )
@@ -306,8 +318,8 @@ def test_what_cannot_be_is_refused_in_one_line(name, settings, said):
 
 
 def test_a_name_that_is_not_known():
-    with pytest.raises(ValueError, match="agent 'helms' is not known; choose helms_cat, helms_mix, mpo, npmp"):
-        transfer.make(OBS, ACTION, name="helms")
+    with pytest.raises(ValueError, match="agent 'helms_kat' is not known; did you mean helms_cat. choose helms,"):
+        registry.make("helms_kat", SPEC)
 
 
 # --- learning in a world with a known best ---
@@ -341,12 +353,12 @@ def targets(worlds=16, limit=8):
 
 
 def source_of(agent, env, **settings):
-    memory = replay.make(200, env.spec, extras=agent.kept)
+    memory = replay.make(200, env.spec, extras=agent.replay_extras)
     given = {"unroll_length": 4, "batch_size": 32, "sequence_length": 4, "prefill": 20} | settings
     return online.online(env, agent.explore, memory, first_params=lambda key: agent.learner.init(key).params, **given)
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in transfer.SYSTEMS if name not in ("helms_cat", "mpo")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in registry.ONLINE if name not in ("helms_cat", "mpo")]
 
 
 @pytest.mark.parametrize("name", ["helms_cat", "mpo", *SLOW])
@@ -364,7 +376,7 @@ def test_it_learns_what_pays(name):
     assert float(told["episodes/return"]) > first
 
 
-@pytest.mark.parametrize("name", transfer.SYSTEMS)
+@pytest.mark.parametrize("name", registry.ONLINE)
 def test_an_epoch_of_it_exports_for_accelerators(name):
     env, key = targets(worlds=2), jax.random.key(0)
     agent = system(name)
@@ -389,7 +401,7 @@ def test_seeds_copy_their_targets_in_a_branch():
 
 def test_a_rollout_of_it_notes_what_its_replay_keeps():
     env = targets(worlds=2)
-    for name in transfer.SYSTEMS:
+    for name in registry.ONLINE:
         agent = system(name)
         params = agent.learner.init(jax.random.key(0)).params
         actor = rollout.start(env, agent.explore, jax.random.key(1))
@@ -399,5 +411,5 @@ def test_a_rollout_of_it_notes_what_its_replay_keeps():
             ),
             actor,
         )
-        for note, shape in agent.kept.items():
+        for note, shape in agent.replay_extras.items():
             assert (rows.extras[note].shape, rows.extras[note].dtype) == ((3, 2, *shape.shape), shape.dtype)

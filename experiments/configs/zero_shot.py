@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from experiments.configs import helms_transfer
-from experiments.shared import cli
+from experiments.shared import agent_settings, cli
 from skillhier.envs import registry
 
 PRESETS = {
@@ -11,38 +11,34 @@ PRESETS = {
     "cpu": "1000 episodes of each agent, 100 worlds at a time; the better part of an hour on 2 cores",
     "paper": "1000 episodes of each agent, all at once; for an accelerator",
 }
-AGENTS = ("helms_cat", "npmp", "bc", "hierarchical_bc", "mpo")  # helms_mix acts as helms_cat does, before it learns
-BESIDE = ("mpo", "random", "expert")
+# helms_mix acts as helms_cat does, before it learns
+AGENTS = ("helms_cat", "npmp_kl", "bc_finetuned", "hierarchical_bc_finetuned", "mpo")
+BASELINES = ("mpo", "random", "expert")
 LIMITS = {
     "seed": (0, 2**31 - 1),
     "episodes": (1, 10**6),
     "choice": ["agent", "prior", "held"],
-    "hold": (1, 10**6),
+    "choice_period": (1, 10**6),
     **{name: limit for name, limit in helms_transfer.LIMITS.items() if name.startswith("env.")},
-    **{
-        f"agents.{agent}.{name.removeprefix('agent.')}": limit
-        for name, limit in helms_transfer.LIMITS.items()
-        if name.startswith("agent.")
-        for agent in AGENTS
-    },
+    **{name: limit for agent in AGENTS for name, limit in agent_settings.limits((agent,), f"agents.{agent}").items()},
 }
 
 
 def get_config(arg: str = "") -> ConfigDict:
     chosen = cli.choose(arg, PRESETS, set=["4", "1", "2", "3", "5"])
-    told = {name: helms_transfer.get_config(f"{chosen.preset},agent={name},set={chosen.set}") for name in AGENTS}
+    presets = {name: helms_transfer.get_config(f"{chosen.preset},agent={name},set={chosen.set}") for name in AGENTS}
     config = ConfigDict()
     config.seed = 0  # of the starts, the new nets and all chance
     config.episodes = 1000  # of every agent, from the same starts
     config.choice = "agent"  # of skills and latents: by the new high level at every row (what an agent begins with),
     # by the prior that was learned offline, or held: by the new high level, for some rows each
-    config.hold = 40  # these rows
-    config.sample = True  # skills, latents and actions are drawn, as while learning; else what is likeliest
-    config.beside = ("mpo",)  # who acts beside the skills: mpo (from scratch), random, expert
-    config.env = told["mpo"].env  # as in helms_transfer
+    config.choice_period = 40  # these rows
+    config.stochastic = True  # skills, latents and actions are drawn, as while learning; else what is likeliest
+    config.baselines = ("mpo",)  # who acts beside the skills: mpo (from scratch), random, expert
+    config.env = presets["mpo"].env  # as in helms_transfer
     del config.env["reward"]  # all of them are told
     config.env.worlds = {"debug": 4, "cpu": 100, "paper": 1000}[chosen.preset]  # stepped together
-    config.agents = ConfigDict({name: told[name].agent for name in AGENTS})  # settings of those with new nets
+    config.agents = ConfigDict({name: presets[name].agent for name in AGENTS})  # settings of those with new nets
     if chosen.preset == "debug":
         config.episodes = 8
     return config
@@ -53,8 +49,5 @@ def check(config: ConfigDict) -> None:
     cli.pick("config.env.name:", world, registry.WORLDS)
     if not world.startswith("sawyer.") or world.endswith("@pixels"):
         raise cli.Refused(f"agents put to work here stack objects, not {world}; set config.env.name")
-    for name in config.beside:
-        cli.pick("config.beside:", name, dict.fromkeys(BESIDE))
-    for name in AGENTS:
-        if config.agents[name].name != name:
-            raise cli.Refused(f"config.agents.{name}.name={config.agents[name].name} is {name} here; leave it out")
+    for name in config.baselines:
+        cli.pick("config.baselines:", name, dict.fromkeys(BASELINES))

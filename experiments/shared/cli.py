@@ -41,14 +41,14 @@ from experiments.shared.settings import (
 from skillhier.agents.learner import with_init_params
 from skillhier.data import faults
 from skillhier.distributed import hosts, sharding
-from skillhier.train import checkpoint, run_folder
+from skillhier.train import checkpoint, loop, run_folder
 from skillhier.types import Learner
 
 __all__ = ["CONFIGS", "Refused", "change", "choose", "flat", "load_config", "pick", "validate"]  # of settings.py
 
 flags.DEFINE_string("config", None, "FILE:PRESET[,key=value,...]; then --config.NAME=VALUE changes any setting")
 flags.DEFINE_string("workdir", None, "the run folder; the same command on the same folder continues the run")
-flags.DEFINE_string("init_from", None, "RUN:SUBTREE, parameters of another run to begin with: skills (all), or a part")
+flags.DEFINE_string("init_from", None, "RUN:PART, parameters of another run to begin with: all, or a part by its name")
 flags.DEFINE_bool("deterministic", False, "on a GPU, kernels that give the same bits every time; slower")
 flags.DEFINE_enum(
     "matmul_precision",
@@ -83,7 +83,7 @@ class Run(NamedTuple):
     config: ConfigDict | None  # locked; None for entry points without one
     workdir: Path | None
     free: tuple[str, ...] = ()  # settings that may change when a run goes on
-    init_from: str | None = None  # RUN:SUBTREE, see `begun`
+    init_from: str | None = None  # RUN:PART, see `with_init_from`
     mesh: Mesh | None = None  # the devices that share the work, if there are several
 
 
@@ -195,20 +195,27 @@ def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, s
     return run_folder.open_run(path, asked.name, settings, asked.free)
 
 
+def split_init_from(address: str) -> tuple[Path, str]:
+    """RUN:PART of --init_from: (the run's folder, `all` or the path of a part). Raises Refused."""
+    path, _, part = address.rpartition(":")
+    if not path or not part:
+        raise Refused(f"--init_from={address} is not RUN:PART, for example runs/skills:all or runs/skills:low")
+    return Path(path), part.strip("/")
+
+
 def with_init_from(asked: Run, learner: Learner) -> Learner:
-    """`learner`, which begins with the parameters that --init_from names, if it is given. Raises Refused, Broken."""
+    """`learner`, which begins with the parameters that --init_from names, if it is given.
+
+    Raises Refused, CheckpointError.
+    """
     if not asked.init_from:
         return learner
-    source, _, subtree = asked.init_from.rpartition(":")
-    if not source or not subtree:
-        raise Refused(
-            f"--init_from={asked.init_from} is not RUN:SUBTREE, for example runs/skills:skills or runs/skills:low"
-        )
-    parts = [] if subtree == "skills" else subtree.strip("/").split("/")
-    found = checkpoint.read(Path(source), "/".join(["learner/params", *parts]))
-    for part in reversed(parts):
-        found = {part: found}
-    learner = with_init_params(learner, found)
+    path, part = split_init_from(asked.init_from)
+    parts = [] if part == "all" else part.split("/")
+    params = checkpoint.read(path, "/".join(["learner/params", *parts]))
+    for name in reversed(parts):
+        params = {name: params}
+    learner = with_init_params(learner, params)
     try:
         jax.eval_shape(learner.init, jax.random.key(0))
     except ValueError as error:
@@ -216,6 +223,12 @@ def with_init_from(asked: Run, learner: Learner) -> Learner:
             f"--init_from={asked.init_from} does not fit: {error}; take config.agent of that run, or another part"
         ) from None
     return learner
+
+
+def check_stopped(outcome: loop.Outcome, path: Path) -> None:
+    """Raises RunStopped where a signal ended a run before its budget did."""
+    if outcome.stopped:
+        raise RunStopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
 
 
 def find_host(asked: Run) -> hosts.HostPlace | None:

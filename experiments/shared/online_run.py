@@ -1,68 +1,144 @@
-"""A run whose data come from worlds while it learns: its worlds, its replay, its trials, and the run itself."""
+"""The set-up that online entry points share: worlds, replay, source, evaluations, and the run itself.
+
+An entry point makes an agent for `open_worlds(run).env`, and hands it to `train`.
+"""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
 from experiments.shared import cli, run_report
-from skillhier.data import replay
+from skillhier.agents import registry as agents
+from skillhier.data import online, replay
+from skillhier.distributed import hosts
 from skillhier.envs import registry
-from skillhier.train import checkpoint, evaluate, session
-from skillhier.types import Env, Learner, LearnerState, Policy, Source, Spec
+from skillhier.train import checkpoint, evaluate, metrics, run_folder, session
+from skillhier.train.evaluate import Evaluation
+from skillhier.types import Agent, Env, Policy, Source, Spec
 
-REPLAY = "source/replay"  # of the replay in the run state
-
-
-def make_worlds(config: ConfigDict, count: int) -> Env:
-    """`count` worlds of the config's task. Raises ValueError."""
-    settings = config.env.to_dict() | {"worlds": count}
-    return registry.make(settings.pop("name"), **settings)
+REPLAY = "source/replay"  # the replay's place in the run state
 
 
-def make_replay(config: ConfigDict, spec: Spec, extras: dict[str, jax.ShapeDtypeStruct] | None = None) -> replay.Replay:
-    """The config's replay of worlds of `spec`, which keeps the policy's notes `extras` too. Raises ValueError."""
+class Worlds(NamedTuple):
+    """The worlds of a run."""
+
+    env: Env  # data are collected here
+    evals: dict[str, Env]  # by the name of the evaluation
+
+
+def open_worlds(run: cli.Run) -> Worlds:
+    """The worlds that the config describes. Raises Refused."""
+    config = run.config
+    for name in config.evals:
+        if name not in config or "episodes" not in config[name]:
+            raise cli.Refused(f"config.evals names {name}, and there is no group config.{name} of its settings")
+    cli.check_divisible(run, "env.worlds", "train.batch_size", *(f"{name}.episodes" for name in config.evals))
+    env = make_worlds(config.env, config.env.worlds)
+    return Worlds(env, {name: make_worlds(config.env, **config[name].env, worlds=config[name].episodes)
+                        for name in config.evals})  # fmt: skip
+
+
+def make_worlds(settings: ConfigDict, worlds: int, **changes: Any) -> Env:
+    """`worlds` worlds by the settings of a config, with changes. Raises Refused."""
+    settings = {**settings, **changes, "worlds": worlds}
+    try:
+        return registry.make(settings.pop("name"), **settings)
+    except ValueError as error:
+        raise cli.Refused(str(error)) from None
+
+
+def make_agent(config: ConfigDict, spec: Spec, **settings: Any) -> Agent:
+    """The config's agent for worlds of `spec`; raises Refused where its settings do not fit them."""
+    try:
+        agent = agents.make(**{**config.agent, **settings}, spec=spec)
+        jax.eval_shape(agent.learner.init, jax.random.key(0))
+    except ValueError as error:
+        raise cli.Refused(str(error.args[0])) from None
+    return agent
+
+
+def make_replay(config: ConfigDict, spec: Spec, extras: Mapping[str, jax.ShapeDtypeStruct] = ()) -> replay.Replay:
+    """The config's replay of worlds of `spec`, which holds the policy's notes `extras` too. Raises Refused."""
     room = config.replay.max_gib * replay.GIB or None
-    return replay.make(config.replay.rows, spec, extras=extras, memory=room, copies=config.seeds)
+    try:
+        return replay.make(config.replay.rows, spec, extras=dict(extras), memory=room, copies=config.seeds)
+    except ValueError as error:
+        raise cli.Refused(str(error)) from None
 
 
-def make_evaluator(
-    arena: Env, policy: Policy, seed: int, *, success: str, totals: dict[str, str] | None = None
-) -> Callable[[LearnerState], dict[str, float]]:
-    """Figures of the agent in worlds of its own: the same starts every time. success, totals: evaluate.episodes."""
-    episodes = evaluate.episodes(arena, policy, success=success, totals=totals)
+def make_source(config: ConfigDict, env: Env, policy: Policy, agent: Agent | None = None, **settings: Any) -> Source:
+    """Batches from a replay that `policy` fills in `env`; with the agent's parameters and notes, if it acts by them."""
+    extras = {} if agent is None else agent.replay_extras
+    if agent is not None:
+        settings["first_params"] = lambda key: agent.learner.init(key).params
+    return online.online(
+        env,
+        policy,
+        make_replay(config, env.spec, extras),
+        unroll_length=config.train.unroll_length,
+        updates_per_collect=config.train.updates_per_collect,
+        batch_size=config.train.batch_size,
+        sequence_length=config.train.sequence_length,
+        pretrain=config.train.pretrain,
+        prefill=config.replay.prefill,
+        **settings,
+    )
 
-    def figures(state: LearnerState) -> dict[str, float]:
-        told = jax.device_get(episodes(state.params, jax.random.key(seed)))
-        return {f"eval/{name}": float(value) for name, value in told.items()}
 
-    return figures
+def evaluations(config: ConfigDict, worlds: Worlds, agent: Agent) -> list[Evaluation]:
+    """The config's evaluations of an agent."""
+
+    def one(name: str) -> Evaluation:
+        settings, env = config[name], worlds.evals[name]
+        missing = [entry for entry in settings.totals if entry not in env.spec.obs]
+        if missing:
+            known = ", ".join(sorted(env.spec.obs))
+            raise cli.Refused(f"config.{name}.totals: these worlds do not show {missing[0]}; choose of {known}")
+        return evaluate.of_episodes(
+            name,
+            settings.every or config.train.eval_every,
+            env,
+            agent.explore if settings.stochastic else agent.exploit,
+            settings.seed,
+            success=env.spec.success,
+            totals={entry.rpartition(".")[2]: entry for entry in settings.totals},
+        )
+
+    return [one(name) for name in config.evals]
 
 
 def train(
     run: cli.Run,
-    path: Path,
-    about: dict[str, str],
-    learner: Learner,
+    worlds: Worlds,
+    agent: Agent,
     source: Source,
     *,
-    assess: Callable[[LearnerState], dict[str, float]],
     terms: tuple[str, ...],
     summarise: Callable[..., dict],
-    rows: str = "new rows",
+    origin: dict[str, Any] | None = None,
+    gap: str = "new rows",
 ) -> None:
-    """Trains to the config's budget in the opened folder `path`, and writes summaries and reports.
+    """Trains to the config's budget in the run folder, and writes summaries and reports. Raises RunStopped.
 
-    terms: metrics shown on the terminal; summarise(lines of metrics.jsonl, config=...) -> what came out, in numbers;
-    rows: what a run goes on with whose checkpoint holds no replay. Raises Stopped.
+    terms      metrics shown on the terminal
+    summarise  (lines of metrics.jsonl, config=...) -> what came out, in numbers
+    origin     how the agent's skills were made: written to origin.json, for those who load the agent
+    gap        what a run goes on with whose checkpoint holds no replay
     """
     config = run.config
+    evaluated = evaluations(config, worlds, agent)
+    learner = cli.with_init_from(run, agent.learner) if origin is None else agent.learner
+    path, about = cli.open_run(run)
+    if origin is not None and hosts.is_main_host():
+        metrics.write_json(path / run_folder.ORIGIN, origin)
+    print(f"{path}: {config.agent.name} in {config.env.worlds} worlds {config.env.name}", file=sys.stderr)
     if checkpoint.was_left_out(path, REPLAY):
         print(
-            f"{path}: its checkpoint holds no replay; it goes on with {rows} alone, and will not be the run that it "
+            f"{path}: its checkpoint holds no replay; it goes on with {gap} alone, and will not be the run that it "
             "would have been without a break (config.replay.in_checkpoint=true keeps the replay)",
             file=sys.stderr,
         )
@@ -75,20 +151,29 @@ def train(
         budget=config.train.updates,
         updates=config.train.updates_per_epoch,
         save_every=config.train.save_every,
-        assess=assess,
-        assess_every=config.train.eval_every,
+        evaluations=evaluated,
         terms=terms,
         label=config.agent.name,
         left_out=() if config.replay.in_checkpoint else (REPLAY,),
         about=about,
         mesh=run.mesh,
     )
-    if outcome.stopped:
-        raise cli.RunStopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
+    cli.check_stopped(outcome, path)
     session.finish(path, config.seed, config.seeds, partial(summarise, config=config), run_report.write)
 
 
-def env_steps(config: ConfigDict, updates: int) -> int:
-    """Control steps that all worlds have taken by so many updates."""
-    chunks = -(-config.replay.prefill // config.train.unroll_length) + -(-updates // config.train.updates_per_collect)
-    return chunks * config.train.unroll_length * config.env.worlds
+def late(rows: list[dict], name: str) -> float | None:
+    """The mean of a metric over the last tenth of a run's updates; None where it was not measured."""
+    values = [row[name] for row in rows if row["step"] > 0.9 * rows[-1]["step"] and row.get(name) is not None]
+    return float(sum(values) / len(values)) if values else None
+
+
+def totals(rows: list[dict]) -> dict[str, Any]:
+    """What every summary of an online run says: updates, environment steps, seconds."""
+    last, seconds = rows[-1], sum(row["time/epoch_seconds"] for row in rows)
+    return {
+        "train_steps": last["step"],
+        "env_steps": last["total/env_steps"],
+        "updates_per_second": last["step"] / seconds,
+        "seconds": {"train": seconds},
+    }

@@ -1,4 +1,4 @@
-"""Limits and checks of settings that every run has whose data come from worlds while it learns."""
+"""Settings that every run has whose data come from worlds while it learns: a base config, limits and checks."""
 
 from ml_collections import ConfigDict
 
@@ -9,14 +9,13 @@ LIMITS = {
     "seeds": (1, 1024),
     "env.worlds": (1, 10**6),
     "env.engine": ["auto", "native", "mjx", "warp"],
-    "env.timestep": (0.0, 0.05),
     "env.delay": (0, 100),
     "env.limit": (1, 10**6),
-    "env.starts": (1, 10**6),
     "env.stack": (1, 16),
     "replay.rows": (1, 10**9),
     "replay.prefill": (0, 10**9),
     "replay.max_gib": (0.0, 1e6),
+    "train.pretrain": (0, 10**9),
     "train.updates": (1, 10**9),
     "train.updates_per_epoch": (1, 10**6),
     "train.batch_size": (1, 2**16),
@@ -27,21 +26,60 @@ LIMITS = {
     "train.save_every": (1, 10**9),
     "eval.episodes": (1, 10**6),
     "eval.seed": (0, 2**31 - 1),
+    "eval.every": (0, 10**9),
 }
-FREE = ("train.updates", "train.eval_every", "train.save_every", "replay.in_checkpoint", "replay.max_gib")
+FREE = ("train.updates", "train.eval_every", "train.save_every", "eval.every", "replay.in_checkpoint", "replay.max_gib")
+
+
+def config(world: str) -> ConfigDict:
+    """The settings of a run in worlds of that name, but for its agent; sizes are for a config to change."""
+    config = ConfigDict()
+    config.seed = 0  # of the worlds, the first parameters, the batches and the samples
+    config.seeds = 1  # runs in one program: seed, seed + 1, ...; each keeps its metrics in RUN/seed_<n>
+    config.env = ConfigDict()
+    config.env.name = world  # the world, see envs/registry.py
+    config.env.worlds = 16  # stepped together
+    config.env.engine = "auto"  # of the physics: native (C, on CPUs), mjx, warp; auto chooses by the device
+    config.env.delay = (0, 0)  # fewest, most control steps between asking and acting
+    config.env.limit = 400  # control steps of an episode
+    config.env.stack = 1  # frames that the agent sees, newest first
+    config.replay = ConfigDict()
+    config.replay.rows = 2000  # newest rows of every world that are learned from
+    config.replay.prefill = 100  # rows of every world before the first update
+    config.replay.max_gib = 0.0  # GiB that the replay may take; 0: what the device, or on a CPU the machine, has
+    config.replay.in_checkpoint = True  # without it a run goes on, but not as it would have
+    config.train = ConfigDict()
+    config.train.pretrain = 0  # updates from the prefilled replay before the first rows are collected
+    config.train.unroll_length = 4  # rows of every world, then
+    config.train.updates_per_collect = 2  # batches and updates, then rows again
+    config.train.batch_size = 32  # sequences in an update
+    config.train.sequence_length = 16  # rows of a sequence, beside a look-ahead if the agent has one
+    config.train.updates = 10_000  # in all
+    config.train.updates_per_epoch = 50  # updates between two lines of the metrics: one compiled program
+    config.train.eval_every = 500  # updates between two evaluations
+    config.train.save_every = 1000  # updates between two checkpoints
+    config.evals = ("eval",)  # evaluations by name; each has a group of settings of that name, such as:
+    config.eval = ConfigDict()
+    config.eval.episodes = 20  # of the agent, each in a world of its own
+    config.eval.every = 0  # updates between two; 0: train.eval_every
+    config.eval.seed = 0  # of their starts: the same each time
+    config.eval.stochastic = False  # actions are sampled, as while learning; else what is likeliest is done
+    config.eval.totals = ()  # entries whose sum over an episode is a metric too
+    config.eval.env = ConfigDict()  # settings of its worlds that differ from config.env
+    return config
 
 
 def check_replay(config: ConfigDict) -> None:
     """Refuses a replay that holds no window, with the frames before it and the rows looked ahead to, or no chunk."""
-    train, memory, ahead = config.train, config.replay, config.agent.get("lookahead", 0)
+    train, replay, ahead = config.train, config.replay, config.agent.get("lookahead", 0)
     span = train.sequence_length + ahead + config.env.stack - 1
-    if memory.prefill < span:
+    if replay.prefill < span:
         parts = "length, look-ahead, stack" if ahead else "length, stack"
         raise cli.Refused(
-            f"config.replay.prefill={memory.prefill} holds no window of {span} rows ({parts}); set it to at least that"
+            f"config.replay.prefill={replay.prefill} holds no window of {span} rows ({parts}); set it to at least that"
         )
-    if memory.rows < max(span, train.unroll_length):
+    if replay.rows < max(span, train.unroll_length):
         raise cli.Refused(
-            f"config.replay.rows={memory.rows} holds no window of {span} rows or no chunk of "
+            f"config.replay.rows={replay.rows} holds no window of {span} rows or no chunk of "
             f"config.train.unroll_length={train.unroll_length}; set it to at least that"
         )

@@ -4,7 +4,6 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +12,10 @@ import jax.numpy as jnp
 import mujoco
 from absl import flags
 
-from experiments.shared import cli
-from skillhier.agents import offline, transfer
+from experiments.shared import cli, warm_start
+from skillhier.agents import registry as agents
 from skillhier.envs import registry
-from skillhier.train import checkpoint, run_folder
+from skillhier.train import checkpoint
 from skillhier.types import Env, Params, Policy
 
 flags.DEFINE_string("run", None, "the folder of a run that holds an agent")
@@ -77,38 +76,30 @@ def model(name: str, engine: str, settings: dict[str, Any]) -> mujoco.MjModel:
 
 
 def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = False) -> Agent:
-    """The agent of the run in folder `path` in `env`. sample: latents and actions are drawn. Raises Refused, Broken."""
-    told = settings.get("agent", {})
-    online = "source" in settings  # a run of experiments.helms_transfer
-    cli.pick("agent", told.get("name", ""), transfer.SYSTEMS if online else offline.SYSTEMS)
-    action = jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
+    """The agent of the run in folder `path` in `env`. sample: latents and actions are sampled.
+
+    Raises Refused, CheckpointError.
+    """
+    own = settings.get("agent", {})
+    name = own.get("name", "")
+    cli.pick("agent", name, agents.AGENTS)
     params = checkpoint.read(path, "learner/params")
+    skills = warm_start.origin(path) if agents.entry(name).sources else {}
     try:
-        if online:
-            system = transfer.make(env.spec.obs, action, **told, **origin(path))
-        else:
-            system = offline.make(env.spec.obs, action, **told)
-        wanted = jax.eval_shape(system.learner.init, jax.random.key(0)).params
-        fits = jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, wanted)
+        system = agents.make(**own, **skills, spec=env.spec)
+        shapes = jax.eval_shape(system.learner.init, jax.random.key(0)).params
+        fits = jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
     except ValueError as error:
         raise cli.Refused(f"the agent of {path} cannot act here: {error}; choose another --env") from None
     if not fits:
         raise cli.Refused(f"the agent of {path} sees or does other things than this world has; choose another --env")
-    if online:
-        return Agent(lambda skill=None: system.explore if sample else system.exploit, params, 0)
-    return Agent(partial(system.act, sample=sample), params, told.get("skills", 0))
 
+    def act(skill=None) -> Policy:
+        if skill is None:
+            return system.explore if sample else system.exploit
+        return system.hold(skill, sample=sample)
 
-def origin(path: Path) -> dict[str, Any]:
-    """What the agent of a run of experiments.helms_transfer was told of its skills, parameters left out. Refused."""
-    home = path if (path / run_folder.ORIGIN).is_file() else path.parent  # of one seed of several
-    try:
-        found = json.loads((home / run_folder.ORIGIN).read_text())
-        return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
-    except (OSError, ValueError, AttributeError):
-        raise cli.Refused(
-            f"{path / run_folder.ORIGIN} cannot be read; give the folder of a run that is whole"
-        ) from None
+    return Agent(act, params, system.skills)
 
 
 def _recorded(data: str) -> str:

@@ -1,78 +1,136 @@
-"""What an agent put to work begins with: skills of another run, and the scales of what its new nets see."""
+"""What an online agent begins with: skills of another run, or parameters of its own kind; statistics for new nets."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments.shared import cli
 from skillhier import rollout
-from skillhier.agents import transfer
+from skillhier.agents import registry
 from skillhier.data import dataset
 from skillhier.policies import open_loop
 from skillhier.train import checkpoint, run_folder
-from skillhier.types import Env, Params, Trajectory
+from skillhier.types import Env, Params, Spec, Trajectory
 
-RANDOM_ROWS = 100  # rows of random actions in every world, from which new nets get their scales
-# what an agent must know of how its skills were made
-SKILL_SETTINGS = {
-    "helms_cat": ("low", "mid", "skills", "latent", "hidden", "scale"),
-    "helms_mix": ("low", "mid", "skills", "latent", "hidden", "scale"),
-    "npmp": ("low", "latent", "hidden", "scale"),
-    "bc": ("low", "mid", "hidden"),
-    "hierarchical_bc": ("low", "mid", "latent", "hidden"),
-}
+RANDOM_ROWS = 100  # rows of random actions in every world, whose statistics newly initialised nets whiten by
+
+
+class Start(NamedTuple):
+    """How an agent begins."""
+
+    skills: dict[str, Any]  # settings that it shares with its skills, for registry.make and for origin.json
+    source: Params | None = None  # the skills' parameters
+    name: str | None = None  # of the offline agent that learned them
+    settings: dict[str, Any] | None = None  # of that agent
+    resumed: bool = False  # --init_from names a run of this very agent, whose parameters it begins with
+
+
+def start(run: cli.Run) -> Start:
+    """How --init_from lets the config's agent begin. Raises Refused, CheckpointError.
+
+    Runs of the offline agents that it may begin with give it skills; a run of the same agent gives it any parameters.
+    """
+    config, address = run.config, run.init_from
+    name = config.agent.name
+    sources = registry.entry(name).sources
+    if not address:
+        if not sources:
+            return Start({})
+        if not config.source.updates:
+            raise cli.Refused(
+                f"--init_from is missing: {name} begins with skills of a run of experiments.helms_offline with agent="
+                f"{' or '.join(sources)}; for example --init_from=runs/skills:all"
+            )
+        settings = {"name": sources[0], **made_up_settings(sources[0], config)}
+        return Start(registry.entry(name).settings_of(settings), None, sources[0], settings)
+    path, part = cli.split_init_from(address)
+    other = run_settings(path).get("agent", {}).get("name")
+    if other == name:
+        return Start(origin(path) if sources else {}, resumed=True)
+    if other not in sources:
+        wanted = f"agent={' or '.join((*sources, name))}"
+        raise cli.Refused(f"--init_from={address} is a run of {other or 'no agent'}; {name} begins with {wanted}")
+    if part != "all":
+        raise cli.Refused(f"--init_from={address} names a part of skills, and {name} needs the whole; give {path}:all")
+    settings, source = load_skills(path)
+    stack = skill_stack(path)
+    if stack != config.env.stack:
+        raise cli.Refused(
+            f"--init_from={address}: those skills see {stack} frames, and config.env.stack={config.env.stack}; set it "
+            f"to {stack}, or learn skills of another config.data.stack"
+        )
+    return Start(registry.entry(name).settings_of(settings), source, other, settings)
 
 
 def load_skills(path: Path) -> tuple[dict[str, Any], Params]:
-    """The settings of the agent of a run of experiments.helms_offline or imitate, and its parameters.
+    """The settings of the offline agent of a run, and its parameters; `path` may be one seed of several.
 
-    `path` may be one seed of several. Raises Refused, Broken.
+    Raises Refused, CheckpointError.
     """
-    told = _settings(path).get("agent", {})
-    known = sorted({kind for kinds in transfer.SOURCES.values() for kind in kinds})
-    if told.get("name") not in known or "hidden" not in told or "critic" in told:
+    settings = run_settings(path).get("agent", {})
+    if settings.get("name") not in registry.OFFLINE:
         raise cli.Refused(
-            f"{path} is a run of {told.get('name', 'no agent')}; give runs of experiments.helms_offline with agent="
-            f"{', '.join(known)}"
+            f"{path} is a run of {settings.get('name', 'no agent')}; give runs of experiments.helms_offline with agent="
+            f"{', '.join(registry.OFFLINE)}"
         )
-    return told, checkpoint.read(path, "learner/params")
+    return settings, checkpoint.read(path, "learner/params")
 
 
 def skill_stack(path: Path) -> int:
     """How many frames the skills of that run see."""
-    told = _settings(path)
-    return told["data" if "data" in told else "env"]["stack"]  # of demonstrations, or of worlds (imitate)
+    settings = run_settings(path)
+    return settings["data" if "data" in settings else "env"]["stack"]  # of demonstrations, or of worlds (imitate)
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def run_settings(path: Path) -> dict[str, Any]:
+    """The config of a run, of which `path` is the folder or that of one seed."""
     return run_folder.settings(path if (path / "config.json").is_file() else path.parent)
 
 
-def skill_kwargs(name: str, told: dict[str, Any]) -> dict[str, Any]:
-    """What transfer.make must be told of the skills that agent `name` begins with, beside their parameters."""
-    taken = {"skill_hidden" if asked == "hidden" else asked: told[asked] for asked in SKILL_SETTINGS[name]}
-    return taken | ({"discrete": told["name"] == "helms_discrete"} if "skills" in taken else {})
+def origin(path: Path) -> dict[str, Any]:
+    """The settings that the online agent of a run shares with its skills. Raises Refused."""
+    home = path if (path / run_folder.ORIGIN).is_file() else path.parent  # of one seed of several
+    try:
+        content = json.loads((home / run_folder.ORIGIN).read_text())
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    except (OSError, ValueError, AttributeError):
+        raise cli.Refused(f"{path / run_folder.ORIGIN} cannot be read; give the folder of a complete run") from None
 
 
-def random_rollout(arena: Env) -> Trajectory:
+def made_up_settings(name: str, config: ConfigDict) -> dict[str, Any]:
+    """The settings of skills that are made on the spot; they see what the agent's critic sees."""
+    entries = tuple(config.agent.critic)
+    settings = {"low": entries[:1], "mid": entries, "hidden": (32, 32), "action_stddev": 0.1, "lookahead": 1}
+    settings |= {} if name == "bc" else {"latent": 4}
+    return settings | ({"skills": 3} if name.startswith("helms") else {})
+
+
+def made_up(settings: dict, spec: Spec, rows: Trajectory, updates: int) -> Params:
+    """Parameters of an offline agent after some updates on random actions: for trying a command out."""
+    learner = registry.make(**settings, spec=spec, statistics=statistics(rows)).learner
+    update, state = jax.jit(learner.update), jax.jit(learner.init)(jax.random.key(0))
+    for i in range(updates):
+        state, _ = update(state, rows, jax.random.key(i))
+    return state.params
+
+
+def random_rollout(env: Env) -> Trajectory:
     """Random actions in every world: [T, B, ...], the same for every agent and seed."""
-    key, policy = jax.random.key(0), open_loop.uniform(arena.spec.action)
-    length = min(RANDOM_ROWS, arena.spec.limit + 1)
+    key, policy = jax.random.key(0), open_loop.uniform(env.spec.action)
+    length = min(RANDOM_ROWS, env.spec.limit + 1)
 
     @jax.jit
     def rows():
-        return rollout.rollout(arena, policy, (), rollout.start(arena, policy, key), key, length)[1]
+        return rollout.rollout(env, policy, (), rollout.start(env, policy, key), key, length)[1]
 
     return rows()
 
 
 def statistics(rows: Trajectory) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Entry -> (mean [d], standard deviation [d]) of the newest frames."""
-    return dataset.scales({name: entry[:, :, 0] for name, entry in rows.step.obs.items()})
-
-
-def action(env: Env) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
+    """Entry -> (mean [d], standard deviation [d]) of the newest frames of vectors; other entries have none."""
+    vectors = {name: entry[:, :, 0] for name, entry in rows.step.obs.items() if entry.ndim == 4}
+    return dataset.scales(vectors)

@@ -1,67 +1,111 @@
-"""MPO of one level: what every online system here shares, and MPO from scratch on the world's own actions.
+"""MPO agents of one level, called `control`: what all online agents here share, and MPO from scratch.
 
-Read in order: losses/mpo.py (the loss), nets/critic.py, nets/actor.py, then the systems: this file's `make`,
-agents/helms_transfer.py, agents/npmp_transfer.py, agents/bc_transfer.py.
+Read in order: losses/mpo.py (the loss), losses/levels.py, nets/critic.py, nets/actor.py, then the agents: this file's
+`make`, agents/helms_transfer.py, agents/npmp_transfer.py, agents/bc_transfer.py.
 
-Parameters: `scales` whiten what nets see that learn from nothing, `skills` are what was learned offline; both are
-frozen. `actor`, `critic` and `duals` learn; the first two have target copies.
+Parameters: `encoders` hold the statistics of what newly initialised networks see, `skills` what was learned offline;
+both are frozen. The level's own are control/actor, control/critic and control/duals; actor and critic have target
+copies. What acts sees the same scope as the loss: the level's children beside the shared ones.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from skillhier.agents.learner import PATIENCE, Control, adam, learner, targets, with_duals
+from skillhier.agents import slow
+from skillhier.agents.learner import MAX_CONSECUTIVE_SKIPS, learner
+from skillhier.agents.optimisers import by_child, jointly, projected
 from skillhier.losses import mpo as losses
+from skillhier.losses.levels import Level, levels, scope
 from skillhier.nets import encoder
 from skillhier.nets.actor import GaussianActor, HybridActor
 from skillhier.nets.critic import ActionValue, CriticTorso
+from skillhier.nets.encoder import MakeEncoder
 from skillhier.nets.mlp import MLP
 from skillhier.ops import families, mpo
 from skillhier.ops.families import Distribution, Family, Gaussian, Hybrid
 from skillhier.ops.temporal import acting_on
 from skillhier.policies.flat import flat
-from skillhier.types import Key, Params, Policy, Trajectory
+from skillhier.types import Agent, Array, Key, Params, Policy, Spec, Trajectory
 
-INIT_DUALS = {
-    "temperature": 3.0,
-    "category": 3.0,
-    "mean": 10.0,
-    "stddev": 100.0,
-    "penalty": 3.0,
-}  # of multipliers at first
+LEVEL = "control"
+INIT_DUALS = {"temperature": 3.0, "category": 3.0, "mean": 10.0, "stddev": 100.0, "penalty": 3.0}  # before softplus
 BACKUPS = {
-    "td": lambda n_step, lambda_: losses.one_step(),  # HeLMS, equation 6
-    "n_step": lambda n_step, lambda_: losses.n_step(n_step),
-    "retrace": lambda n_step, lambda_: losses.retrace(lambda_),
+    "td": lambda n_step, lambda_, note: losses.one_step(),  # HeLMS, equation 6
+    "n_step": lambda n_step, lambda_, note: losses.n_step(n_step),
+    "retrace": lambda n_step, lambda_, note: losses.retrace(lambda_, note),
+}
+# The settings of every agent of this file, Table 5 of HeLMS where it has them. `samples` and below are those of
+# `control`, which explains them; agents add their own.
+DEFAULTS = {
+    "critic": (),  # entries that the critic sees; none: all that are not privileged. More than the actor: asymmetric
+    "hidden": (256, 256),  # widths of newly initialised networks; a critic has one layer more, of the first width
+    "recurrent_critic": False,  # the critic has a GRU over the rows before
+    "samples": 20,  # actions drawn from a policy; helms_cat enumerates all K skills instead
+    "gamma": 0.99,  # discount of a control step
+    "backup": "td",  # the critic's targets: td, n_step, retrace
+    "n_step": 5,  # rewards of backup=n_step
+    "lambda_": 0.95,  # of backup=retrace
+    "epsilon": 0.1,  # KL in nats between a policy and its improvement, which sets the temperature
+    "learning_rate": 2e-4,  # of Adam, for the critic
+    "actor_learning_rate": 2e-4,  # of Adam, for the actor
+    "dual_learning_rate": 1e-2,  # of Adam, for the temperature and the multipliers of the bounds
+    "max_grad_norm": 40.0,  # gradients are clipped at this norm
+    "target_period": 200,  # updates between two copies of the critic to its target
+    "actor_target_period": 200,  # the same of the actor: a step of policy iteration
+    "critic_warmup": 0,  # first updates, in which the critic alone learns
+    "max_consecutive_skips": 10,  # updates in a row left out for NaN or Inf before the run stops
+}
+GAUSSIAN = {
+    "epsilon_mean": 5e-3,  # nats that means may move between two target copies
+    "epsilon_stddev": 1e-4,  # nats that standard deviations may move
+}
+PRIMITIVE = {
+    "epsilon_penalty": 1e-3,  # nats of the penalty on actions beyond [-1, 1]; 0: no penalty
+}
+SCRATCH = {
+    **DEFAULTS,
+    **GAUSSIAN,
+    **PRIMITIVE,
+    "high": (),  # entries that the actor sees; none: all that are not privileged
+    "init_stddev": 0.7,  # initial standard deviation of actions
+    "gripper": False,  # the last dimension of an action is one of -1 and 1; else all are Gaussian
+    "epsilon_category": 5e-3,  # with a gripper: nats that the choice between the two may move
 }
 
 
 class PolicyHead(NamedTuple):
-    """What MPO has in its hands: a policy over the level's own actions, and how the whole system acts by it."""
+    """What MPO has in its hands: a policy over the level's own actions, and how the whole agent acts by it.
+
+    Functions are given scope(params, "control"), so that a head's parameters are params["actor"].
+    """
 
     family: Family
     name: str  # of the note that holds its action
     action: jax.ShapeDtypeStruct  # of one row: [A] float32, or [] int32
-    begin: Callable[[Key], tuple[Params, Params]]  # -> (skills, actor), skills {} if there are none
-    policy: Callable[[Params, dict, Key], Distribution]  # of observations [T, B, ...]; the key is for a latent inside
-    act: Callable[[bool], Policy]  # draws if True
+    init: Callable[[Key], tuple[Params, Params]]  # -> (skills, actor); skills are {} if there are none
+    encode: Callable[[Params, Mapping[str, Array]], Any]  # what the actor reads of observations [..., S, d]
+    policy: Callable[[Params, Any, Key | None], Distribution]  # of encoded rows; the key is for a latent inside of it
+    act: Callable[[bool], Policy]  # samples if True, else takes what is likeliest
     choices: int = 0  # K, if its action is one of K
-    priors: Callable[[Params, Distribution, Trajectory], dict] = losses.no_priors
+    priors: Callable[[Params, Distribution, Any, Trajectory], dict] = losses.no_priors
     eta: dict[str, float] | None = None  # weight of each prior
-    bounded: bool = False  # it acts in [-1, 1]: the critic sees actions cut, and those beyond are shunned
-    noted: tuple[str, ...] = ()  # skills that priors ask for, beside its action
+    bounded: bool = False  # its actions are the world's: the critic sees them clipped, and those beyond are penalised
+    log_prob: str = "log_prob"  # the note that holds the log-probability of its action
+    extras: tuple[str, ...] = ()  # skills that its priors read from the replay, beside its action
 
 
 def control(
-    level: PolicyHead,
-    obs: dict,
+    head: PolicyHead,
+    spec: Spec,
     *,
     sees: Sequence[str],
-    critic: Sequence[str],
-    statistics: dict | None = None,
+    critic: Sequence[str] = (),
+    statistics: Mapping | None = None,
+    make_encoder: MakeEncoder = encoder.whitened,
     hidden: Sequence[int] = (256, 256),
     recurrent_critic: bool = False,
     samples: int = 20,
@@ -76,174 +120,207 @@ def control(
     epsilon_penalty: float = 1e-3,
     learning_rate: float = 2e-4,
     actor_learning_rate: float | None = None,
-    part_learning_rates: dict[str, float] | None = None,
+    part_learning_rates: Mapping[str, float] | None = None,
     dual_learning_rate: float = 1e-2,
     max_grad_norm: float = 40.0,
     target_period: int = 200,
     actor_target_period: int | None = None,
     critic_warmup: int = 0,
-    max_consecutive_skips: int = PATIENCE,
-) -> Control:
-    """A system whose `level` learns by MPO; `obs` is Spec.obs.
+    max_consecutive_skips: int = MAX_CONSECUTIVE_SKIPS,
+    dtype: Any = jnp.float32,
+) -> Agent:
+    """An agent whose `head` learns by MPO.
 
-    sees, critic  entries of the observation that the actor's new nets see, and the critic; `scales` has both
-    statistics    entry -> (mean [d], std [d]) that new nets whiten by
-    hidden        widths of the actor's new layers; the critic has one layer more, of the first width
-    recurrent_critic  the critic remembers
-    samples       actions that stand for a policy that cannot be listed
-    backup        td, n_step (`n_step`), retrace (`lambda_`)
-    epsilon       of the temperature, and of each part that the policy has, nats; epsilon_penalty=0: no penalty
-    actor_learning_rate  of Adam for the actor, learning_rate if not given: one step moves a policy of small deviation
-                  by more nats than its bounds allow, and no multiplier helps, for Adam's steps have one length
-    part_learning_rates  of Adam for parts of the actor, by name, in place of actor_learning_rate
-    target_period  updates between two target copies of the critic, and of the actor if actor_target_period does not say
-    actor_target_period  updates between two target copies of the actor: each is a step of policy iteration, and the
-                  more updates it has, the more draws and batches the critic's errors are averaged over
-    critic_warmup  updates at first in which only the critic learns: a policy that can do something already should not
-                  follow a critic that knows nothing yet
+    sees, critic          entries that the actor's new networks see, and the critic (all visible ones if empty)
+    statistics            entry -> (mean [d], std [d]) of what newly initialised networks see
+    make_encoder          (obs, names, statistics) -> nets.encoder.Encoder
+    hidden                widths of the actor's new layers; the critic has one layer more, of the first width
+    samples               actions that represent a policy that cannot be enumerated
+    backup                td, n_step (`n_step`), retrace (`lambda_`)
+    epsilon               of the temperature, and of each part that the policy has, nats; epsilon_penalty=0: none
+    actor_learning_rate   learning_rate if None. One step of Adam moves a policy of small deviation by more nats than
+                          its bounds allow, which no multiplier prevents: Adam's steps do not depend on the loss's size
+    part_learning_rates   for parts of the actor, by name, in place of actor_learning_rate
+    target_period         updates between two copies of the critic, and of the actor if actor_target_period is None
+    actor_target_period   each copy is a step of policy iteration: the more updates it has, the more batches the
+                          critic's errors are averaged over
+    critic_warmup         updates in which the critic alone learns, so that a pretrained policy does not follow a
+                          critic that is still random
+    dtype                 of the products in new networks
     """
     if backup not in BACKUPS:
         raise ValueError(f"backup '{backup}' is not known; choose {', '.join(BACKUPS)} in agent.backup")
-    every = {"category": epsilon_category, "mean": epsilon_mean, "stddev": epsilon_stddev}
-    wanted = {"temperature": epsilon} | {name: every[name] for name in level.family.names}
-    if level.bounded and epsilon_penalty > 0:
-        wanted["penalty"] = epsilon_penalty
-    bounds = {name: mpo.Bound(value, INIT_DUALS[name]) for name, value in wanted.items()}
+    epsilons = {"category": epsilon_category, "mean": epsilon_mean, "stddev": epsilon_stddev}
+    bounds = {"temperature": epsilon} | {name: epsilons[name] for name in head.family.names}
+    if head.bounded and epsilon_penalty > 0:
+        bounds["penalty"] = epsilon_penalty
+    bounds = {name: mpo.Bound(value, INIT_DUALS[name]) for name, value in bounds.items()}
 
-    represent_net = CriticTorso(hidden[0], recurrent_critic)
+    actor_encoder = make_encoder(spec.obs, sees, statistics)
+    critic_names = tuple(critic) or spec.visible
+    critic_encoder = make_encoder(spec.obs, critic_names, statistics)
+    represent_net = CriticTorso(hidden[0], recurrent_critic, dtype)
     widths = (*hidden, hidden[0])
-    value_net = MLP(widths, level.choices) if level.choices else ActionValue(widths)
-    names = (*sees, *critic)
+    value_net = MLP(widths, head.choices, dtype=dtype) if head.choices else ActionValue(widths, dtype)
 
     def init(key: Key) -> Params:
-        level_key, represent_key, value_key = jax.random.split(key, 3)
-        scales = encoder.whitening(statistics, obs, names)
-        blank = {name: jnp.zeros((1, 1, *obs[name].shape)) for name in critic}
-        x, features = encoder.stacked(scales, blank, critic), jnp.zeros((1, 1, hidden[0]))
-        beside = () if level.choices else (jnp.zeros((1, 1, 1, *level.action.shape)),)
-        skills, actor = level.begin(level_key)
+        head_key, represent_key, value_key, encoder_key = jax.random.split(key, 4)
+        actor_key, critic_key = jax.random.split(encoder_key)
+        encoders = {"actor": actor_encoder.init(actor_key)} if sees else {}
+        encoders["critic"] = critic_encoder.init(critic_key)
+        x = critic_encoder.apply(encoders["critic"], encoder.blank(spec.obs, critic_names, (1, 1)))
+        action = () if head.choices else (jnp.zeros((1, 1, 1, *head.action.shape)),)
+        skills, actor = head.init(head_key)
         return {
-            "scales": scales,
+            "encoders": encoders,
             **({"skills": skills} if skills else {}),
-            "actor": actor,
-            "critic": {
-                "represent": represent_net.init(represent_key, x, jnp.ones((1, 1), bool))["params"],
-                "value": value_net.init(value_key, features, *beside)["params"],
+            LEVEL: {
+                "actor": actor,
+                "critic": {
+                    "represent": represent_net.init(represent_key, x, jnp.ones((1, 1), bool))["params"],
+                    "value": value_net.init(value_key, jnp.zeros((1, 1, hidden[0])), *action)["params"],
+                },
+                "duals": mpo.init_duals(bounds),
             },
-            "duals": mpo.init_duals(bounds),
         }
 
-    def represent(params: Params, batch: Trajectory):
-        x = encoder.stacked(params["scales"], batch.step.obs, critic)
-        return represent_net.apply({"params": params["critic"]["represent"]}, x, batch.step.first)
+    def encode(params: Params, batch: Trajectory) -> dict[str, Any]:
+        critic_features = critic_encoder.apply(params["encoders"]["critic"], batch.step.obs)
+        actor_features = head.encode(params, batch.step.obs)
+        return {"actor": actor_features, "critic": critic_features, "first": batch.step.first}
 
-    def value(params: Params, features, action):
-        own = {"params": params["critic"]["value"]}
-        if level.choices:  # one pass for all K
-            every = value_net.apply(own, features)
-            return (jax.nn.one_hot(action, level.choices) * every).sum(-1)  # no look-up: its gradient is a scatter
-        return value_net.apply(own, features, jnp.clip(action, -1.0, 1.0) if level.bounded else action)
+    def represent(params: Params, features: dict[str, Any]):
+        torso = {"params": params["critic"]["represent"]}
+        return represent_net.apply(torso, features["critic"], features["first"])
+
+    def value(params: Params, represented, action):
+        variables = {"params": params["critic"]["value"]}
+        if head.choices:  # one pass for all K
+            values = value_net.apply(variables, represented)
+            return (jax.nn.one_hot(action, head.choices) * values).sum(-1)  # a gather's gradient would be a scatter
+        return value_net.apply(variables, represented, jnp.clip(action, -1.0, 1.0) if head.bounded else action)
 
     loss = losses.mpo_loss(
-        level.family,
-        lambda params, batch, key: level.policy(params, batch.step.obs, key),
+        head.family,
+        lambda params, features, key: head.policy(params, features["actor"], key),
         represent,
         value,
         bounds=bounds,
         gamma=gamma,
         samples=samples,
-        backup=BACKUPS[backup](n_step, lambda_),
-        priors=level.priors,
-        eta=level.eta,
+        backup=BACKUPS[backup](n_step, lambda_, head.log_prob),
+        priors=lambda params, online, features, batch: head.priors(params, online, features["actor"], batch),
+        eta=head.eta,
+        encode=encode,
     )
-    view = acting_on(level.name)
-    after = lambda rate: (lambda step: jnp.where(step < critic_warmup, 0.0, rate)) if critic_warmup else rate  # noqa: E731
+    view = acting_on(head.name)
+    level = Level(loss, view=lambda params, batch: view(batch))
+    skills, actor = jax.eval_shape(head.init, jax.random.key(0))
     actor_learning_rate = learning_rate if actor_learning_rate is None else actor_learning_rate
-    skills, actor = jax.eval_shape(level.begin, jax.random.key(0))
-    rates = {"scales": None, "actor": after(actor_learning_rate), "critic": learning_rate, "duals": None}
+    actor_rates = {"actor": actor_learning_rate}
     if part_learning_rates:
-        rates["actor"] = {
-            part: after(rate)
-            for part, rate in (dict.fromkeys(actor, actor_learning_rate) | part_learning_rates).items()
-        }
-    if skills:
-        rates["skills"] = None
-    made = learner(
-        init,
-        lambda params, slow, batch, key: loss(params, slow, view(batch), key),
-        with_duals(
-            adam(rates, max_grad_norm=max_grad_norm),
-            mpo.clip_duals,
-            rate=after(dual_learning_rate),
-            max_grad_norm=max_grad_norm,
-        ),
-        *targets(
-            {"actor": target_period if actor_target_period is None else actor_target_period, "critic": target_period}
-        ),
-        max_consecutive_skips=max_consecutive_skips,
+        rates = dict.fromkeys(actor, actor_learning_rate) | dict(part_learning_rates)
+        actor_rates = {f"actor/{part}": rate for part, rate in rates.items()}
+
+    def after_warmup(rate: float):
+        return (lambda step: jnp.where(step < critic_warmup, 0.0, rate)) if critic_warmup else rate
+
+    learning = {f"{LEVEL}/{part}": optax.adam(after_warmup(rate)) for part, rate in actor_rates.items()}
+    learning[f"{LEVEL}/critic"] = optax.adam(learning_rate)
+    encoders = ({"actor": actor_encoder} if sees else {}) | {"critic": critic_encoder}
+    learning |= {f"encoders/{name}": optax.adam(learning_rate) for name, one in encoders.items() if one.trainable}
+    frozen = [f"encoders/{name}" for name, one in encoders.items() if not one.trainable] + ["skills"] * bool(skills)
+    duals = optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(after_warmup(dual_learning_rate)))
+    tx = optax.chain(
+        jointly(optax.clip_by_global_norm(max_grad_norm), learning),
+        by_child({**dict.fromkeys(frozen), **learning, f"{LEVEL}/duals": projected(duals, mpo.clip_duals)}),
     )
-    kept = {level.name: level.action} | {name: jax.ShapeDtypeStruct((), jnp.int32) for name in level.noted}
+    periods = {"actor": actor_target_period or target_period, "critic": target_period}
+    extras = {head.name: head.action} | {name: jax.ShapeDtypeStruct((), jnp.int32) for name in head.extras}
     if backup == "retrace":
-        kept["log_prob"] = jax.ShapeDtypeStruct((), jnp.float32)
-    return Control(made, level.act(True), level.act(False), kept)
+        extras[head.log_prob] = jax.ShapeDtypeStruct((), jnp.float32)
+    return Agent(
+        learner(
+            init,
+            levels({LEVEL: level}),
+            tx,
+            slow.combined({f"{LEVEL}/target": slow.hard_copies(periods, within=LEVEL)}),
+            max_consecutive_skips=max_consecutive_skips,
+        ),
+        explore=scoped(head.act(True)),
+        exploit=scoped(head.act(False)),
+        replay_extras=extras,
+    )
+
+
+def scoped(policy: Policy) -> Policy:
+    """`policy` as it acts on the parameters of the whole agent."""
+    return Policy(policy.init, lambda params, carry, step, key: policy.act(scope(params, LEVEL), carry, step, key))
 
 
 def primitive(
-    policy: Callable[[Params, dict, Key], Distribution],
-    action,
-    begin: Callable[[Key], tuple[Params, Params]],
+    policy: Callable[[Params, Any, Key | None], Distribution],
+    encode: Callable[[Params, Mapping[str, Array]], Any],
+    spec: Spec,
+    init: Callable[[Key], tuple[Params, Params]],
     family: Family | None = None,
 ) -> PolicyHead:
-    """The level of a policy over the world's own actions, [A] in [-1, 1]; Gaussian, if no family is given. Notes
-    `choice`, the action before it is cut, and its log_prob.
+    """The head of a policy over the world's own actions, [A]; Gaussian, if no family is given.
+
+    It notes `choice`, the action before the world clips it, and its log_prob.
     """
     family = family or families.gaussian()
 
     def act(sample: bool) -> Policy:
-        def choose(params, seen, key):
+        def choose(params, obs, key):
             latent_key, action_key = jax.random.split(key)
-            found = policy(params, seen, latent_key if sample else None)
-            choice = family.sample(found, action_key) if sample else family.mode(found)
-            return jnp.clip(choice, -1.0, 1.0), {"choice": choice, "log_prob": family.log_prob(found, choice)}
+            distribution = policy(params, encode(params, obs), latent_key if sample else None)
+            choice = family.sample(distribution, action_key) if sample else family.mode(distribution)
+            return choice, {"choice": choice, "log_prob": family.log_prob(distribution, choice)}
 
         return flat(choose)
 
-    shape = jax.ShapeDtypeStruct(action.shape, jnp.float32)
-    return PolicyHead(family, "choice", shape, begin, policy, act, bounded=True)
+    action = jax.ShapeDtypeStruct(spec.action.shape, jnp.float32)
+    return PolicyHead(family, "choice", action, init, encode, policy, act, bounded=True)
 
 
 def make(
-    obs: dict,
-    action,
+    spec: Spec,
     *,
-    high: Sequence[str],
+    high: Sequence[str] = (),
     hidden: Sequence[int] = (256, 256),
     init_stddev: float = 0.7,
     gripper: bool = False,
+    statistics: Mapping | None = None,
+    make_encoder: MakeEncoder = encoder.whitened,
+    dtype: Any = jnp.float32,
     **settings,
-) -> Control:
+) -> Agent:
     """MPO from scratch; the rest as `control`.
 
-    high      entries that the actor sees
-    init_stddev  standard deviation at first of what is Gaussian
-    gripper   the last dimension of an action is -1 or 1, as in the released state agents; else all are Gaussian
+    high         entries that the actor sees; all visible ones if empty
+    init_stddev  initial standard deviation of what is Gaussian
+    gripper      the last dimension of an action is -1 or 1, as in the released state agents; else all are Gaussian
     """
-    size = action.shape[-1]
+    size = spec.action.shape[-1]
     if gripper and size < 2:
-        raise ValueError(
-            f"a gripper beside other dimensions needs 2 or more; actions have {size}; set agent.gripper=false"
-        )
+        raise ValueError(f"agent.gripper needs actions of 2 or more dimensions, got {size}; set agent.gripper=false")
     family, kind = (families.hybrid(), Hybrid) if gripper else (families.gaussian(), Gaussian)
-    net = (HybridActor if gripper else GaussianActor)(size, hidden, init_stddev)
-    statistics = settings.get("statistics")
+    net = (HybridActor if gripper else GaussianActor)(size, hidden, init_stddev, dtype=dtype)
+    names = tuple(high) or spec.visible
+    own = make_encoder(spec.obs, names, statistics)
 
-    def begin(key):
-        blank = {name: jnp.zeros((1, *obs[name].shape)) for name in high}
-        x = encoder.stacked(encoder.whitening(statistics, obs, high), blank, high)
+    def init(key):
+        encoder_key, key = jax.random.split(key)
+        x = own.apply(own.init(encoder_key), encoder.blank(spec.obs, names))
         return {}, net.init(key, x)["params"]
 
-    def policy(params, seen, key):
-        x = encoder.stacked(params["scales"], seen, high)
+    def encode(params, obs):
+        return own.apply(params["encoders"]["actor"], obs)
+
+    def policy(params, x, key):
         return kind(*net.apply({"params": params["actor"]}, x))
 
-    return control(primitive(policy, action, begin, family), obs, sees=high, hidden=hidden, **settings)
+    head = primitive(policy, encode, spec, init, family)
+    shared = {"hidden": hidden, "statistics": statistics, "make_encoder": make_encoder, "dtype": dtype}
+    return control(head, spec, sees=names, **shared, **settings)

@@ -1,94 +1,103 @@
-"""NPMP put to work: a new Gaussian high level over the latent of a frozen low level (Merel et al., ICLR 2019).
+"""NPMP transferred: a new Gaussian high level over the latent of a frozen low level (Merel et al., ICLR 2019).
 
-Read in order: agents/npmp.py (the low level), agents/mpo.py (how the level learns). With eta_z the policy is kept near
-the latent's prior: N(0, I) at ar_coefficient=0 (HeLMS's rival NPMP+KL), else N(a z, (1 - a^2) I)
+Read in order: agents/npmp.py (the low level), agents/mpo.py (how the level learns). With eta_z the policy is
+regularised towards the latent's prior: N(0, I) at ar_coefficient=0 (HeLMS's rival NPMP+KL), else N(a z, (1 - a^2) I)
 with a = ar_coefficient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from skillhier.agents.learner import Control, params_from
+from skillhier.agents import mpo
+from skillhier.agents.learner import params_from
 from skillhier.agents.mpo import PolicyHead, control
+from skillhier.agents.npmp import latent_hierarchy
 from skillhier.nets import encoder
 from skillhier.nets.actor import GaussianActor
+from skillhier.nets.encoder import MakeEncoder
 from skillhier.nets.skills import LatentActor
 from skillhier.ops import families, priors
-from skillhier.ops.families import Gaussian
+from skillhier.ops.families import Gaussian, draw
 from skillhier.policies.flat import flat
-from skillhier.policies.hierarchy import hierarchy
+from skillhier.types import Agent, Spec
+
+DEFAULTS = {
+    **mpo.DEFAULTS,
+    **mpo.GAUSSIAN,
+    "high": (),  # entries that the new high level sees; none: all that are not privileged
+    "init_stddev": 1.0,  # initial standard deviation of the latent: that of its prior
+    "eta_z": 0.01,  # weight of the KL of latents to their prior
+    "ar_coefficient": 0.0,  # of that prior: 0 for N(0, I); 0.95 for AR(1), with skills of npmp_ar1
+}
 
 
 def make(
-    obs: dict,
-    action,
+    spec: Spec,
     *,
-    low: Sequence[str],
-    high: Sequence[str],
+    low: Sequence[str] = (),
+    high: Sequence[str] = (),
     latent: int = 8,
     skill_hidden: Sequence[int] = (256, 256),
     action_stddev: float = 0.1,
-    source: dict | None = None,
+    source: Mapping | None = None,
     hidden: Sequence[int] = (256, 256),
     ar_coefficient: float = 0.0,
     eta_z: float = 0.01,
     init_stddev: float = 1.0,
+    statistics: Mapping | None = None,
+    make_encoder: MakeEncoder = encoder.whitened,
+    dtype: Any = jnp.float32,
     **settings,
-) -> Control:
-    """As agents.helms_transfer.make; init_stddev: of the latent at first, that of its prior."""
-    high_net = GaussianActor(latent, hidden, init_stddev, bounded=False)
-    low_net = LatentActor(action.shape[-1], skill_hidden)
-    family, statistics = families.gaussian(), settings.get("statistics")
+) -> Agent:
+    """As agents.helms_transfer.make; `source` holds the parameters of agents.npmp, of which the low level is used."""
+    high_net = GaussianActor(latent, hidden, init_stddev, bounded=False, dtype=dtype)
+    low_net = LatentActor(spec.action.shape[-1], skill_hidden, dtype)
+    family = families.gaussian()
+    low_names, high_names = tuple(low) or spec.visible, tuple(high) or spec.visible
+    see_low, see_high = make_encoder(spec.obs, low_names, None), make_encoder(spec.obs, high_names, statistics)
 
-    def begin(key):
-        high_key, low_key = jax.random.split(key)
-        white = encoder.whitening(None, obs, low)
-        blank = {name: jnp.zeros((1, *obs[name].shape)) for name in (*low, *high)}
-        z = jnp.zeros((1, 1, latent))
+    def init(key):
+        low_encoder_key, high_encoder_key, high_key, low_key = jax.random.split(key, 4)
+        rows = encoder.blank(spec.obs, (*low_names, *high_names))
+        low_encoder = see_low.init(low_encoder_key)
         fresh = {
-            "whitening": white,
-            "low": low_net.init(low_key, encoder.stacked(white, blank, low), z)["params"],
+            "encoder": {"low": low_encoder},
+            "low": low_net.init(low_key, see_low.apply(low_encoder, rows), jnp.zeros((1, 1, latent)))["params"],
         }
-        if source is not None:  # its statistics are also those of what only its encoder saw
-            known = {**source, "whitening": {k: v for k, v in source.get("whitening", {}).items() if k in white}}
-        else:
-            known = None
-        x = encoder.stacked(encoder.whitening(statistics, obs, high), blank, high)
-        return params_from(fresh, known, "skills"), high_net.init(high_key, x)["params"]
+        own = source
+        if source is not None and "encoder" in source:  # what the look-ahead's encoder saw is not needed
+            own = {**source, "encoder": {name: x for name, x in source["encoder"].items() if name == "low"}}
+        x = see_high.apply(see_high.init(high_encoder_key), rows)
+        return params_from(fresh, own, "skills"), high_net.init(high_key, x)["params"]
 
-    def policy(params, seen, key):
-        x = encoder.stacked(params["scales"], seen, high)
+    def encode(params, obs):
+        return see_high.apply(params["encoders"]["actor"], obs)
+
+    def policy(params, x, key):
         return Gaussian(*high_net.apply({"params": params["actor"]}, x))
 
-    def near(params, online, batch):
+    def near(params, online, x, batch):
         if ar_coefficient > 0:
             return {"latent": priors.drift(online, ar_coefficient, batch.action, batch.step.first)}
         return {"latent": priors.standard(online)}
 
     def act(sample: bool):
-        def choose(params, seen, key):
-            found = policy(params, seen, key)
-            z = family.sample(found, key) if sample else family.mode(found)
-            return z, {"log_prob": family.log_prob(found, z)}
+        def choose(params, obs, key):
+            distribution = policy(params, encode(params, obs), key)
+            z = family.sample(distribution, key) if sample else family.mode(distribution)
+            return z, {"log_prob": family.log_prob(distribution, z)}
 
-        def work(params, seen, key):
-            x = encoder.stacked(params["skills"]["whitening"], seen, low)
-            mean = low_net.apply({"params": params["skills"]["low"]}, x, seen["latent"][None])[0]
-            noise = action_stddev * jax.random.normal(key, mean.shape) if sample else 0.0
-            return jnp.clip(mean + noise, -1.0, 1.0), {}
+        def work(params, obs, key):
+            x = see_low.apply(params["skills"]["encoder"]["low"], obs)
+            mean = low_net.apply({"params": params["skills"]["low"]}, x, obs["latent"][None])[0]
+            return draw(mean, action_stddev, key if sample else None), {}
 
-        return hierarchy(
-            flat(choose),
-            flat(work),
-            show=lambda params, step, z: {"latent": z},
-            name="latent",
-            blank=lambda worlds: jnp.zeros((worlds, latent)),
-        )
+        return latent_hierarchy(flat(choose), flat(work), latent)
 
-    level = PolicyHead(
-        family, "latent", jax.ShapeDtypeStruct((latent,), jnp.float32), begin, policy, act, priors=near,
-        eta={"latent": eta_z},
-    )  # fmt: skip
-    return control(level, obs, sees=high, hidden=hidden, **settings)
+    action = jax.ShapeDtypeStruct((latent,), jnp.float32)
+    head = PolicyHead(family, "latent", action, init, encode, policy, act, priors=near, eta={"latent": eta_z})
+    shared = {"hidden": hidden, "statistics": statistics, "make_encoder": make_encoder, "dtype": dtype}
+    return control(head, spec, sees=high_names, **shared, **settings)

@@ -68,7 +68,10 @@ def offline(
         drawn = jax.random.randint(key, (batch_size,), 0, len(state.starts))
         return state, cut(state.values, state.pictures, state.starts[drawn]), {}
 
-    return Source(init, next_, constant=True)
+    def peek(state: Rows, key: Key) -> Trajectory:
+        return next_(state, (), key)[1]
+
+    return Source(init, next_, peek=peek, constant=True)
 
 
 def windows(

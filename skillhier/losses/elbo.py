@@ -57,14 +57,14 @@ def elbo(
     beta_y: float,
     beta_z: float,
     scale: float = 0.1,
-    balance: float = 0.0,
-    certainty: float = 0.0,
+    usage_weight: float = 0.0,
+    entropy_weight: float = 0.0,
 ) -> Loss:
     """Negative bound per row: mean over batch and time, one reparameterised latent for every row and skill.
 
-    Two terms beside the bound, both 0 in the paper, tell skills apart. `balance` * KL(mean weight of the batch ||
-    uniform): without it a skill that starts badly gets no rows, learns nothing and is never used. `certainty` * mean
-    entropy of a row's weights: without it every skill gets some of every row, and learns to do what all others do.
+    Two terms beside the bound, both 0 in the paper, separate the skills. `usage_weight` * KL(mean weight of the batch
+    || uniform): without it a skill that starts badly gets no rows, learns nothing and is never used. `entropy_weight` *
+    mean entropy of a row's weights: without it every skill explains some of every row, and all learn the same.
     """
 
     def loss(params: Params, batch: Trajectory, key: Key) -> tuple[Scalar, Metrics]:
@@ -77,11 +77,11 @@ def elbo(
         parts = Terms(*(average(part, valid) for part in parts))
         bound = parts.log_likelihood - beta_y * parts.skill_kl - beta_z * parts.latent_kl
         share = jnp.log(jnp.maximum(weights[1:].mean((0, 1)), LEAST_SHARE))  # [K]
-        unbalance = divergence.categorical(share, -jnp.log(len(share)) * jnp.ones_like(share))
-        doubt = average(divergence.entropy(weights[1:]), valid)
-        return balance * unbalance + certainty * doubt - bound, {
-            "elbo/usage_kl": unbalance,
-            "elbo/skill_entropy": doubt,
+        usage_kl = divergence.categorical(share, -jnp.log(len(share)) * jnp.ones_like(share))
+        skill_entropy = average(divergence.entropy(weights[1:]), valid)
+        return usage_weight * usage_kl + entropy_weight * skill_entropy - bound, {
+            "elbo/usage_kl": usage_kl,
+            "elbo/skill_entropy": skill_entropy,
             "elbo/bound": bound,
             "elbo/log_likelihood": parts.log_likelihood,
             "elbo/skill_kl": parts.skill_kl,

@@ -1,10 +1,10 @@
-"""MPO for one level and any action family: critic regression and policy improvement as one loss.
+"""MPO of one policy and any action family: critic regression and policy improvement as one loss.
 
 Read in order: ops/returns.py (targets of the critic), ops/families.py (policies and their parts), ops/mpo.py (the two
-steps), ops/priors.py (what a policy may be kept near).
+steps), ops/priors.py (distributions that a policy is regularised towards).
 
-Target copies of the actor and the critic say what the critic regresses on and what the policy follows. They are
-`slow["target"]`, children that stand in for those of the same name in the parameters; the learner moves them.
+Target copies of the actor and the critic are `slow["target"]`: children that stand in for those of the same name in
+the parameters. The critic regresses on them and the policy stays near them; the learner moves them.
 """
 
 from collections.abc import Callable
@@ -19,45 +19,53 @@ from skillhier.ops import mpo, returns
 from skillhier.ops.families import Choices, Distribution, Family
 from skillhier.types import Action, Array, Key, Metrics, Params, Scalar, Slow, SlowLoss, Trajectory
 
+# What the networks read of every row, leaves [T, B, ...]: computed once for target and online networks.
+Encode = Callable[[Params, Trajectory], Any]
 # The policy at every row, [T, B]. The key is for a latent inside of it: target and online policy get the same one.
-Actor = Callable[[Params, Trajectory, Key], Distribution]
+Actor = Callable[[Params, Any, Key], Distribution]
 # What the critic makes of every row before an action is joined, leaves [T, B, ...]. A recurrent critic unrolls here,
-# with a blank memory at the window's first row and anew where step.first: once, however many actions are weighed.
-Represent = Callable[[Params, Trajectory], Any]
+# from a zero state at the window's first row and anew where step.first: once, however many actions are evaluated.
+Represent = Callable[[Params, Any], Any]
 Value = Callable[[Params, Any, Action], Array]  # Q of actions [N, T, B, ...] at represented rows, [N, T, B]
-# (transitions, V of rows 1 .. T - 1, judge, batch) -> targets, [T - 1, B]. judge() gives Q and log pi, by the target
-# copies, of what was done at rows 1 .. T - 1; who does not ask does not pay.
+# (transitions, V of rows 1 .. T - 1, evaluate_taken, batch) -> targets, [T - 1, B]. evaluate_taken() gives Q and
+# log pi, by the target networks, of the actions taken at rows 1 .. T - 1; it is computed only where it is called.
 Backup = Callable[[returns.Transitions, Array, Callable[[], tuple[Array, Array]], Trajectory], Array]
-Priors = Callable[[Params, Distribution, Trajectory], dict[str, Array]]  # named KL terms of the online policy, [T, B]
+# named KL terms of the online policy, [T, B], from its distribution and the encoded rows
+Priors = Callable[[Params, Distribution, Any, Trajectory], dict[str, Array]]
 
 
 def one_step() -> Backup:
     """TD(0), HeLMS equation 6."""
-    return lambda transitions, value, judge, batch: returns.td(transitions, value)
+    return lambda transitions, value, evaluate_taken, batch: returns.td(transitions, value)
 
 
 def n_step(n: int) -> Backup:
     """`n` rewards before the value; not corrected for actions that the policy would no longer choose."""
-    return lambda transitions, value, judge, batch: returns.n_step(transitions, value, n)
+    return lambda transitions, value, evaluate_taken, batch: returns.n_step(transitions, value, n)
 
 
 def retrace(lam: float = 0.95, behaviour: str = "log_prob") -> Backup:
     """Retrace(lam); `behaviour` is where the batch's extras hold log mu of the actions, [T, B]."""
 
-    def backup(transitions, value, judge, batch):
+    def backup(transitions, value, evaluate_taken, batch):
         if behaviour not in batch.extras:
             known = ", ".join(batch.extras) or "nothing"
             raise ValueError(
-                f"Retrace needs '{behaviour}' of the actions and the replay holds {known}; let it be noted"
+                f"retrace needs '{behaviour}' of the actions, the replay holds {known}; add it to the extras"
             )
-        taken, log_prob = judge()
+        taken, log_prob = evaluate_taken()
         return returns.retrace(transitions, value, taken, log_prob - batch.extras[behaviour][1:], lam)
 
     return backup
 
 
-def no_priors(params: Params, online: Distribution, batch: Trajectory) -> dict[str, Array]:
+def no_priors(params: Params, online: Distribution, features: Any, batch: Trajectory) -> dict[str, Array]:
     return {}
+
+
+def whole_rows(params: Params, batch: Trajectory) -> Trajectory:
+    """The rows as they are, for networks that encode for themselves."""
+    return batch
 
 
 def mpo_loss(
@@ -72,80 +80,79 @@ def mpo_loss(
     backup: Backup | None = None,
     priors: Priors = no_priors,
     eta: dict[str, float] | None = None,
-    duals: str = "duals",
-    level: str = "control",
+    encode: Encode = whole_rows,
 ) -> SlowLoss:
-    """The loss of a level whose actions are batch.action, [T, B, ...].
+    """The loss of a policy whose actions are batch.action, [T, B, ...].
 
-    bounds   by name: `temperature`, the family's parts, and if actions beyond [-1, 1] shall be shunned `penalty`
-    samples  actions that stand for a policy, where they are not listed all
+    bounds   by name: `temperature`, the family's parts, and `penalty` where actions beyond [-1, 1] are penalised
+    samples  actions drawn from a policy, where they are not enumerated
     backup   the critic's targets; TD(0) if not given
     eta      weight of each KL term that `priors` gives; it is added to the policy's loss, not to the critic's target
-    duals    the child of the parameters that holds ops.mpo.begin(bounds); its optimiser ends in ops.mpo.project
+    encode   what the networks read of every row; the gradient reaches it through the online networks
 
-    The critic learns from valid transitions, the policy from all rows but final ones, where nothing is done.
-    Metrics are named `level`/quantity.
+    The parameters hold the dual variables ops.mpo.init_duals(bounds) as their child `duals`, whose optimiser ends in
+    ops.mpo.clip_duals. The critic learns from valid transitions, the policy from all rows but final ones, where no
+    action is taken.
     """
-    wanted = {"temperature", *family.names}
-    if bounds.keys() - {"penalty"} != wanted:
+    names = {"temperature", *family.names}
+    if bounds.keys() - {"penalty"} != names:
         raise ValueError(
-            f"bounds {', '.join(sorted(bounds))} do not fit this policy; set {', '.join(sorted(wanted))} (and penalty)"
+            f"bounds {', '.join(sorted(bounds))} do not fit this policy; set {', '.join(sorted(names))} (and penalty)"
         )
     if "penalty" in bounds and "mean" not in family.names:
         raise ValueError("a bound 'penalty' is for actions that can lie beyond [-1, 1]; leave it out for a choice of K")
     if samples < 1:
-        raise ValueError(f"{samples} samples stand for no policy; set samples to 1 or more")
+        raise ValueError(f"samples must be >= 1, got {samples}; set agent.samples")
     backup, eta = backup or one_step(), eta or {}
 
     def loss(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
-        if duals not in params:
-            raise ValueError(
-                f"the parameters {', '.join(params)} have no child {duals}; put ops.mpo.begin(bounds) there"
-            )
+        if "duals" not in params:
+            raise ValueError(f"the parameters {', '.join(params)} have no child duals; add ops.mpo.init_duals(bounds)")
         choice_key, latent_key = jax.random.split(key)
-        late = jax.lax.stop_gradient({**params, **slow["target"]})
-        policy, seen = actor(late, batch, latent_key), represent(late, batch)
+        target_params = jax.lax.stop_gradient({**params, **slow["target"]})
+        features = encode(params, batch)
+        target_features = jax.lax.stop_gradient(features)
+        policy = actor(target_params, target_features, latent_key)
+        represented = represent(target_params, target_features)
 
-        # the same actions say what a row is worth to the critic and what the policy should become, as in acme's MPO:
-        # neither term's expectation feels it, and a second draw would cost three tenths of an update
+        # The same sampled actions estimate the critic's value and the policy's improvement, as in acme's MPO: neither
+        # expectation is biased by it, and a second draw would cost three tenths of an update.
         choices = family.choices(policy, choice_key, samples)
-        q = value(late, seen, choices.action)
+        q = value(target_params, represented, choices.action)
 
-        def judge() -> tuple[Array, Array]:
-            q = value(late, seen, jax.tree.map(lambda x: x[None], batch.action))[0]
+        def evaluate_taken() -> tuple[Array, Array]:
+            q = value(target_params, represented, jax.tree.map(lambda x: x[None], batch.action))[0]
             return q[1:], family.log_prob(policy, batch.action)[1:]
 
         transitions = returns.transitions(batch.step, gamma)
-        target = backup(transitions, (jnp.exp(choices.log_prior) * q).sum(0)[1:], judge, batch)
-        before = jax.tree.map(lambda x: x[:-1], batch)
-        done = jax.tree.map(lambda x: where_valid(x, transitions.valid)[None], before.action)
-        critic, critic_metrics = regression(
-            value(params, represent(params, before), done)[0], target, transitions.valid
-        )
+        target = backup(transitions, (jnp.exp(choices.log_prior) * q).sum(0)[1:], evaluate_taken, batch)
+        before = jax.tree.map(lambda x: x[:-1], features)
+        taken = jax.tree.map(lambda x: where_valid(x[:-1], transitions.valid)[None], batch.action)
+        predicted = value(params, represent(params, before), taken)[0]
+        critic, critic_metrics = regression(predicted, target, transitions.valid)
 
-        online, counted = actor(params, batch, latent_key), ~batch.step.last
-        improved, metrics = improvement(family, bounds, params[duals], policy, online, choices, q, counted)
-        terms = priors(params, online, batch)
+        online, policy_mask = actor(params, features, latent_key), ~batch.step.last
+        improved, metrics = improvement(family, bounds, params["duals"], policy, online, choices, q, policy_mask)
+        terms = priors(params, online, features, batch)
         if terms.keys() != eta.keys():
-            given, there = ", ".join(sorted(eta)) or "none", ", ".join(sorted(terms)) or "none"
-            raise ValueError(f"weights of priors are given for {given}, the priors are {there}; set eta for each")
-        near = {name: average(kl, counted) for name, kl in terms.items()}
+            weighted, present = ", ".join(sorted(eta)) or "none", ", ".join(sorted(terms)) or "none"
+            raise ValueError(f"eta weighs the priors {weighted}, and the priors are {present}; set eta for each")
+        near = {name: average(kl, policy_mask) for name, kl in terms.items()}
         total = critic + improved + sum(eta[name] * kl for name, kl in near.items())
-        metrics = critic_metrics | metrics | {f"prior_{name}": kl for name, kl in near.items()}
-        return total, (slow, {f"{level}/{name}": metric for name, metric in metrics.items()})
+        return total, (slow, critic_metrics | metrics | {f"prior_{name}": kl for name, kl in near.items()})
 
     return loss
 
 
 def where_valid(action: Array, valid: Array) -> Array:
-    """Zero where no transition begins, [T - 1, B, ...]: there an action means nothing, but its slope would count."""
+    """Zero where no transition begins, [T - 1, B, ...]: the action there is arbitrary, and its gradient would count."""
     return jnp.where(valid.reshape(*valid.shape, *[1] * (action.ndim - valid.ndim)), action, 0)
 
 
 def regression(predicted: Array, target: Array, valid: Array) -> tuple[Scalar, Metrics]:
     """Mean squared error of Q over the valid transitions, [T - 1, B] each; the targets get no gradient."""
     chex.assert_equal_shape([predicted, target, valid])
-    # chosen before it is squared: the target of a row that begins no transition may be no number
+    # masked before it is squared: the target of a row that begins no transition may be NaN
     error = jnp.where(valid, jax.lax.stop_gradient(target) - predicted, 0.0)
     value = average(jnp.square(error), valid)
     return value, {"critic_loss": value, "q": average(predicted, valid), "target": average(target, valid)}
@@ -159,34 +166,36 @@ def improvement(
     online: Distribution,
     choices: Choices,
     q: Array,
-    counted: Array,
+    policy_mask: Array,
 ) -> tuple[Scalar, Metrics]:
-    """E-step, M-step and the losses of all multipliers, as a mean over the rows that are `counted`, [rows].
+    """E-step, M-step and the losses of all multipliers, as a mean over the rows where `policy_mask` [rows] is set.
 
-    choices were made by the target policy; `q` [N, rows] is what the target critic says of them. Metrics of a bound:
+    `choices` are the target policy's; `q` [N, rows] is their value by the target critic. Metrics of a bound:
     its multiplier, and its divergence as the mean over what is bounded apart, to be compared with epsilon.
     """
     chex.assert_equal_shape([q, choices.log_prior])
-    chex.assert_shape(counted, q.shape[1:])
+    chex.assert_shape(policy_mask, q.shape[1:])
     costs = {"temperature": q}
     if "penalty" in bounds:
         costs["penalty"] = mpo.out_of_bounds(choices.action)
     steps = {name: mpo.e_step(q, choices.log_prior, duals[name], bounds[name].epsilon) for name, q in costs.items()}
     weights = sum(step.weights for step in steps.values())
     parts = family.parts(jax.lax.stop_gradient(target), online, jax.lax.stop_gradient(choices.action))
-    held = {name: mpo.penalty(part.kl, duals[name], bounds[name].epsilon, counted.ndim) for name, part in parts.items()}
-    fit = {name: average(mpo.m_step(weights, part.log_prob), counted) for name, part in parts.items()}
+    held = {
+        name: mpo.penalty(part.kl, duals[name], bounds[name].epsilon, policy_mask.ndim) for name, part in parts.items()
+    }
+    fit = {name: average(mpo.m_step(weights, part.log_prob), policy_mask) for name, part in parts.items()}
     losses = {
         "policy_loss": sum(fit.values()),
-        "kl_loss": sum(average(one.loss, counted) for one in held.values()),
-        "dual_loss": sum(average(one.dual_loss, counted) for one in held.values())
-        + sum(average(step.loss, counted) for step in steps.values()),
+        "kl_loss": sum(average(one.loss, policy_mask) for one in held.values()),
+        "dual_loss": sum(average(one.dual_loss, policy_mask) for one in held.values())
+        + sum(average(step.loss, policy_mask) for step in steps.values()),
     }
     metrics = dict(losses)
     for name, step in steps.items():
-        metrics[f"kl_{name}"] = average(step.kl, counted)
+        metrics[f"kl_{name}"] = average(step.kl, policy_mask)
     for name, one in held.items():
-        metrics[f"kl_{name}"] = average(one.kl.mean(tuple(range(counted.ndim, one.kl.ndim))), counted)
+        metrics[f"kl_{name}"] = average(one.kl.mean(tuple(range(policy_mask.ndim, one.kl.ndim))), policy_mask)
     for name in bounds:
         metrics[f"multiplier_{name}"] = mpo.multiplier(duals[name]).mean()
     return sum(losses.values()), metrics

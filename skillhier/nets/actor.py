@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from skillhier.nets.mlp import MLP, Normaliser, elu
+from skillhier.nets.mlp import MLP, DType, Normaliser, elu
 from skillhier.types import Array
 
 SMALL_VARIANCE = 1e-4  # variance of a last layer's weights, as a share of LeCun's
@@ -32,10 +32,11 @@ class Choice(nn.Module):
 
     choices: int
     hidden: Sequence[int] = (256, 256)
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        return MLP(self.hidden, self.choices, SMALL_VARIANCE)(Normaliser(self.hidden[0])(x))
+        return MLP(self.hidden, self.choices, SMALL_VARIANCE, self.dtype)(Normaliser(self.hidden[0], self.dtype)(x))
 
 
 class GaussianActor(nn.Module):
@@ -50,13 +51,14 @@ class GaussianActor(nn.Module):
     begin: float = 0.7
     bounded: bool = True
     normalised: bool = True
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array]:
         if self.normalised:
-            x = Normaliser(self.hidden[0])(x)
+            x = Normaliser(self.hidden[0], self.dtype)(x)
         for width in self.hidden:
-            x = elu(nn.Dense(width)(x))
+            x = elu(nn.Dense(width, dtype=self.dtype)(x))
         mean = nn.Dense(self.size, kernel_init=small_init())(x)
         scale = nn.Dense(self.size, kernel_init=nn.initializers.zeros, name="scale")(x)
         return jnp.tanh(mean) if self.bounded else mean, to_stddev(scale, self.begin)
@@ -70,12 +72,13 @@ class HybridActor(nn.Module):
     size: int  # A
     hidden: Sequence[int] = (256, 256)
     begin: float = 0.7
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array, Array]:
-        x = Normaliser(self.hidden[0])(x)
+        x = Normaliser(self.hidden[0], self.dtype)(x)
         for width in self.hidden:
-            x = elu(nn.Dense(width)(x))
+            x = elu(nn.Dense(width, dtype=self.dtype)(x))
         mean = jnp.tanh(nn.Dense(self.size - 1, kernel_init=small_init(), name="mean")(x))
         scale = nn.Dense(self.size - 1, kernel_init=nn.initializers.zeros, name="scale")(x)
         return mean, to_stddev(scale, self.begin), nn.Dense(2, kernel_init=small_init(), name="logits")(x)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from skillhier.distributed import sharding
-from skillhier.nets.mlp import MLP, Joined, Normaliser, elu
+from skillhier.nets.mlp import MLP, DType, Joined, Normaliser, elu
 from skillhier.types import Array
 
 
@@ -18,10 +18,11 @@ class CriticTorso(nn.Module):
 
     size: int = 256
     recurrent: bool = False
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, first: Array) -> Array:
-        seen = Normaliser(self.size)(x)
+        seen = Normaliser(self.size, self.dtype)(x)
         if not self.recurrent:
             return seen
 
@@ -40,10 +41,11 @@ class ActionValue(nn.Module):
     """
 
     hidden: Sequence[int] = (256, 256, 256)
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, features: Array, action: Array) -> Array:
         first, *rest = self.hidden
-        rest = MLP(rest, 1)
-        rows = Joined(first)(sharding.flatten_rows(features), sharding.flatten_rows(action, keep=1))
+        rest = MLP(rest, 1, dtype=self.dtype)
+        rows = Joined(first, self.dtype)(sharding.flatten_rows(features), sharding.flatten_rows(action, keep=1))
         return jnp.stack([rest(elu(row)) for row in rows]).reshape(action.shape[:-1])

@@ -1,54 +1,105 @@
-"""Observation entries to features. Statistics of the data are parameters that nothing trains."""
+"""Encoders: observation entries to one feature vector. An encoder is a slot, a pair (init, apply).
 
-from collections.abc import Sequence
+`whitened` vectors are one kind; pictures and learned encoders fill the same slot, and `concatenated` puts several side
+by side. Agents apply an encoder once per batch, to all rows together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from skillhier.types import Array, Params
+from skillhier.types import Array, Key, Params
 
-LIMIT = 10.0  # whitened values beyond this many standard deviations are cut
-FLOOR = 1e-3  # smallest standard deviation divided by: an entry that never moved in the data stays quiet
+LIMIT = 10.0  # whitened values are clipped at this many standard deviations
+FLOOR = 1e-3  # smallest standard deviation divided by, so that a constant entry stays small
 
 
-def whitening(statistics: dict | None, obs: dict, names: Sequence[str]) -> Params:
-    """{entry: {"mean", "std"}} of shape [D] for `names`; without `statistics` it changes nothing but the cut.
+class Encoder(NamedTuple):
+    """Parameters, and a function of observation entries [..., S, *shape] (S frames, newest first) to [..., F]."""
 
-    `obs` gives shapes: entry -> anything with .shape [..., D]. `statistics` is {entry: (mean [D], std [D])}.
+    init: Callable[[Key], Params]
+    apply: Callable[[Params, Mapping[str, Array]], Array]
+    trainable: bool = False  # whether an optimiser may move its parameters
+
+
+# entries and shapes, names, statistics -> an encoder of the named entries
+MakeEncoder = Callable[[Mapping, Sequence[str], Mapping | None], Encoder]
+
+
+def whitened(obs: Mapping, names: Sequence[str], statistics: Mapping | None = None) -> Encoder:
+    """All frames of the named vectors, whitened and clipped, side by side: [..., S * D].
+
+    obs         entry -> anything with .shape [S, d]
+    statistics  entry -> (mean [d], std [d]); without them values are only clipped
+
+    The parameters are {entry: {"mean" [d], "std" [d]}} and never trained. `apply` reads its own entries only, so
+    several encoders may share one dictionary of statistics. Raises ValueError for an unknown entry, or one that is no
+    vector.
     """
-    missing = [name for name in names if name not in obs]
-    if missing:
-        raise ValueError(f"observation '{missing[0]}' is not known; there are {', '.join(sorted(obs))}")
-    made = {}
-    for name in dict.fromkeys(names):
-        size = obs[name].shape[-1]
-        mean, std = (jnp.zeros(size), jnp.ones(size)) if statistics is None else statistics[name]
-        made[name] = {"mean": jnp.asarray(mean, jnp.float32), "std": jnp.maximum(jnp.asarray(std, jnp.float32), FLOOR)}
-    return made
+    names = tuple(dict.fromkeys(names))
+    for name in names:
+        if name not in obs:
+            raise ValueError(f"observation '{name}' is not known; choose of {', '.join(sorted(obs))}")
+        if len(obs[name].shape) != 2:
+            shape = list(obs[name].shape[1:])
+            raise ValueError(f"observation '{name}' has shape {shape}, and only vectors are whitened; leave it out")
+
+    def init(key: Key) -> Params:
+        del key
+        params = {}
+        for name in names:
+            size = obs[name].shape[-1]
+            mean, std = (jnp.zeros(size), jnp.ones(size)) if statistics is None else statistics[name]
+            mean, std = jnp.asarray(mean, jnp.float32), jnp.maximum(jnp.asarray(std, jnp.float32), FLOOR)
+            params[name] = {"mean": mean, "std": std}
+        return params
+
+    def apply(params: Params, entries: Mapping[str, Array]) -> Array:
+        if not names:
+            raise ValueError("an encoder of no entries has no features; name at least one observation")
+        params = jax.lax.stop_gradient(params)
+        mean = jnp.concatenate([params[name]["mean"] for name in names])
+        std = jnp.concatenate([params[name]["std"] for name in names])
+        frames = jnp.concatenate([entries[name] for name in names], -1)  # [..., S, D]
+        frames = jnp.clip((frames - mean) / std, -LIMIT, LIMIT)
+        return frames.reshape(*frames.shape[:-2], -1)
+
+    return Encoder(init, apply)
 
 
-def frames(whitening: Params, obs: dict[str, Array], names: Sequence[str]) -> Array:
-    """The named entries side by side, whitened and cut at 10 standard deviations, [..., S, D] from [..., S, d] each."""
-    whitening = jax.lax.stop_gradient(whitening)
-    mean = jnp.concatenate([whitening[name]["mean"] for name in names])
-    std = jnp.concatenate([whitening[name]["std"] for name in names])
-    entries = jnp.concatenate([obs[name] for name in names], -1)
-    return jnp.clip((entries - mean) / std, -LIMIT, LIMIT)
+def concatenated(encoders: Mapping[str, Encoder]) -> Encoder:
+    """The features of several encoders side by side; parameters by the encoders' names."""
+
+    def init(key: Key) -> Params:
+        keys = jax.random.split(key, len(encoders))
+        return {name: one.init(k) for k, (name, one) in zip(keys, encoders.items(), strict=True)}
+
+    def apply(params: Params, entries: Mapping[str, Array]) -> Array:
+        return jnp.concatenate([one.apply(params[name], entries) for name, one in encoders.items()], -1)
+
+    return Encoder(init, apply, any(one.trainable for one in encoders.values()))
 
 
-def stacked(whitening: Params, obs: dict[str, Array], names: Sequence[str]) -> Array:
-    """All frames of the named entries, newest first, as one vector [..., S * D]."""
-    seen = frames(whitening, obs, names)
-    return seen.reshape(*seen.shape[:-2], -1)
+def newest(entries: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+    """The named entries with their newest frame alone, [T, B, 1, ...] from [T, B, S, ...]."""
+    return {name: entries[name][:, :, :1] for name in names}
 
 
-def ahead(whitening: Params, obs: dict[str, Array], names: Sequence[str], count: int) -> Array:
-    """The newest frames of rows t .. t + count as one vector for every t, [T, B, (count + 1) * D].
+def lookahead(features: Array, count: int) -> Array:
+    """The features of rows t .. t + count as one vector for every t: [T, B, (count + 1) * F] from [T + count, B, F].
 
-    `obs` holds T + count rows; the last `count` are looked at but have no row of their own.
+    The last `count` rows are looked at but have no row of their own.
     """
-    newest = frames(whitening, {name: obs[name][..., 0, :] for name in names}, names)  # [T + count, B, D]
-    length = newest.shape[0] - count
+    length = features.shape[0] - count
     if length < 1:
-        raise ValueError(f"a window of {newest.shape[0]} rows leaves none before a look-ahead of {count}; lengthen it")
-    return jnp.concatenate([newest[i : i + length] for i in range(count + 1)], -1)
+        raise ValueError(
+            f"a window of {features.shape[0]} rows is too short for a look-ahead of {count}; set train.sequence_length"
+        )
+    return jnp.concatenate([features[i : i + length] for i in range(count + 1)], -1)
+
+
+def blank(obs: Mapping, names: Sequence[str], lead: tuple[int, ...] = (1,)) -> dict[str, Array]:
+    """Zeros [*lead, S, ...] of the named entries, to initialise networks with."""
+    return {name: jnp.zeros((*lead, *obs[name].shape), obs[name].dtype) for name in dict.fromkeys(names)}

@@ -1,6 +1,10 @@
-"""Dense stacks. Weights: LeCun normal; biases: zero."""
+"""Dense stacks. Weights: LeCun normal; biases: zero.
+
+Every network here takes a `dtype` for its products (bfloat16 on accelerators); parameters stay float32.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -8,6 +12,8 @@ import jax.numpy as jnp
 
 from skillhier.distributed import sharding
 from skillhier.types import Array
+
+DType = Any  # anything that jnp.dtype takes
 
 
 @jax.custom_jvp
@@ -31,15 +37,17 @@ class MLP(nn.Module):
     hidden: Sequence[int]
     size: int
     last: float = 1.0  # variance of the last layer's weights, as a share of LeCun's
+    dtype: DType = jnp.float32  # of the products; parameters and results are float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         # One axis of rows: with several, the backward products copy their operands into another order first.
         rows = sharding.flatten_rows(x)
         for width in self.hidden:
-            rows = elu(nn.Dense(width)(rows))
+            rows = elu(nn.Dense(width, dtype=self.dtype)(rows))
         small = nn.initializers.variance_scaling(self.last, "fan_in", "truncated_normal")
-        return nn.Dense(self.size, kernel_init=small)(rows).reshape(*x.shape[:-1], self.size)
+        rows = nn.Dense(self.size, kernel_init=small, dtype=self.dtype)(rows)
+        return rows.reshape(*x.shape[:-1], self.size).astype(jnp.float32)
 
 
 class Normaliser(nn.Module):
@@ -49,10 +57,11 @@ class Normaliser(nn.Module):
     """
 
     size: int = 256
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        return jnp.tanh(nn.LayerNorm(epsilon=1e-5)(nn.Dense(self.size)(x)))
+        return jnp.tanh(nn.LayerNorm(epsilon=1e-5)(nn.Dense(self.size, dtype=self.dtype)(x)))
 
 
 class Joined(nn.Module):
@@ -62,11 +71,13 @@ class Joined(nn.Module):
     """
 
     size: int
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, z: Array) -> list[Array]:
         seen = x.shape[-1]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (seen + z.shape[-1], self.size))
         bias = self.param("bias", nn.initializers.zeros, (self.size,))
+        x, z, kernel, bias = (each.astype(self.dtype) for each in (x, z, kernel, bias))
         shared = x @ kernel[:seen] + bias
         return [shared + one @ kernel[seen:] for one in jnp.unstack(z)]

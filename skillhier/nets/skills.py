@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from skillhier.distributed import sharding
-from skillhier.nets.mlp import MLP, Joined, elu
+from skillhier.nets.mlp import MLP, DType, Joined, elu
 from skillhier.types import Array
 
 SCALE_LOW, SCALE_SPAN = 0.01, 0.99  # a component's sigma lies in [0.01, 1]
@@ -31,10 +31,11 @@ class GatedHigh(nn.Module):
     skills: int
     hidden: Sequence[int] = (256, 256)
     stay: float = 0.0  # added to the logit of keeping a skill: how persistent skills begin
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        logits = MLP(self.hidden, self.skills**2)(x).reshape(*x.shape[:-1], self.skills, self.skills)
+        logits = MLP(self.hidden, self.skills**2, dtype=self.dtype)(x).reshape(*x.shape[:-1], self.skills, self.skills)
         return jax.nn.log_softmax(logits + self.stay * jnp.eye(self.skills))
 
 
@@ -57,10 +58,11 @@ class Components(nn.Module):
     skills: int
     latent: int = 8
     hidden: Sequence[int] = (256, 256)
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        stacks = [MLP(self.hidden, 2 * self.latent, name=f"skill_{k}") for k in range(self.skills)]
+        stacks = [MLP(self.hidden, 2 * self.latent, dtype=self.dtype, name=f"skill_{k}") for k in range(self.skills)]
         return mean_and_scale(jnp.stack([stack(x) for stack in stacks]))
 
 
@@ -69,12 +71,13 @@ class LatentActor(nn.Module):
 
     action: int
     hidden: Sequence[int] = (256, 256)
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, z: Array) -> Array:
         first, *rest = self.hidden
-        rest = MLP(rest, self.action)
-        rows = Joined(first)(sharding.flatten_rows(x), sharding.flatten_rows(z, keep=1))
+        rest = MLP(rest, self.action, dtype=self.dtype)
+        rows = Joined(first, self.dtype)(sharding.flatten_rows(x), sharding.flatten_rows(z, keep=1))
         mean = jnp.tanh(jnp.stack([rest(elu(row)) for row in rows]))
         return mean.reshape(*z.shape[:-1], self.action)
 
@@ -84,11 +87,12 @@ class LatentEncoder(nn.Module):
 
     latent: int = 8
     hidden: Sequence[int] = (256, 256)
+    dtype: DType = jnp.float32
 
     def setup(self):
         first, *rest = self.hidden
-        self.first = Joined(first)
-        self.rest = MLP(rest, 2 * self.latent)
+        self.first = Joined(first, self.dtype)
+        self.rest = MLP(rest, 2 * self.latent, dtype=self.dtype)
 
     def __call__(self, x: Array, previous: Array) -> tuple[Array, Array]:
         x = x.reshape(-1, x.shape[-1])

@@ -239,6 +239,11 @@ def gaussian_log_prob(mean: Array, scale: Array, action: Array) -> Array:
     return -(0.5 * jnp.square(error) + jnp.log(scale) + HALF_LOG_2PI).sum(-1)
 
 
+def draw(mean: Array, scale: Array | float, key: Key | None) -> Array:
+    """A sample of N(mean, diag scale^2), [..., A]; its mean without a key."""
+    return mean if key is None else mean + scale * jax.random.normal(key, mean.shape, mean.dtype)
+
+
 def component(values: Array, which: Array) -> Array:
     """What component `which` [N..., rows] has, [N..., rows, A] from values [K, rows, A]."""
     lead = which.ndim - values.ndim + 2

@@ -1,12 +1,42 @@
-"""Episodes to figures, by the same rollout that trains."""
+"""Evaluations: what is measured of a learner at intervals, and figures of episodes by the same rollout that trains."""
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from skillhier.rollout import rollout, start
-from skillhier.types import Array, Env, Key, Params, Policy, Trajectory
+from skillhier.types import Array, Env, Key, LearnerState, Params, Policy, Trajectory
+
+
+class Evaluation(NamedTuple):
+    """One of several evaluations of a run; its metrics are named `name/...`."""
+
+    name: str
+    every: int  # updates between two, a multiple of those in an epoch
+    # the learner of one seed, and a function that gives a batch such as it learns from -> metrics
+    measure: Callable[[LearnerState, Callable[[], Trajectory]], dict[str, float]]
+
+
+def of_episodes(
+    name: str,
+    every: int,
+    env: Env,
+    policy: Policy,
+    seed: int,
+    *,
+    success: str | None = None,
+    totals: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """Episodes of `policy` in `env`, from the same starts every time; success, totals: see `episodes`."""
+    run = episodes(env, policy, success=success, totals=totals)
+
+    def measure(state: LearnerState, batch: Callable[[], Trajectory]) -> dict[str, float]:
+        values = jax.device_get(run(state.params, jax.random.key(seed)))
+        return {metric: float(value) for metric, value in values.items()}
+
+    return Evaluation(name, every, measure)
 
 
 def episodes(
@@ -49,7 +79,7 @@ def figures(
     rows = valid.sum(0)  # [B]
     at_end = lambda values: jnp.take_along_axis(values, rows[None] - 1, axis=0)[0]  # noqa: E731
     final = at_end(seen.step.reward)
-    found = {
+    metrics = {
         "return": jnp.where(valid, seen.step.reward, 0).sum(0).mean(),
         "length": (rows - 1).mean(),
         "final_reward": final.mean(),
@@ -57,8 +87,8 @@ def figures(
     }
     arrived = valid & ~seen.step.first
     for name, entry in (totals or {}).items():
-        found[name] = jnp.where(arrived, seen.step.obs[entry][:, :, 0, 0], 0).sum(0).mean()
+        metrics[name] = jnp.where(arrived, seen.step.obs[entry][:, :, 0, 0], 0).sum(0).mean()
     if success is None:
-        return found
+        return metrics
     won = at_end(seen.step.obs[success][:, :, 0, 0]) > 0.5 if isinstance(success, str) else final >= success
-    return {**found, "success": (won & ~broken).mean()}
+    return {**metrics, "success": (won & ~broken).mean()}

@@ -58,6 +58,9 @@ def write(path: Path, stuck: NonFiniteError) -> Path:
         "seed": about["config"].get("seed", 0) + stuck.seed,
         "key": str(jax.random.key_impl(stuck.suspect.key)),
     }
+    origin = path / run_folder.ORIGIN
+    if origin.is_file():
+        about["origin"] = json.loads(origin.read_text())
     arrays["run"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     file = path / f"fault-{stuck.done}.npz"
     draft = path / f"{file.name}.part"

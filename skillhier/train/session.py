@@ -1,4 +1,4 @@
-"""A run in its folder: resume if there is something to resume, epochs, metrics, assessments, checkpoints."""
+"""A run in its folder: resume if there is something to resume, epochs, metrics, evaluations, checkpoints."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,9 +9,8 @@ from jax.sharding import Mesh
 
 from skillhier.distributed import hosts, sharding
 from skillhier.train import checkpoint, faults, loop, metrics, run_folder
-from skillhier.types import Learner, LearnerState, Source
-
-Assess = Callable[[LearnerState], dict[str, float]]
+from skillhier.train.evaluate import Evaluation
+from skillhier.types import Learner, Source, Trajectory
 
 
 def execute(
@@ -24,8 +23,7 @@ def execute(
     updates: int,
     save_every: int,
     seeds: int = 1,
-    assess: Assess | None = None,
-    assess_every: int = 1,
+    evaluations: Sequence[Evaluation] = (),
     terms: Sequence[str] = (),
     label: str = "",
     left_out: tuple[str, ...] = (),
@@ -34,15 +32,15 @@ def execute(
 ) -> loop.Outcome:
     """Trains until `budget` updates are done in all, from the last checkpoint of the run folder on if it has one.
 
-    seeds: so many runs in one program, with seeds seed, seed + 1, ...; folder.places says where each keeps its figures
+    seeds: so many runs in one program, with seeds seed, seed + 1, ...; see run_folder.seed_folders for their metrics
     updates: in an epoch; all that happens between epochs happens at a multiple of it
-    assess: figures of the learner of one seed at intervals, which join the metrics
+    evaluations: each at its interval, of every seed; their metrics join those of the epoch
     terms: metrics shown on the terminal, of the first seed
     left_out: names in the run state that the source rebuilds, and checkpoints do without ('source/replay')
     about: what a resumed run must share with the one that began it
     mesh: the devices that share the work; it may be another when the run goes on
 
-    Raises loop.Stuck where a learner stands still because of bad numbers, after writing what led there.
+    Raises loop.NonFiniteError where a learner stops because of NaN or Inf, after writing what led there.
     """
     if seeds > 1:
         key, about = jax.vmap(jax.random.key)(seed + jnp.arange(seeds)), {**(about or {}), "seeds": f"{seed} {seeds}"}
@@ -65,16 +63,33 @@ def execute(
         writers[0].append(metrics.progress(budget, done=done, terms=terms, label=label))
     keep = loop.every(save_every, lambda report: saved.save(report.done, report.state, left_out), stopped=True)
     callbacks = [*([metrics.logged(writers)] if writers else []), keep]
-    if assess is not None:
+    names = [evaluation.name for evaluation in evaluations]
+    if len(set(names)) < len(names):
+        raise ValueError(f"evaluations {', '.join(names)} are named twice; give each a name of its own")
+    peek = None if source.peek is None else jax.jit(source.peek)
 
-        def look(report: loop.Report) -> loop.Measured:
-            learner = report.state.learner
-            if jax.process_count() > 1:  # each host looks for itself, on one device
-                learner = sharding.local_copy(learner)
+    def evaluated(evaluation: Evaluation) -> loop.Callback:
+        def of_seed(state: loop.RunState, i: int | None) -> dict[str, float]:
+            def batch() -> Trajectory:
+                if peek is None:
+                    raise ValueError(f"evaluation '{evaluation.name}' wants a batch, and this source shows none")
+                rows = state.source if source.constant or i is None else loop.of_seed(state.source, i)
+                key = jax.random.fold_in(jax.random.key(seed + (i or 0)), loop.updates_of(state))
+                return peek(rows, key)
+
+            learner = state.learner if i is None else loop.of_seed(state.learner, i)
+            return {f"{evaluation.name}/{name}": x for name, x in evaluation.measure(learner, batch).items()}
+
+        def call(report: loop.Report) -> loop.Measured:
+            state = report.state
+            if jax.process_count() > 1:  # each host evaluates for itself, on one device
+                state = state._replace(learner=sharding.local_copy(state.learner))
             with sharding.use_mesh(mesh if jax.process_count() == 1 else None):
-                return [assess(loop.of_seed(learner, i)) for i in range(seeds)] if seeds > 1 else [assess(learner)]
+                return [of_seed(state, i if seeds > 1 else None) for i in range(seeds)]
 
-        callbacks.insert(0, loop.every(assess_every, look))
+        return loop.every(evaluation.every, call)
+
+    callbacks = [*map(evaluated, evaluations), *callbacks]
     run_epoch = loop.epoch(learner, source, updates, seeds > 1, mesh)
     try:
         return loop.run(state, run_epoch, budget=budget, updates=updates, callbacks=callbacks)

@@ -1,0 +1,74 @@
+"""Settings of agents in configs: their defaults come from the agents themselves, their limits stand here."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.shared import cli
+from skillhier.agents import registry
+
+SHARE, WEIGHT, RATE, COUNT = (0.0, 1.0), (0.0, 1e3), (0.0, 1.0), (1, 10**6)
+LIMITS: dict[str, Any] = {
+    "skills": (1, 64),
+    "latent": (1, 256),
+    "hidden": (1, 8192),
+    "lookahead": (0, 100),
+    "action_stddev": (1e-4, 10.0),
+    "beta_y": WEIGHT,
+    "beta_z": WEIGHT,
+    "usage_weight": WEIGHT,
+    "entropy_weight": WEIGHT,
+    "init_stay_logit": (-20.0, 20.0),
+    "init_prior_stay_logit": (-20.0, 20.0),
+    "learning_rate": RATE,
+    "prior_learning_rate": RATE,
+    "actor_learning_rate": RATE,
+    "mid_learning_rate": RATE,
+    "dual_learning_rate": RATE,
+    "decay_updates": (0, 10**9),
+    "max_grad_norm": (1e-6, 1e6),
+    "max_consecutive_skips": COUNT,
+    "samples": (1, 10**4),
+    "gamma": SHARE,
+    "backup": ["td", "n_step", "retrace"],
+    "n_step": (1, 10**4),
+    "lambda_": SHARE,
+    "prior": ["uniform", "transition"],
+    "eta_y": WEIGHT,
+    "eta_z": WEIGHT,
+    "repeat_probability": SHARE,
+    "ar_coefficient": (0.0, 0.9999),
+    "init_stddev": (1e-3, 10.0),
+    "epsilon": (1e-6, 1e3),
+    "epsilon_category": (1e-6, 1e3),
+    "epsilon_mean": (1e-6, 1e3),
+    "epsilon_stddev": (1e-8, 1e3),
+    "epsilon_penalty": WEIGHT,
+    "target_period": COUNT,
+    "actor_target_period": COUNT,
+    "critic_warmup": (0, 10**9),
+}
+
+
+def limits(names: tuple[str, ...], group: str = "agent") -> dict[str, Any]:
+    """The limits of config.GROUP, of which `names` are the agents to choose from."""
+    return {f"{group}.name": list(names)} | {f"{group}.{name}": limit for name, limit in LIMITS.items()}
+
+
+def settings(name: str, **changes: Any) -> ConfigDict:
+    """An agent's settings, by its registered name, with `changes` to those that it has."""
+    config = ConfigDict({"name": name, **registry.defaults(name)})
+    config.update({setting: value for setting, value in changes.items() if setting in config})
+    return config
+
+
+def check_intervals(config: ConfigDict, *names: str) -> None:
+    """Refuses intervals, settings by their dotted names, that are no multiple of an epoch; 0 is none."""
+    values = cli.flat(config)
+    epoch = values["train.updates_per_epoch"]
+    for name in ("train.updates", "train.eval_every", "train.save_every", *names):
+        if values[name] % epoch:
+            raise cli.Refused(
+                f"config.{name}={values[name]} is no multiple of the epoch of {epoch} updates; "
+                "set config.train.updates_per_epoch"
+            )

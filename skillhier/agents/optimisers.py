@@ -1,0 +1,93 @@
+"""Optimisers by named child of the parameters. A child is named by its path: 'critic', or 'control/actor/mid'."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+
+from skillhier.types import Params
+
+Rates = dict[str, "optax.ScalarOrSchedule | Rates | None"]
+
+
+def by_child(children: Mapping[str, optax.GradientTransformation | None]) -> optax.GradientTransformation:
+    """Any optax transformation for every named child of the parameters; None freezes that child.
+
+    A path covers all that lies below it, and every parameter must be covered by one path. Each transformation sees
+    its child alone: a clipping inside of it is by that child's norm (see `jointly`).
+    """
+    transformations = {path: optax.set_to_zero() if tx is None else tx for path, tx in children.items()}
+    return optax.multi_transform(transformations, lambda params: _labels(params, tuple(children)))
+
+
+def jointly(tx: optax.GradientTransformation, children: Iterable[str]) -> optax.GradientTransformation:
+    """`tx` applied to several named children together, such as a clipping by their common norm; others pass as is."""
+    paths = tuple(children)
+
+    def mask(params: Params) -> Params:
+        return _mask(params, paths)
+
+    return optax.masked(tx, mask)
+
+
+def projected(tx: optax.GradientTransformation, project: Callable[[Params], Params]) -> optax.GradientTransformation:
+    """`tx`, after every step of which the parameters are put through `project`."""
+
+    def update(gradient: Params, state: Any, params: Params) -> tuple[Params, Any]:
+        change, state = tx.update(gradient, state, params)
+        return jax.tree.map(jnp.subtract, project(optax.apply_updates(params, change)), params), state
+
+    return optax.GradientTransformation(tx.init, update)
+
+
+def adam(rates: Rates, *, max_grad_norm: float = 40.0, decay_updates: int = 0) -> optax.GradientTransformation:
+    """Adam (0.9, 0.999, 1e-8) with a rate for every named child; None freezes that child, and a dict has rates for
+    the child's own children.
+
+    The gradient's norm over all children that learn is clipped at `max_grad_norm`. A rate may be a function of the
+    updates so far. Over `decay_updates` updates all rates, then numbers, fall to zero along a cosine; with 0 they stay.
+    """
+    rates = traverse_util.flatten_dict(rates, sep="/")
+    decayed = lambda rate: optax.cosine_decay_schedule(rate, decay_updates) if decay_updates else rate  # noqa: E731
+    return optax.chain(
+        jointly(optax.clip_by_global_norm(max_grad_norm), [path for path, rate in rates.items() if rate is not None]),
+        by_child({path: None if rate is None else optax.adam(decayed(rate)) for path, rate in rates.items()}),
+    )
+
+
+def _labels(params: Params, paths: tuple[str, ...]) -> Params:
+    """The path that covers each parameter, in the form of `params`. Raises ValueError where that is not exactly one."""
+    unnamed: list[str] = []
+    used: set[str] = set()
+
+    def label(tree: Params, path: str) -> Params:
+        if path in paths:
+            used.add(path)
+            return jax.tree.map(lambda _: path, tree)
+        if isinstance(tree, Mapping):
+            return {name: label(child, f"{path}/{name}".strip("/")) for name, child in tree.items()}
+        unnamed.append(path)
+        return jax.tree.map(lambda _: path, tree)
+
+    labels = label(params, "")
+    absent = sorted(set(paths) - used)
+    if unnamed or absent:
+        raise ValueError(
+            f"parameters {sorted(unnamed)} have no optimiser, optimisers {absent} no parameters; name each child once"
+        )
+    return labels
+
+
+def _mask(params: Params, paths: tuple[str, ...]) -> Params:
+    """Which parameters lie below one of `paths`."""
+    below = lambda path: any(path == top or path.startswith(f"{top}/") for top in paths)  # noqa: E731
+
+    def mask(tree: Params, path: str) -> Params:
+        if below(path) or not isinstance(tree, Mapping):
+            return jax.tree.map(lambda _: below(path), tree)
+        return {name: mask(child, f"{path}/{name}".strip("/")) for name, child in tree.items()}
+
+    return mask(params, "")

@@ -1,0 +1,94 @@
+"""Agents by name: what configs, checkpoints and figures call them by.
+
+`make(name, spec, **settings)` gives an Agent, `defaults(name)` the settings that a config shows, `register` adds an
+agent of one's own. Each agent's settings and defaults stand in its own file.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from skillhier.agents import bc, bc_transfer, helms, helms_transfer, mpo, npmp, npmp_transfer
+from skillhier.types import Agent, Spec
+
+
+class Entry(NamedTuple):
+    """An agent: how it is made, and what it begins with."""
+
+    make: Callable[..., Agent]  # (spec, **settings)
+    defaults: Mapping[str, Any]
+    sources: tuple[str, ...] = ()  # offline agents whose parameters it may begin with; none: from scratch
+    skill_settings: tuple[str, ...] = ()  # settings of those agents that it must share with them
+    offline: bool = False  # it learns from demonstrations alone
+
+    def settings_of(self, source: Mapping[str, Any]) -> dict[str, Any]:
+        """What `make` must be given of the settings `source` of the agent whose parameters it begins with."""
+        settings = {"skill_hidden" if name == "hidden" else name: source[name] for name in self.skill_settings}
+        return settings | ({"discrete": source["name"] == "helms_discrete"} if "skills" in settings else {})
+
+
+def _transfer(make: Callable[..., Agent], defaults: Mapping, sources: tuple[str, ...], *settings: str) -> Entry:
+    return Entry(make, defaults, sources, settings)
+
+
+_HELMS = ("low", "mid", "skills", "latent", "hidden", "action_stddev")
+AGENTS: dict[str, Entry] = {
+    # learn from demonstrations
+    "helms": Entry(helms.make, helms.DEFAULTS, offline=True),
+    "helms_discrete": Entry(partial(helms.make, discrete=True), helms.DEFAULTS, offline=True),  # z at its mean
+    "npmp": Entry(partial(npmp.make, ar_coefficient=0.0), npmp.DEFAULTS, offline=True),  # prior N(0, I)
+    "npmp_ar1": Entry(npmp.make, npmp.DEFAULTS, offline=True),  # prior N(0.95 z, (1 - 0.95^2) I)
+    "bc": Entry(bc.make, bc.DEFAULTS, offline=True),
+    "hierarchical_bc": Entry(bc.hierarchical, bc.HIERARCHICAL, offline=True),
+    # learn online by MPO
+    "helms_cat": _transfer(
+        partial(helms_transfer.make, mixed=False), helms_transfer.DEFAULTS, ("helms", "helms_discrete"), *_HELMS
+    ),
+    "helms_mix": _transfer(partial(helms_transfer.make, mixed=True), helms_transfer.MIX, ("helms",), *_HELMS),
+    "mpo": Entry(mpo.make, mpo.SCRATCH),
+    "npmp_kl": _transfer(
+        npmp_transfer.make, npmp_transfer.DEFAULTS, ("npmp", "npmp_ar1"), "low", "latent", "hidden", "action_stddev"
+    ),
+    "bc_finetuned": _transfer(bc_transfer.make, bc_transfer.DEFAULTS, ("bc",), "low", "mid", "hidden"),
+    "hierarchical_bc_finetuned": _transfer(
+        bc_transfer.hierarchical, bc_transfer.DEFAULTS, ("hierarchical_bc",), "low", "mid", "latent", "hidden"
+    ),
+}
+OFFLINE = tuple(name for name, entry in AGENTS.items() if entry.offline)
+ONLINE = tuple(name for name, entry in AGENTS.items() if not entry.offline)
+
+
+def entry(name: str) -> Entry:
+    """The agent of that name. Raises ValueError with the nearest one that there is."""
+    if name not in AGENTS:
+        near = difflib.get_close_matches(name, AGENTS, n=1, cutoff=0.5)
+        guess = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"agent '{name}' is not known; {guess}choose {', '.join(AGENTS)} in agent.name")
+    return AGENTS[name]
+
+
+def make(name: str, spec: Spec, **settings) -> Agent:
+    """The agent of that name for worlds, or data, of `spec`; settings as for its own `make`. Raises ValueError."""
+    return entry(name).make(spec, **settings)
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The settings of an agent that a config shows, by name, with their defaults."""
+    return dict(entry(name).defaults)
+
+
+def register(
+    name: str,
+    make: Callable[..., Agent],
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    offline: bool = False,
+    sources: tuple[str, ...] = (),
+    skill_settings: tuple[str, ...] = (),
+) -> None:
+    """Adds an agent of one's own: make(spec, **settings) -> Agent. Raises ValueError if the name is taken."""
+    if name in AGENTS:
+        raise ValueError(f"agent '{name}' is registered already; choose another name")
+    AGENTS[name] = Entry(make, defaults, sources, skill_settings, offline)
