@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from experiments.shared import cli, scripted
+from experiments.stacking.worlds import PAIRS
 from skillhier.data import minari, recorder
 from skillhier.envs import registry
-from skillhier.envs.sawyer.rewards import PAIRS
 from skillhier.train import metrics
 from skillhier.types import Env, Policy
 

@@ -186,7 +186,7 @@ def test_the_readme_quotes_what_the_main_job_prints():
 
 @functools.cache
 def outcomes(folder: Path) -> dict[Block, str | None]:
-    """Python block -> how it failed, or None. The blocks of a page run in one process, in order and in one namespace."""
+    """Python block -> how it failed, or None. The blocks of a page run in one process, in order, in one namespace."""
 
     def run(page: Path) -> dict[Block, str | None]:
         code = [block for block in blocks(page) if block.language == "python"]
@@ -355,7 +355,7 @@ def test_the_figure_of_the_house_is_the_import_table():
     for _ in rooms:
         reached |= {(a, d) for a, b in reached for c, d in drawn if b == c}
     assert allowed <= reached, f"not in the figure: {allowed - reached}"
-    said = {room: text for room, text in zip(rooms, map(stated, groups(tree)), strict=True)}
+    said = dict(zip(rooms, map(stated, groups(tree)), strict=True))
     assert said == {room: set(stones) for room, stones in rooms.items()}
 
 

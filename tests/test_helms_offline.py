@@ -156,7 +156,7 @@ def test_a_run_begins_with_the_parts_of_another(whole, tmp_path):
     ("init_from", "changes", "error", "said"),
     [
         ("{}:lo", [], checkpoint.CheckpointError, "holds nothing named 'learner/params/lo'; it holds"),
-        ("{}", [], cli.Refused, "is not RUN:SUBTREE, for example runs/skills:skills"),
+        ("{}", [], cli.Refused, "is not RUN:PART, for example runs/skills:all"),
         ("nowhere:low", [], checkpoint.CheckpointError, "nowhere holds no complete checkpoint"),
         (
             "{}:low",
