@@ -18,7 +18,13 @@ import mujoco
 import numpy as np
 from absl import flags
 
-from experiments.shared import cli, pictures, run_report, saved
+from experiments.shared import (
+    acting_flags,  # noqa: F401  defines the flags
+    cli,
+    pictures,
+    run_report,
+    saved,
+)
 from experiments.stacking import skill_figures, skill_measures, skill_rollouts
 from experiments.stacking.sections import STRIP
 from experiments.stacking.skill_rollouts import PRIOR

@@ -21,7 +21,14 @@ import mujoco
 import numpy as np
 from absl import flags
 
-from experiments.shared import cli, pictures, run_report, saved, scripted
+from experiments.shared import (
+    acting_flags,  # noqa: F401  defines the flags
+    cli,
+    pictures,
+    run_report,
+    saved,
+    scripted,
+)
 from experiments.stacking.skill_rollouts import PRIOR, lanes, validity
 from skillhier.envs import registry
 from skillhier.envs.render import viewer

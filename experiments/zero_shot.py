@@ -62,14 +62,14 @@ class Agent(NamedTuple):
 
 def main(run: cli.Run) -> None:
     config = run.config
-    sources = found(flags.FLAGS.skills)
+    sources = skill_runs(flags.FLAGS.skills)
     settings = config.env.to_dict() | {"reward": "dense"}
     try:
         env = registry.make(settings.pop("name"), **settings)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
     agents = [
-        *(begun(path, told, params, config, env) for path, (told, params) in sources.items()),
+        *(begun(path, settings_, params, config, env) for path, (settings_, params) in sources.items()),
         *(beside(name, config, env) for name in config.baselines),
     ]
     if not agents:
@@ -95,7 +95,7 @@ def main(run: cli.Run) -> None:
     print(f"page: {path / 'zero_shot.html'}")
 
 
-def found(patterns: list[str]) -> dict[Path, tuple[dict, Params]]:
+def skill_runs(patterns: list[str]) -> dict[Path, tuple[dict, Params]]:
     """The runs that match, in the order given, with their agents' settings and parameters. Raises Refused, Broken."""
     paths = []
     for pattern in patterns:
@@ -108,20 +108,20 @@ def found(patterns: list[str]) -> dict[Path, tuple[dict, Params]]:
     return {path: warm_start.load_skills(path) for path in dict.fromkeys(paths)}
 
 
-def begun(path: Path, told: dict, params: Params, config: ConfigDict, env: Env) -> Agent:
+def begun(path: Path, agent: dict, params: Params, config: ConfigDict, env: Env) -> Agent:
     """The agent that begins with the skills of a run."""
-    kind = told["name"]
+    kind = agent["name"]
     name = next(name for name in config.agents if kind in known_agents.entry(name).sources)
     choice = config.choice if kind in CHOOSING else "agent"
 
     def make() -> tuple[Policy, Params]:
         if choice == "prior":
-            system = known_agents.make(**told, spec=env.spec)
+            system = known_agents.make(**agent, spec=env.spec)
             shapes = jax.eval_shape(system.learner.init, jax.random.key(0)).params
             if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, shapes):
                 raise cli.Refused(f"the skills of {path} see other things than these worlds show; set config.env.stack")
             return system.explore if config.stochastic else system.exploit, params
-        policy, fresh = new(name, config, env, source=params, **known_agents.entry(name).settings_of(told))
+        policy, fresh = new(name, config, env, source=params, **known_agents.entry(name).settings_of(agent))
         return (held(policy, config.choice_period) if choice == "held" else policy), fresh
 
     rows = "1 row" if config.choice_period == 1 else f"{config.choice_period} rows"

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from kills import recorded, struck, survive
 from leftovers import record
-from skillhier.agents.offline import SYSTEMS
 
 from experiments import helms_offline
 from experiments.configs import helms_offline as systems
 from experiments.shared import cli
+from skillhier.agents.registry import OFFLINE as SYSTEMS
 from skillhier.data import toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.train import checkpoint, run_folder

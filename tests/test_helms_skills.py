@@ -6,11 +6,12 @@ from pathlib import Path
 import jax
 import pytest
 from point_world import LIMIT, point_world
+from specs import spec_of
 
 from experiments import helms_skills
 from experiments.shared import cli, saved
 from experiments.stacking import skill_rollouts
-from skillhier.agents import offline
+from skillhier.agents import registry as agents
 from skillhier.envs import registry
 from skillhier.train import checkpoint
 
@@ -21,8 +22,7 @@ NETS = {"hidden": (8,), "lookahead": 1}
 def run_folder(path: Path, obs: dict, action, agent: dict, data: str) -> Path:
     """What helms_offline leaves of a system that has not learned a thing."""
     settings = {"low": SEEN, "mid": SEEN, **NETS, **agent}
-    make = offline.SYSTEMS[settings["name"]]
-    system = make(obs, action, **{name: value for name, value in settings.items() if name != "name"})
+    system = agents.make(**settings, spec=spec_of(obs, action))
     saved = checkpoint.Checkpoints(path / "checkpoints")
     saved.save(7, {"learner": system.learner.init(jax.random.key(0))._asdict()})
     saved.close()

@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import skillhier  # noqa: F401  its worlds are to be had by their ids
-from skillhier.agents import offline
+from skillhier.agents import registry as agents
 from skillhier.envs import adapters, registry
 from skillhier.envs.adapters import registration
 from skillhier.envs.adapters.rows import key_of
@@ -259,13 +259,12 @@ def cloned(tmp_path_factory):
     """A clone with its parameters as they come back from a checkpoint."""
     spec = registry.make(STACKING).spec
     names = ("sawyer.joints.angle", "rgb30_red.abs_pose")
-    action = jax.ShapeDtypeStruct(spec.action.shape, jnp.float32)
-    system = offline.make(spec.obs, action, name="bc", low=names, mid=names, hidden=(16,), lookahead=1)
+    system = agents.make("bc", spec, low=names, mid=names, hidden=(16,), lookahead=1)
     path = tmp_path_factory.mktemp("run")
     saved = checkpoint.Checkpoints(path / "checkpoints")
     saved.save(3, {"learner": system.learner.init(jax.random.key(4))._asdict()})
     saved.close()
-    return system.act(), checkpoint.read(path, "learner/params")
+    return system.exploit, checkpoint.read(path, "learner/params")
 
 
 @pytest.mark.parametrize("who", ["expert", "clone"])

@@ -15,7 +15,7 @@ from PIL import Image
 from experiments import watch
 from experiments.shared import cli, run_report, saved
 from experiments.stacking.skill_rollouts import PRIOR
-from skillhier.agents import offline
+from skillhier.agents import registry as agents
 from skillhier.envs import registry
 from skillhier.report import episode_page, sections
 from skillhier.train import checkpoint, run_folder
@@ -48,7 +48,7 @@ def run(tmp_path_factory) -> Path:
     spec = registry.make(WORLD, stack=2).spec
     agent = {"name": "helms", "low": ("position",), "mid": ("position", "velocity"), "hidden": (8,), "lookahead": 1}
     agent["skills"] = 2
-    system = offline.make(spec.obs, jax.ShapeDtypeStruct(spec.action.shape, "float32"), **agent)
+    system = agents.make(**agent, spec=spec)
     saved = checkpoint.Checkpoints(path / "checkpoints")
     saved.save(7, {"learner": system.learner.init(jax.random.key(0))._asdict()})
     saved.close()

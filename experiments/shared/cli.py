@@ -176,10 +176,10 @@ def check_each(name: str, needs_config: bool = True) -> None:
             flags.FLAGS[flag].unparse()
         try:
             asked = parse_command(name, [name, *json.loads(line)], needs_config)
-            told = {"config": flat(asked.config) if asked.config is not None else {}}
+            answer = {"config": flat(asked.config) if asked.config is not None else {}}
         except Refused as error:
-            told = {"refused": " ".join(str(error).split())}
-        print(json.dumps(told))
+            answer = {"refused": " ".join(str(error).split())}
+        print(json.dumps(answer))
 
 
 def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, str]]:
