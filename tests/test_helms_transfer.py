@@ -208,7 +208,7 @@ def test_a_run_leaves_all_that_was_promised(tmp_path, agent):
     assert names <= {path.name for path in (tmp_path / "run").iterdir()}
     rows = record(tmp_path / "run")
     assert [row["step"] for row in rows] == [10, 20, 30, 40]
-    assert all(row["worlds/steps"] == 4 * 4 / 2 for row in rows)  # 4 worlds, 4 rows for every 2 updates
+    assert all(row["total/env_steps"] == 4 * (40 + row["step"] // 2 * 4) for row in rows)  # 4 rows for every 2 updates
     assert [row["step"] for row in rows if "eval/success" in row] == [20, 40]
     assert rows[-1]["eval/staged"] == pytest.approx(rows[-1]["eval/return"])  # it is what is paid here
     assert all(np.isfinite(value) for name, value in rows[-1].items() if name.startswith(("control/", "eval/")))

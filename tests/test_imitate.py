@@ -160,14 +160,14 @@ def test_without_its_replay_it_goes_on_and_says_that_it_is_another_run(tmp_path,
     without = (*SEEN, "--config.replay.in_checkpoint=false")
     stopped(tmp_path / "run", 30, monkeypatch, *without)
     assert "holds no replay" not in capsys.readouterr().err
-    names = checkpoint.verify(tmp_path / "run" / "checkpoints" / "40")["leaves"]
+    names = checkpoint.verify(tmp_path / "run" / "checkpoints" / "40").leaves
     assert not any(name.startswith("source/replay") for name in names)
     imitate.main(asked(tmp_path / "run", *without))
     assert "its checkpoint holds no replay" in capsys.readouterr().err
     then, now = record(tmp_path / "whole"), record(tmp_path / "run")
     assert [row["step"] for row in now] == list(range(10, 81, 10))
     assert now[:4] == then[:4] and now[4]["learner/loss"] != then[4]["learner/loss"]
-    same = ("worlds/steps", "episodes/finished", "episodes/return")  # the worlds know of nothing
+    same = ("total/env_steps", "total/episodes", "episodes/return")  # the worlds know of nothing
     assert [[row[name] for name in same] for row in now] == [[row[name] for name in same] for row in then]
 
 
@@ -198,7 +198,7 @@ def test_a_run_leaves_all_that_was_promised(whole):
     }
     rows = record(whole)
     assert [row["step"] for row in rows] == list(range(10, 81, 10))
-    assert all(row["worlds/steps"] == 4 * 4 / 2 for row in rows)  # 4 worlds, 4 rows for every 2 updates
+    assert all(row["total/env_steps"] == 4 * (40 + row["step"] // 2 * 4) for row in rows)  # 4 rows for every 2 updates
     assert [row["step"] for row in rows if "eval/success" in row] == [40, 80]
     assert rows[-1]["episodes/length"] == rows[-1]["eval/length"] == 30
     assert rows[-1]["imitation/log_likelihood"] > rows[0]["imitation/log_likelihood"] + 50
@@ -206,10 +206,10 @@ def test_a_run_leaves_all_that_was_promised(whole):
 
 
 def test_the_whole_of_it_is_in_the_checkpoint(whole):
-    names = set(checkpoint.verify(whole / "checkpoints" / "80")["leaves"])
+    names = set(checkpoint.verify(whole / "checkpoints" / "80").leaves)
     for part in (
         "learner/params/actor", "learner/params/whitening", "learner/opt", "source/actor/env/data/state/params",
-        "source/actor/env/pending", "source/actor/carry/blame", "source/replay/rows/step/obs", "source/tally", "key",
+        "source/actor/env/pending", "source/actor/carry/blame", "source/replay/rows/step/obs", "source/stats", "key",
     ):  # fmt: skip
         assert any(name.startswith(part) for name in names), part
 

@@ -8,6 +8,8 @@ import pytest
 from kills import entry, kills, run
 from leftovers import leaves, record
 
+from skillhier.train import checkpoint
+
 OFFLINE = ("helms_offline", "--config=experiments/configs/helms_offline.py:debug", "--config.train.save_every=10")
 ONLINE = (
     "imitate", "--config=experiments/configs/imitate.py:debug", "--config.train.save_every=10",
@@ -42,7 +44,11 @@ def survive(command, untouched: Path, folder: Path, count: int, seed: int, parts
     step = record(untouched)[-1]["step"]
     assert leaves(folder, step, parts) == leaves(untouched, step, parts)
     assert len(list((folder / "tensorboard").iterdir())) == 1
-    assert {entry.name for entry in (folder / "checkpoints").iterdir()} == {str(step - 10), str(step)}
+    steps = {entry.name for entry in (folder / "checkpoints").iterdir()} - {"rings"}
+    assert steps == {str(step - 10), str(step)}
+    rings = (checkpoint.verify(folder / "checkpoints" / name).rings for name in steps)
+    needed = {segment.file for each in rings for ring in each.values() for segment in ring.segments}
+    assert {entry.name for entry in (folder / "checkpoints" / "rings").glob("*")} == needed
     return hits
 
 
