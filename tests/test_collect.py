@@ -72,7 +72,7 @@ def trained(path: Path, env) -> tuple:
 
 
 def test_the_agent_of_a_run_is_recorded(tmp_path, stand_ins):
-    """Every recorded action is the agent's at the observation it was taken at, with the frames that it was trained on."""
+    """Every recorded action is what the agent does at that observation, with the frames that it was trained on."""
     env = clocks(2, limit=30)
     _, agent, params = trained(tmp_path / "run", env)
     collect.main(command("debug", tmp_path / "data", tasks="dmc.cheetah_run", run=str(tmp_path / "run"), env__worlds=2))

@@ -158,7 +158,7 @@ def test_without_its_replay_it_goes_on_and_says_that_it_is_another_run(tmp_path,
     without = (*SEEN, "--config.replay.in_checkpoint=false")
     stopped(tmp_path / "run", 30, monkeypatch, *without)
     assert "holds no replay" not in capsys.readouterr().err
-    names = checkpoint.verify(tmp_path / "run" / "checkpoints" / "40")["leaves"]
+    names = checkpoint.verify(tmp_path / "run" / "checkpoints" / "40").leaves
     assert not any(name.startswith("source/replay") for name in names)
     imitate.main(asked(tmp_path / "run", *without))
     assert "its checkpoint holds no replay" in capsys.readouterr().err
@@ -205,7 +205,7 @@ def test_a_run_leaves_all_that_was_promised(whole):
 
 
 def test_the_whole_of_it_is_in_the_checkpoint(whole):
-    names = set(checkpoint.verify(whole / "checkpoints" / "80")["leaves"])
+    names = set(checkpoint.verify(whole / "checkpoints" / "80").leaves)
     for part in (
         "learner/params/actor", "learner/params/encoder", "learner/opt", "source/actor/env/data/state/params",
         "source/actor/env/pending", "source/actor/carry/blame", "source/replay/rows/step/obs", "source/stats", "key",
