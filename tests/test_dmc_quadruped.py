@@ -39,7 +39,7 @@ def ours(layout, profile="parity"):
             state = state._replace(mocap_pos=state.mocap_pos.at[:, 2].set(quadruped_model.PARKED))
         data = task.physics.step(state, ctrl, jnp.zeros((), bool), state)
         memory = quadruped.Memory(jnp.zeros((), jnp.int32), jnp.ones(3))
-        return task.observe(data, memory, ctrl)[0], task.judge(data, memory)[0], data
+        return task.observe(data, memory, ctrl)[0], task.reward_and_discount(data, memory)[0], data
 
     return task, jax.jit(jax.vmap(one))
 

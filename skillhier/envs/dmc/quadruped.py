@@ -104,7 +104,7 @@ def make(
             seen["obstacle_positions"] = goals.around(torso, frame, state.mocap_pos[: scenery.SLOTS])
         return seen | told, memory
 
-    def judge(data: physics.Data, memory: Memory) -> tuple[Array, Array]:
+    def reward_and_discount(data: physics.Data, memory: Memory) -> tuple[Array, Array]:
         told = entries(data, memory)
         return jnp.stack([aim.reward(told) for aim in aims])[memory.goal], jnp.ones(())
 
@@ -118,7 +118,7 @@ def make(
         start=start,
         control=lambda data, memory, action: (data.state, stretch(action)),
         observe=observe,
-        judge=judge,
+        reward_and_discount=reward_and_discount,
         privileged=tuple(goals.TOLD),
     )
 

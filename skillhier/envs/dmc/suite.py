@@ -116,7 +116,7 @@ def task(
         start=lambda key, index: (start(key), ()),
         control=lambda data, memory, action: (data.state, stretch(action)),
         observe=lambda data, memory, action: (observe(data), ()),
-        judge=lambda data, memory: (reward(data), jnp.ones(())),
+        reward_and_discount=lambda data, memory: (reward(data), jnp.ones(())),
     )
 
 

@@ -158,7 +158,7 @@ def make(
         memory = Memory(memory.pair, ticks, grasp)
         return shown | tell(observations.scene(layout, data, ticks, grasp), memory.pair), memory
 
-    def judge(data: physics.Data, memory: Memory) -> tuple[Array, Array]:
+    def reward_and_discount(data: physics.Data, memory: Memory) -> tuple[Array, Array]:
         scene = observations.scene(layout, data, memory.ticks, memory.grasp)
         return pay(scene, memory.pair), jnp.ones(())
 
@@ -171,7 +171,7 @@ def make(
         start=start,
         control=control,
         observe=observe,
-        judge=judge,
+        reward_and_discount=reward_and_discount,
         privileged=tuple(told),
         success=SUCCESS,
     )
