@@ -319,7 +319,7 @@ def test_grasp_reading(right, left, both, speed, reading):
     ("settings", "said"),
     [
         ({"reward": "sparce"}, "reward 'sparce' is not known; choose dense, sparse_staged, sparse"),
-        ({"timestep": 0.003}, "timestep 0.003 s does not divide 0.05 s"),
+        ({"timestep": 0.003}, "timestep must divide 0.05 s, got 0.003 s"),
         ({"engine": "cuda"}, "engine 'cuda' is not known"),
         ({"goal": (0, 0)}, "pair (0, 0) is not known"),
         ({"goal": "pyramid", "reward": "success"}, "reward 'success' is not known; choose dense"),

@@ -19,14 +19,14 @@ from skillhier.types import Array, Key
 
 WALK, RUN = 0.5, 5.0  # m/s, speeds that are paid in full
 # Privileged entries and their sizes; episodes open with the torso above the origin.
-TOLD = {
+PRIVILEGED = {
     "task.torso": 3,  # m, its position
     "task.frame": 9,  # its axes in the world, row by row
     "task.velocity": 3,  # m/s, along its own axes
     "task.target": 3,  # m; drawn as Reach does where a task has no target of its own
 }
 NEAREST = 5  # pillars that are seen
-SEEN = {"target_position": 3, "obstacle_positions": 2 * NEAREST}
+TRANSFER_ENTRIES = {"target_position": 3, "obstacle_positions": 2 * NEAREST}
 
 
 class Places(NamedTuple):
@@ -121,8 +121,8 @@ def around(torso: Array, frame: Array, pillars: Array) -> Array:
     there = pillars[:, 2] > PARKED / 2
     way = (pillars - torso).at[:, 2].set(0.0)
     closeness, nearest = jax.lax.top_k(jnp.where(there, -jnp.linalg.norm(way, axis=-1), -jnp.inf), NEAREST)
-    seen = way[nearest] @ frame.reshape(3, 3)[:, :2]
-    return jnp.where(jnp.isfinite(closeness)[:, None], seen, 0.0).reshape(-1)
+    local = way[nearest] @ frame.reshape(3, 3)[:, :2]
+    return jnp.where(jnp.isfinite(closeness)[:, None], local, 0.0).reshape(-1)
 
 
 # --- starts ----------------------------------------------------------------------------------------
