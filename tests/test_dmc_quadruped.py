@@ -241,7 +241,7 @@ def test_wrong_settings_are_refused_in_one_line():
         ({"start": "lying"}, "start 'lying' is not known; choose random or upright in env.start"),
         ({"profile": "slow"}, "profile 'slow' is not known; choose auto, parity or fast"),
         ({"yaw": 200.0}, "yaw 200.0 is not within 0 to 180 degrees; set env.yaw"),
-        ({"speed": 0.0}, "speed 0.0 is not positive; set env.speed"),
+        ({"speed": 0.0}, "speed must be positive, got 0.0; set env.speed"),
         ({"near": 1.0}, "has no setting 'near'"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -49,10 +49,10 @@ def make(
     title = source if isinstance(source, str) else getattr(env.spec, "id", None) or type(env).__name__
     limit = min((n for n in (limit, _limit(env)) if n), default=None)
     if limit is None:
-        raise ValueError(f"'{title}' has no time limit; give limit, the steps after which an episode is truncated")
+        raise ValueError(f"'{title}' has no time limit; set limit, the steps after which an episode is truncated")
     interval = interval or _interval(env)
     if interval is None:
-        raise ValueError(f"'{title}' does not say how long a step takes; give interval, in s")
+        raise ValueError(f"'{title}' does not say how long a step takes; set interval, in s")
     frames = _entries(env.single_observation_space, title)
     bounds, to_action = _actions(env.single_action_space, title)
     host = _Host(env, list(frames), to_action)
@@ -121,14 +121,14 @@ class _Host:
 def _vector(source: Any, worlds: int, limit: int | None, settings: dict) -> VectorEnv:
     if isinstance(source, VectorEnv):
         if settings or worlds not in (1, source.num_envs):
-            raise ValueError(f"a vector environment of {source.num_envs} comes as it is; leave worlds and settings out")
+            raise ValueError(f"a vector environment of {source.num_envs} takes neither worlds nor settings")
         mode = source.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         if mode != AutoresetMode.NEXT_STEP:
-            raise ValueError(f"autoreset_mode {mode} is not taken in; make the vector environment with NEXT_STEP")
+            raise ValueError(f"autoreset_mode must be NEXT_STEP, got {mode}; make the vector environment with it")
         return source
     if isinstance(source, gymnasium.Env):
         if settings or worlds != 1:
-            raise ValueError("an environment that is made already is one world without settings; give its id for more")
+            raise ValueError("an environment object is one world and takes no settings; pass its id for more worlds")
         return SyncVectorEnv([lambda: gymnasium.wrappers.TimeLimit(source, limit) if limit else source])
     try:
         return SyncVectorEnv([lambda: gymnasium.make(source, max_episode_steps=limit, **settings)] * worlds)
@@ -153,12 +153,12 @@ def _entries(space: spaces.Space, title: str, name: str = "") -> dict[str, jax.S
         entries = {}
         for key, part in space.items():
             if "." in key:
-                raise ValueError(f"'{title}' shows '{key}', and a name with a dot in it is not taken in")
+                raise ValueError(f"'{title}' has the entry '{key}'; names with a dot are not supported")
             entries |= _entries(part, title, f"{name}.{key}" if name else key)
         return entries
     at = name or stacks.OBSERVATION
     if not isinstance(space, spaces.Box):
-        raise ValueError(f"'{title}' shows '{at}' as {space}; a Box, or a Dict of them, is taken in")
+        raise ValueError(f"'{title}' has the entry '{at}' in {space}; supported are a Box and a Dict of them")
     if space.dtype == np.uint8:
         return {at: jax.ShapeDtypeStruct(space.shape, jnp.uint8)}
     return {at: jax.ShapeDtypeStruct((math.prod(space.shape),), jnp.float32)}
@@ -170,7 +170,7 @@ def _actions(space: spaces.Space, title: str) -> tuple[Bounds, Callable[[np.ndar
         choose = lambda action: (space.start + action.argmax(-1)).astype(space.dtype)  # noqa: E731
         return Bounds((int(space.n),), -1.0, 1.0), choose
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or not space.is_bounded():
-        raise ValueError(f"'{title}' takes actions of {space}; a bounded Box of floats, or a Discrete, is taken in")
+        raise ValueError(f"'{title}' has actions in {space}; supported are a bounded Box of floats and a Discrete")
     low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
 
     def scale(action: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ LAYOUTS = ("transfer", "suite")
 
 
 class Memory(NamedTuple):
-    """What the task carries of one world from step to step."""
+    """The task's memory of one world."""
 
     goal: Array  # [] int32, which of the goals
     target: Array  # [3] m, shown or not
@@ -32,7 +32,7 @@ class Memory(NamedTuple):
 
 @lru_cache(maxsize=16)
 def world(profile: str, arena: bool, pillar: tuple[float, float], engine: str, worlds: int):
-    """(physics, where to find things in it), made once, so that all tasks on them share it."""
+    """(physics, the robot's indices in its record), cached, so that all tasks share it."""
     model = scenery.build(profile, arena, *pillar)
     return physics.make(model, substeps=SUBSTEPS, engine=engine, worlds=worlds), scenery.robot(model)
 
@@ -242,7 +242,7 @@ def obstacles_cove(
     return make((aim,), pillar=pillar, profile=profile, engine=engine, worlds=worlds)
 
 
-# world -> what makes its task
+# world -> the constructor of its task
 TASKS = {
     "dmc.quadruped_walk": move,
     "dmc.quadruped_walk_upright": partial(move, start="upright"),
@@ -258,7 +258,7 @@ TASKS = {
 def positive(name: str, value: float) -> float:
     """`value`, or an error that names the setting."""
     if value <= 0:
-        raise ValueError(f"{name} {value} is not positive; set env.{name}")
+        raise ValueError(f"{name} must be positive, got {value}; set env.{name}")
     return value
 
 

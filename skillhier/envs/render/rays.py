@@ -140,7 +140,7 @@ def coloured(
 
 
 def arriving(scene: Scene, view: View, ray: Ray, hit: Hit) -> Array:
-    """[L, P] 0 where something stands between a light that throws shadows and what was met, else 1.
+    """[L, P] 0 where something is between a shadow-casting light and the hit, else 1.
 
     A directional light shines from where MuJoCo has it; solids behind it throw shadows as well.
     """

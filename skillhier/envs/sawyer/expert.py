@@ -29,7 +29,7 @@ POSES = ("rgb30_red.abs_pose", "rgb30_green.abs_pose", "rgb30_blue.abs_pose")
 
 
 class Manner(NamedTuple):
-    """How one attempt is made; drawn anew for each."""
+    """Parameters of one attempt, drawn for each."""
 
     speed: Array  # [] share of full speed
     noise: Array  # [] standard deviation added to the arm's action
@@ -261,7 +261,7 @@ def _action(memory: Memory, view: View, obs: Observation, noise: Array) -> Array
 
 
 def _after(memory: Memory, view: View, obs: Observation) -> Memory:
-    """The memory once the transitions are made; the first that applies wins."""
+    """The memory after the transitions; the first rule that applies wins."""
     pinch, clock, now = obs.pinch[:3], memory.clock, _now(memory)
     sinking = 0.75 * memory.sinking + 0.25 * (pinch[2] - memory.height)
     stalled = (sinking > -0.0006) & (clock > 3)
