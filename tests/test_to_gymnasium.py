@@ -167,7 +167,7 @@ def test_wrong_use_is_one_line():
         (lambda: adapters.to_gymnasium(counting_worlds.make(2)), "make it with worlds=1"),
         (lambda: adapters.to_gymnasium(counting_worlds.make(1), limit=3), "takes no settings"),
         (lambda: adapters.to_gymnasium_vector(counting_worlds.make(2), 2, "Sometimes"), "Sometimes"),
-        (lambda: adapters.to_gymnasium_vector(counting_worlds.make(2), 2).reset(seed=[1, 2]), "one seed"),
+        (lambda: adapters.to_gymnasium_vector(counting_worlds.make(2), 2).reset(seed=[1, 2]), "must be an integer"),
     ):
         with pytest.raises(ValueError, match=said) as caught:
             wrong()

@@ -175,7 +175,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         if mask is None:
             mask = np.ones(self.num_envs, bool)
         elif not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ValueError(f"reset_mask must be a bool array [{self.num_envs}] with at least one True, got {mask!r}")
+            raise ValueError(f"reset_mask must be a bool array [{self.num_envs}] with at least one True")
         if self._carry is None or mask.all():
             self._carry, row = self._programs.reset(key)
         else:
