@@ -1,6 +1,7 @@
 """Speed and memory, every figure beside its reference measured in the same run.
 
 python -m experiments.benchmark --suite=physics,helms_offline,scaling --workdir=runs/benchmark
+python -m experiments.benchmark --suite=gpu --minutes=5 --workdir=runs/gpu
 python -m experiments.benchmark --quick             # does it run? Few worlds, small nets; its figures mean nothing
 
 physics        control steps a second of the Sawyer stacking world under random actions, through `rollout`: engine
@@ -21,6 +22,10 @@ transfer       every agent that learns online: updates and control steps a secon
                number of worlds (1024 to 8192 with an accelerator), updates by number of seeds. On a CPU at the preset
                cpu, else at the preset paper.
 
+gpu            alone, on an NVIDIA GPU: every engine, agent and renderer once, and the sizes that matter, in --minutes:
+               does each run, how long does it compile, how fast is it? An item that fails or hangs is recorded and the
+               next one runs. --anyway runs it on a CPU, in small sizes.
+
 Prints a table and writes benchmark.json to the run folder. Measure on a quiet machine: what is compared runs in turns,
 but a rate is only as steady as the machine. The file says how busy it was.
 """
@@ -34,7 +39,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments.benchmarks import helms_offline, physics, pixels, scaling, timing, transfer, worlds
+from experiments.benchmarks import accelerator, helms_offline, physics, pixels, scaling, timing, transfer, worlds
 from experiments.benchmarks.physics import Size
 from experiments.shared import cli
 from skillhier.train import metrics
@@ -48,18 +53,41 @@ QUICK = {
 
 
 def main(run: cli.Run) -> None:
-    asked, quick = flags.FLAGS.suite, flags.FLAGS.quick
-    folder = run.workdir or Path("runs") / f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder.mkdir(parents=True, exist_ok=True)
-    if set(asked) != {"transfer"}:  # compiling is measured, so nothing is to be found ready
+    settings = flags.FLAGS
+    file = (run.workdir or Path("runs") / f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}") / "benchmark.json"
+    if "gpu" in settings.suite:
+        return gpu_suite(file)
+    for flag in ("minutes", "anyway"):
+        if settings[flag].present:
+            raise cli.Refused(
+                f"--{flag} means nothing to the suites {', '.join(settings.suite)}; it is for --suite=gpu"
+            )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if set(settings.suite) != {"transfer"}:  # compiling is measured, so no program may come from the cache
         jax.config.update("jax_compilation_cache_dir", None)
-    found: dict[str, Any] = {"machine": timing.machine(), "quick": quick}
-    for name in asked:
-        found[name] = SUITES[name](quick)
-        found["machine"]["load_after"] = timing.load()
-        metrics.write_json(folder / "benchmark.json", found)  # what is measured is kept, whatever the next suite does
-    print("\n".join(table(found)))
-    print(f"all of it: {folder / 'benchmark.json'}")
+    results: dict[str, Any] = {"machine": timing.machine(), "quick": settings.quick}
+    for name in settings.suite:
+        results[name] = SUITES[name](settings.quick)
+        results["machine"]["load_after"] = timing.load()
+        metrics.write_json(file, results)  # a suite that fails leaves the figures of those before it
+    print("\n".join(table(results)))
+    print(f"all of it: {file}")
+
+
+def gpu_suite(file: Path) -> None:
+    """The suite `gpu`, alone: this process must not take the device's memory, so it computes nothing itself."""
+    settings = flags.FLAGS
+    if settings.suite != ["gpu"]:
+        raise cli.Refused(f"--suite={','.join(settings.suite)}: gpu runs alone, for it shares out its minutes itself")
+    if settings.quick:
+        raise cli.Refused("--quick means nothing to --suite=gpu, whose sizes on a CPU (--anyway) are small")
+
+    def write(results: dict[str, Any]) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        metrics.write_json(file, results)
+
+    print("\n".join(accelerator.lines(accelerator.run(settings.minutes, write, anyway=settings.anyway))))
+    print(f"all of it: {file}")
 
 
 def physics_suite(quick: bool) -> dict[str, Any]:
@@ -82,16 +110,16 @@ def worlds_suite(quick: bool) -> dict[str, Any]:
     native = [measured(f"{name}, {count} worlds", worlds.native, name, count, repeats, rows) for name, count in pairs]
     resets = [measured(f"resets of {name}", worlds.resets, name, many, rows or 40, repeats) for name in few]
     cold = [measured(f"first step of {name}", worlds.cold, name, many) for name in names]
-    found = {"native": native, "resets": resets, "cold": cold}
+    results = {"native": native, "resets": resets, "cold": cold}
     if jax.default_backend() == "cpu":
-        return found | {"mjx": {"skipped": "no accelerator: on a CPU the engine is native"}}
+        return results | {"mjx": {"skipped": "no accelerator: on a CPU the engine is native"}}
     sizes = [Size(8, 2)] if quick else [Size(count, 10) for count in (1024, 4096, 16384)]
     mjx = [
         {"world": name} | measured(f"mjx, {name}, {size.worlds} worlds", physics.mjx, name, size, repeats)
         for name in few
         for size in sizes
     ]
-    return found | {"mjx": mjx}
+    return results | {"mjx": mjx}
 
 
 def pixels_suite(quick: bool) -> list[dict[str, Any]]:
@@ -122,10 +150,10 @@ def scaling_suite(quick: bool) -> dict[str, Any]:
         settings = {"changes": {}, "updates": 3, "worlds": 1024, "rows": 3, "starts": 1000, "repeats": 8}
     there = jax.local_device_count() if jax.default_backend() != "cpu" else 4
     counts = [count for count in ((2,) if quick else (1, 2, 4, 8)) if count <= there]
-    found = [measured(f"{count} devices", scaling.among, count, world=WORLD, **settings) for count in counts]
+    devices = [measured(f"{count} devices", scaling.among, count, world=WORLD, **settings) for count in counts]
     many = (1, 2) if quick else (1, 2, 4, 8)
     rest = {name: settings[name] for name in ("changes", "updates", "repeats")}
-    return {"devices": found, "seeds": measured("seeds", scaling.seeds, many, **rest)}
+    return {"devices": devices, "seeds": measured("seeds", scaling.seeds, many, **rest)}
 
 
 def measured(what: str, job: Callable[..., dict[str, Any]], *arguments: Any, **settings: Any) -> dict[str, Any]:
@@ -141,21 +169,25 @@ SUITES = {
     "scaling": scaling_suite,
     "transfer": lambda quick: transfer.suite(quick, measured),
 }
-flags.DEFINE_list("suite", list(SUITES), f"what to measure, of {', '.join(SUITES)}")
+flags.DEFINE_list("suite", list(SUITES), f"what to measure, of {', '.join(SUITES)}; or gpu")
 flags.DEFINE_bool("quick", False, "few worlds and small nets: the figures mean nothing, but all of it runs")
+flags.DEFINE_float("minutes", 5.0, "budget of --suite=gpu; items that it does not reach are skipped", lower_bound=0.0)
+flags.DEFINE_bool("anyway", False, "--suite=gpu on a machine without an NVIDIA GPU, in sizes for a CPU")
 flags.register_validator(
-    "suite", lambda given: bool(given) and set(given) <= set(SUITES), f"choose one or more of {', '.join(SUITES)}"
+    "suite",
+    lambda names: bool(names) and set(names) <= {*SUITES, "gpu"},
+    f"choose one or more of {', '.join(SUITES)}, or gpu alone",
 )
 
 
-def table(found: dict[str, Any]) -> list[str]:
+def table(results: dict[str, Any]) -> list[str]:
     """The figures as lines to read."""
-    machine = found["machine"]
+    machine = results["machine"]
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores; {', '.join(machine['devices'])}; "
         f"jax {machine['jax']}; load {machine['load_before']:.1f} before, {machine['load_after']:.1f} after",
     ]
-    if found["quick"]:
+    if results["quick"]:
         lines.append("quick: these figures mean nothing")
     lines.append(
         f"{'':38}{'ours':>12}{'reference':>12}{'share':>9}{'lowest':>8}{'highest':>9}{'target':>8}{'memory':>9}"
@@ -168,7 +200,7 @@ def table(found: dict[str, Any]) -> list[str]:
         lines.append(f"{name:38}{ours:>12}{reference:>12}{shares}{target}{held:>9}")
 
     for engine in ("native", "mjx"):
-        rows = found.get("physics", {}).get(engine, [])
+        rows = results.get("physics", {}).get(engine, [])
         if isinstance(rows, dict):
             lines.append(f"{engine:38}{rows['skipped']}")
             continue
@@ -178,9 +210,9 @@ def table(found: dict[str, Any]) -> list[str]:
             row(f"{engine}, {of['worlds']} worlds, control steps", ours, bare, of, memory)
             if "compile_seconds" in of:
                 lines.append(f"{'  compile':38}{of['compile_seconds']:10.1f} s{of['compile_seconds_bare']:10.1f} s")
-    if "worlds" in found:
-        worlds_table(found["worlds"], row, lines)
-    for of in found.get("pixels", []):
+    if "worlds" in results:
+        worlds_table(results["worlds"], row, lines)
+    for of in results.get("pixels", []):
         name = f"{of['world'].split('.')[1]}, {of['worlds']}"
         ours = f"{of['frames_per_second']:,.0f}/s"
         if "skipped" in of:
@@ -188,7 +220,7 @@ def table(found: dict[str, Any]) -> list[str]:
         for kind, target in of["targets"].items() if "skipped" not in of else ():
             shares = {key: of[f"{key}_{kind}"] for key in ("share", "share_low", "share_high")} | {"target": target}
             row(f"{name}, OpenGL {kind}", ours, f"{of[f'{kind}_per_second']:,.0f}/s", shares, None)
-    suite = found.get("helms_offline", {})
+    suite = results.get("helms_offline", {})
     for of in suite.get("updates", []):
         best = f"{max(of['products'].values()) / 1e9:,.1f} GF/s"
         row(f"HeLMS, K {of['skills']}, arithmetic", f"{of['operations_per_second'] / 1e9:,.1f} GF/s", best, of, None)
@@ -197,7 +229,7 @@ def table(found: dict[str, Any]) -> list[str]:
         of = suite["starts"][kind]
         name = f"command to first update, {kind}"
         lines.append(f"{name:38}{of['first_update']:10.1f} s{'':44}{of['peak_memory'] / 2**30:5.1f} GiB")
-    suite = found.get("scaling", {})
+    suite = results.get("scaling", {})
     for many in suite.get("devices", []):
         for what in ("updates", "control_steps"):
             of = many[what]
@@ -206,29 +238,29 @@ def table(found: dict[str, Any]) -> list[str]:
     for of in suite.get("seeds", []):
         ours, one = (f"{of[f'{which}updates_per_second']:,.1f}/s" for which in ("", "one_"))
         row(f"{of['seeds']} seeds in one program, updates", ours, one, of, None)
-    if "transfer" in found:
-        transfer.table(found["transfer"], row, lines)
+    if "transfer" in results:
+        transfer.table(results["transfer"], row, lines)
     return lines
 
 
-def worlds_table(found: dict[str, Any], row: Callable[..., None], lines: list[str]) -> None:
+def worlds_table(results: dict[str, Any], row: Callable[..., None], lines: list[str]) -> None:
     """The lines of the suite `worlds`: rates go through `row`."""
-    for of in found["native"]:
+    for of in results["native"]:
         name, rate = f"{of['world'].split('.', 1)[1][:24]}, {of['worlds']}", f"{of['control_steps_per_second']:,.0f}/s"
         row(name, rate, f"{of['bare_steps_per_second']:,.0f}/s", of, None)
         record = timing.shares(of["seconds"]["rollout"], of["seconds"]["record"])
         row("  against poses and sensors too", "", f"{of['record_steps_per_second']:,.0f}/s", record, None)
-    for of in found["resets"]:
+    for of in results["resets"]:
         ours, whole = (f"{of[f'{which}_steps_per_second']:,.0f}/s" for which in ("control", "whole"))
         row(f"{of['world'].split('.', 1)[1][:24]}, resets", ours, whole, of, None)
-    for of in found["cold"]:
+    for of in results["cold"]:
         parts = ", ".join(f"{part} {of[part]:.2f}" for part in ("make", "trace", "compile", "run"))
         name = f"{of['world'].split('.', 1)[1][:24]}, cold"
         lines.append(f"{name:38}{of['seconds']:10.2f} s{of['target']:10.1f} s  {parts}")
-    if isinstance(found["mjx"], dict):
-        lines.append(f"{'worlds, mjx':38}{found['mjx']['skipped']}")
+    if isinstance(results["mjx"], dict):
+        lines.append(f"{'worlds, mjx':38}{results['mjx']['skipped']}")
         return
-    for of in found["mjx"]:
+    for of in results["mjx"]:
         ours, bare = (f"{of[name]:,.0f}/s" for name in ("control_steps_per_second", "bare_steps_per_second"))
         row(f"{of['world'].split('.', 1)[1][:20]}, mjx, {of['worlds']}", ours, bare, of, of["device_memory"])
 

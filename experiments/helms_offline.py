@@ -23,7 +23,7 @@ from skillhier.agents import registry
 from skillhier.data import dataset, sources, toy
 from skillhier.train import session
 from skillhier.train.evaluate import Evaluation
-from skillhier.types import Bounds, LearnerState, Spec, Trajectory
+from skillhier.types import LearnerState, Trajectory
 
 
 def main(run: cli.Run) -> None:
@@ -31,7 +31,9 @@ def main(run: cli.Run) -> None:
     cli.check_divisible(run, "train.batch_size")
     data, about_data = demonstrations(config)
     train, held_out = dataset.split(data, config.data.held_out, config.data.seed)
-    agent = registry.make(**config.agent, spec=spec_of(train, config.data.stack), statistics=dataset.statistics(train))
+    agent = registry.make(
+        **config.agent, spec=dataset.spec(train, config.data.stack), statistics=dataset.statistics(train)
+    )
     window = {
         "sequence_length": config.train.sequence_length,
         "lookahead": config.agent.lookahead,
@@ -76,12 +78,6 @@ def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float
         data = dataset.load(config.data.path, widths, **wanted)
     summary = {"episodes": len(data.length), "expert_success": stacking.share_stacked(data)}
     return data._replace(obs={name: values for name, values in data.obs.items() if name in widths}), summary
-
-
-def spec_of(data: dataset.Dataset, stack: int) -> Spec:
-    """What an agent sees and does in the data, as of one world."""
-    obs = {name: jax.ShapeDtypeStruct((stack, *x.shape[1:]), x.dtype) for name, x in data.obs.items()}
-    return Spec(obs, Bounds(data.action.shape[1:], -1.0, 1.0), worlds=1, interval=0.0, limit=int(data.length.max()))
 
 
 def digest(data: dataset.Dataset) -> str:

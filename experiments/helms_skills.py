@@ -92,7 +92,7 @@ def strip(model: mujoco.MjModel, study: skill_rollouts.Study, records: Data, int
     drawn = []
     for lane in order:
         name, skill = skill_figures.name(study.skill[lane]), int(study.skill[lane])
-        tint = None if skill == PRIOR else drawing.pigment(skill)
+        tint = None if skill == PRIOR else drawing.hex_colour(skill)
         row = [draw(jax.tree.map(lambda leaf, i=i, lane=lane: leaf[lane, 0, i], records)) for i in range(INSTANTS)]
         drawn.append([film.caption(p, f"{name}, {t:.1f} s", tint) for p, t in zip(row, times, strict=True)])
     return film.strip(drawn, SIZE[1])
@@ -101,7 +101,7 @@ def strip(model: mujoco.MjModel, study: skill_rollouts.Study, records: Data, int
 def finish(path: Path, study: skill_rollouts.Study, about: dict) -> dict:
     """Writes what was found into the run folder; gives back what skills.json holds."""
     found = skill_measures.write(study, path, about)
-    (path / "skills.svg").write_text(drawing.alone(skill_figures.sheet(study, found)))
+    (path / "skills.svg").write_text(drawing.standalone(skill_figures.sheet(study, found)))
     if found["spread"] is not None and (path / "summary.json").is_file():
         summary = json.loads((path / "summary.json").read_text())
         summary |= {"fixed_skill_spread": found["spread"], "fixed_skill_noise": found["noise"]}

@@ -75,7 +75,7 @@ def main(run: cli.Run) -> None:
         if asked.film:
             try:
                 pictures.shoot(path / "episode.mp4", draw, watched, cast.env.spec.interval)
-            except film.NoFilm as error:  # the rest is worth having
+            except film.FilmError as error:  # the rest is worth having
                 print(error, file=sys.stderr)
         (path / "strip.jpg").write_bytes(film.strip(pictures.instants(draw, watched), SMALL))
     told["seconds"] = time.perf_counter() - began

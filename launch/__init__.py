@@ -1,1 +1,1 @@
-"""Many runs at once, here or on a cluster. Knows nothing of what runs: it starts commands."""
+"""Starts many runs, on this machine or on a cluster. It only starts commands and imports nothing of what they run."""

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-MOST = 10_000  # runs of a sweep; more is a slip of the pen
-LONGEST = 150  # characters of a name; file systems allow 255
+MAX_RUNS = 10_000  # of a sweep; more is most likely a mistake
+MAX_NAME = 150  # characters of a run's name; file systems allow 255
 OPENING, CLOSING = "([", ")]"
 
 
@@ -26,8 +26,8 @@ class Axis(NamedTuple):
     values: tuple[str, ...]
 
 
-class When(NamedTuple):
-    """Arguments of those runs alone in which an axis has one of these values."""
+class Condition(NamedTuple):
+    """Arguments of only those runs in which an axis has one of these values."""
 
     target: str
     values: tuple[str, ...]
@@ -39,58 +39,60 @@ def axis(text: str) -> Axis:
     target, equals, listed = text.partition("=")
     target = target.strip().lstrip("-")
     if not target or not equals or not listed.strip():
-        raise Refused(f"--sweep={text} names nothing to sweep; write --sweep=config.seed=0..4 or --sweep=config.x=a,b")
+        raise Refused(f"--sweep={text} lacks a name or values; write --sweep=config.seed=0..4 or --sweep=config.x=a,b")
     if target in ("config", "workdir", "check"):
         raise Refused(f"--sweep={text}: --{target} cannot be swept; sweep config.SETTING or config:OPTION")
-    values = [value for piece in _pieces(text, listed) for value in _range(text, piece)]
-    twice = {value for value in values if values.count(value) > 1} if len(values) <= MOST else set()
-    if twice:
-        raise Refused(f"--sweep={text} holds {min(twice)} twice; leave one out")
+    values = [value for piece in _split(text, listed) for value in _count(text, piece)]
+    repeated = {value for value in values if values.count(value) > 1} if len(values) <= MAX_RUNS else set()
+    if repeated:
+        raise Refused(f"--sweep={text} lists {min(repeated)} twice; remove one")
     return Axis(target, tuple(values))
 
 
 def axes(texts: Iterable[str]) -> list[Axis]:
     """Reads every --sweep. Raises Refused for a target that comes twice."""
-    found: list[Axis] = []
+    result: list[Axis] = []
     for text in texts:
         new = axis(text)
-        if new.target in [one.target for one in found]:
+        if new.target in [one.target for one in result]:
             raise Refused(f"{new.target} is swept twice; put its values into one --sweep={new.target}=...")
-        found.append(new)
-    return found
+        result.append(new)
+    return result
 
 
-def whens(texts: Iterable[str], axes: Sequence[Axis]) -> list[When]:
-    """Reads every --when, 'AXIS=VALUE,... --FLAG=VALUE ...', an axis by its target or as in the runs' names."""
-    called = {axis.target: axis for axis in axes} | dict(zip(_keys([axis.target for axis in axes]), axes, strict=True))
-    found = []
+def conditions(texts: Iterable[str], axes: Sequence[Axis]) -> list[Condition]:
+    """Reads every --when, 'AXIS=VALUE,... --FLAG=VALUE ...'; AXIS is a target, or its short form in the runs' names."""
+    by_name = {axis.target: axis for axis in axes} | dict(zip(_keys([axis.target for axis in axes]), axes, strict=True))
+    result = []
     for text in texts:
-        condition, _, rest = text.strip().partition(" ")
+        selector, _, rest = text.strip().partition(" ")
         try:
-            asked, arguments = axis(condition), shlex.split(rest)
+            selected, arguments = axis(selector), shlex.split(rest)
         except ValueError as error:
-            raise Refused(f"--when={text}: {str(error).removeprefix(f'--sweep={condition} ')}") from None
-        if asked.target not in called:
+            raise Refused(f"--when={text}: {str(error).removeprefix(f'--sweep={selector} ')}") from None
+        if selected.target not in by_name:
             listed = ", ".join(axis.target for axis in axes)
-            raise Refused(f"--when={text}: {asked.target} is not swept; choose one of {listed or 'what --sweep names'}")
-        one = called[asked.target]
-        never = [value for value in asked.values if value not in one.values]
-        if never:
-            raise Refused(f"--when={text}: {one.target} is never {never[0]}; it is {', '.join(one.values)}")
+            raise Refused(
+                f"--when={text}: {selected.target} is not swept; choose one of {listed or 'what --sweep names'}"
+            )
+        swept = by_name[selected.target]
+        absent = [value for value in selected.values if value not in swept.values]
+        if absent:
+            raise Refused(f"--when={text}: {swept.target} is never {absent[0]}; it is {', '.join(swept.values)}")
         if not arguments or not all(argument.startswith("--") for argument in arguments):
-            raise Refused(f"--when={text} gives no flags; write --when='agent=a,b --init_from=RUN:skills'")
-        found.append(When(one.target, asked.values, tuple(arguments)))
-    return found
+            raise Refused(f"--when={text} has no flags; write --when='agent=a,b --init_from=RUN:skills'")
+        result.append(Condition(swept.target, selected.values, tuple(arguments)))
+    return result
 
 
 def grid(axes: Sequence[Axis]) -> list[tuple[str, ...]]:
     """Every combination, one value an axis, the last axis fastest."""
     count = 1
-    for one in axes:
-        count *= len(one.values)
-    if count > MOST:
-        raise Refused(f"the sweep has {count} runs, more than {MOST}; leave out values, or make several sweeps")
-    return list(itertools.product(*(one.values for one in axes)))
+    for axis in axes:
+        count *= len(axis.values)
+    if count > MAX_RUNS:
+        raise Refused(f"the sweep has {count} runs, more than {MAX_RUNS}; use fewer values, or make several sweeps")
+    return list(itertools.product(*(axis.values for axis in axes)))
 
 
 def names(axes: Sequence[Axis]) -> list[str]:
@@ -98,29 +100,30 @@ def names(axes: Sequence[Axis]) -> list[str]:
 
     A key is the last part of its target, and more of it where two axes end alike.
     """
-    keys = _keys([one.target for one in axes])
-    found: dict[str, tuple[str, str]] = {}  # by name in small letters, for some file systems know no case
+    keys = _keys([axis.target for axis in axes])
+    result: dict[str, tuple[str, str]] = {}  # by lower-case name: some file systems ignore case
     for values in grid(axes):
         written = " ".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
-        name = ",".join(f"{key}={_plain(value)}" for key, value in zip(keys, values, strict=True))
-        if len(name) > LONGEST:
-            name = f"{name[: LONGEST - 9]}-{_digest(written)}"
-        _, former = found.setdefault(name.casefold(), (name, written))
-        if former != written:
-            raise Refused(f"{former} and {written} would both be named {name}; leave one out or write it otherwise")
-    return [name for name, _ in found.values()]
+        name = ",".join(f"{key}={_sanitise(value)}" for key, value in zip(keys, values, strict=True))
+        if len(name) > MAX_NAME:
+            name = f"{name[: MAX_NAME - 9]}-{_digest(written)}"
+        _, other = result.setdefault(name.casefold(), (name, written))
+        if other != written:
+            raise Refused(f"{other} and {written} would both be named {name}; drop or rewrite one of the values")
+    return [name for name, _ in result.values()]
 
 
-def label(text: str, longest: int) -> str:
-    """A name for systems that allow lower-case letters, digits and dashes: readable, and its own by a digest."""
+def label(text: str, max_length: int) -> str:
+    """A name of lower-case letters, digits and dashes, as clusters want it: readable, and unique by a digest."""
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    return f"{plain[: longest - 9].strip('-')}-{_digest(text)}"
+    return f"{plain[: max_length - 9].strip('-')}-{_digest(text)}"
 
 
 def _keys(targets: Sequence[str]) -> list[str]:
+    """The shortest endings of the targets that tell them apart."""
     parts = [re.split(r"[.:]", target) for target in targets]
-    for long in range(1, max(map(len, parts), default=0) + 1):
-        keys = [".".join(part[-long:]) for part in parts]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        keys = [".".join(part[-length:]) for part in parts]
         if len(set(keys)) == len(keys):
             break
     else:
@@ -128,7 +131,7 @@ def _keys(targets: Sequence[str]) -> list[str]:
     return [re.sub(r"[^A-Za-z0-9._-]+", "-", key) for key in keys]
 
 
-def _plain(value: str) -> str:
+def _sanitise(value: str) -> str:
     """A value as part of a file's name."""
     text = re.sub(r"\s*,\s*", "x", value.strip(OPENING + CLOSING).strip(", "))
     text = re.sub(r"[^A-Za-z0-9._+-]+", "-", text)
@@ -139,8 +142,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _pieces(text: str, listed: str) -> list[str]:
-    """`listed` cut at the commas that stand in no brackets."""
+def _split(text: str, listed: str) -> list[str]:
+    """`listed` cut at the commas outside brackets."""
     pieces, open_brackets = [""], []
     for letter in listed:
         if letter in OPENING:
@@ -155,17 +158,18 @@ def _pieces(text: str, listed: str) -> list[str]:
         raise Refused(f"--sweep={text} leaves a bracket open; close it with {open_brackets[-1]}")
     pieces = [piece.strip() for piece in pieces]
     if "" in pieces:
-        raise Refused(f"--sweep={text} holds an empty value; a comma is one too many")
+        raise Refused(f"--sweep={text} has an empty value; remove a comma")
     return pieces
 
 
-def _range(text: str, piece: str) -> list[str]:
+def _count(text: str, piece: str) -> list[str]:
+    """The numbers that `a..b` stands for; any other value as it is."""
     ends = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", piece)
     if not ends:
         return [piece]
     first, last = map(int, ends.groups())
     if last < first:
         raise Refused(f"--sweep={text}: {piece} counts down; write {last}..{first}")
-    if last - first >= MOST:
-        raise Refused(f"--sweep={text}: {piece} are {last - first + 1} values, more than {MOST}")
+    if last - first >= MAX_RUNS:
+        raise Refused(f"--sweep={text}: {piece} are {last - first + 1} values, more than {MAX_RUNS}")
     return [str(number) for number in range(first, last + 1)]

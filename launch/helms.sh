@@ -1,25 +1,25 @@
-# What the scripts of the HeLMS figures share. They read it, and it starts nothing by itself:
+# Functions that the scripts of the HeLMS figures share. They source this file, which starts nothing by itself:
 #
-#   skills TASK SYSTEM,...                  what agents begin with, learned offline: $runs/TASK/skills/agent=SYSTEM
-#   learn FOLDER TASK REWARD SETS AGENTS    agents put to work: $runs/TASK/FOLDER/agent=AGENT,set=SET
+#   skills TASK SYSTEM,...                  offline training of skills: $runs/TASK/skills/agent=SYSTEM
+#   learn FOLDER TASK REWARD SETS AGENTS    online training of agents on them: $runs/TASK/FOLDER/agent=AGENT,set=SET
 #   page NAME RUNS-AND-FLAGS                one page of runs: $runs/NAME/compare.html
 #
-# In the environment:
-#   PRESET   the budget of skills and agents alike: paper (if not said), cpu, or debug, which tries a script out
-#   PYTHON   the interpreter; python if not said
-#   RUNS     where all runs and pages lie; runs/helms/$PRESET if not said
-#   DATA     demonstrations to learn from; if not said, the expert makes datasets/TASK_varied, once
-#   OFFLINE  preset of experiments/configs/helms_offline.py; if not said that of PRESET, and transfer for cpu
-# Flags of a script go to launch.sweep (--parallel=2, --to=slurm, --dry_run), --config.NAME=VALUE to the agents alone.
+# Environment variables:
+#   PRESET   the budget of skills and agents: paper (default), cpu, or debug, which tries a script out
+#   PYTHON   the interpreter (python)
+#   RUNS     the folder of all runs and pages (runs/helms/$PRESET)
+#   DATA     demonstrations to learn from (the expert collects datasets/TASK_varied, once)
+#   OFFLINE  preset of experiments/configs/helms_offline.py (that of PRESET; transfer for cpu)
+# Flags of a script go to launch.sweep (--parallel=2, --to=slurm, --dry_run), --config.NAME=VALUE only to the agents.
 #
-# Runs are shared: a figure takes what another has made. What is done is skipped, so the same command goes on; with
-# --to it ends where jobs are handed over, and goes on from there once they are done.
+# Figures share runs. Runs that are done are skipped, so the same command goes on where it was stopped. With --to a
+# script ends once jobs are submitted; the same command goes on when they are done.
 #
-# Three seeds, all of which begin with the same skills (seed 0), so intervals are of the learning put to work alone.
+# Three seeds, all of which begin with the same skills (seed 0), so intervals are those of online training alone.
 # cpu: three seeds in one program, config.seeds=3. paper: a run each, which a cluster runs side by side.
 set -e
 python=${PYTHON:-python} preset=${PRESET:-paper}
-SKILLS= own= every= dry= away= undone= learning=
+SKILLS= agent_flags= sweep_flags= dry= remote= unfinished= learning=
 runs=${RUNS:-runs/helms/$preset}
 case $preset in cpu) offline=${OFFLINE:-transfer} ;; *) offline=${OFFLINE:-$preset} ;; esac
 case $preset in
@@ -34,32 +34,32 @@ quoted() { # TEXT as one word of a command
 
 for flag in "$@"; do
   case $flag in
-    --config.*) own="$own$(quoted "$flag")" ;; # of the agents
-    *) every="$every$(quoted "$flag")" ;;
+    --config.*) agent_flags="$agent_flags$(quoted "$flag")" ;;
+    *) sweep_flags="$sweep_flags$(quoted "$flag")" ;;
   esac
   case $flag in
     --dry_run) dry=yes ;;
     --to=local) ;;
-    --to=*) away=yes ;;
+    --to=*) remote=yes ;;
     --to) echo "write --to=PLACE" >&2; exit 2 ;;
   esac
 done
-[ -n "$dry" ] || sh "$0" "$@" --dry_run >/dev/null # a slip of the pen is told before hours of learning
+[ -n "$dry" ] || sh "$0" "$@" --dry_run >/dev/null # reports a mistake in any part before hours of training
 
-sweep() { # FLAGS; `undone` is then set if some of its runs are left to others
+sweep() { # FLAGS; sets `unfinished` if runs are submitted to a cluster and not done yet
   code=0
-  told=$("$python" -m launch.sweep "$@") || code=$?
-  [ -z "$told" ] || printf '%s\n' "$told"
+  output=$("$python" -m launch.sweep "$@") || code=$?
+  [ -z "$output" ] || printf '%s\n' "$output"
   [ $code = 0 ] || exit $code
-  [ -n "$away" ] && [ -z "$dry" ] || return 0
-  case $told in *" done, 0 begun, 0 new"*) ;; *) undone=yes ;; esac
+  [ -n "$remote" ] && [ -z "$dry" ] || return 0
+  case $output in *" done, 0 begun, 0 new"*) ;; *) unfinished=yes ;; esac
 }
 
-finished() { # WHAT: ends here while it is not
-  [ -z "$undone" ] || { echo "$1 are handed over; once they are done, the same command goes on" >&2; exit 0; }
+wait_for() { # RUNS: ends the script while they are not done
+  [ -z "$unfinished" ] || { echo "$1 are submitted; once they are done, the same command goes on" >&2; exit 0; }
 }
 
-show() { # COMMAND: runs it, or with --dry_run only shows it
+run() { # COMMAND: runs it, or with --dry_run only prints it
   [ -n "$dry" ] || { "$@"; return; }
   for word in "$@"; do
     case $word in *[!A-Za-z0-9=/.,:_-]*) quoted "$word" ;; *) printf '%s ' "$word" ;; esac
@@ -74,17 +74,17 @@ skills() { # TASK SYSTEM,... [FLAGS]
   elif [ "$preset" = debug ]; then data=toy
   else
     data=datasets/${task}_varied
-    show "$python" -m experiments.collect --config="experiments/configs/collect.py:$task,manner=varied" --workdir="$data"
+    run "$python" -m experiments.collect --config="experiments/configs/collect.py:$task,manner=varied" --workdir="$data"
   fi
   set -- --experiment=helms_offline --config="experiments/configs/helms_offline.py:$offline,task=$task" \
     --sweep="config:agent=$systems" --folder="$runs/$task/skills" --config.data.path="$data" "$@"
-  eval "sweep \"\$@\" $every"
+  eval "sweep \"\$@\" $sweep_flags"
 }
 
-learn() { # FOLDER TASK REWARD SETS AGENTS [FLAGS]; SKILLS names the agents' skills where it is not the usual system
+learn() { # FOLDER TASK REWARD SETS AGENTS [FLAGS]; SKILLS names another system to take skills from
   folder=$1 goal=$2 reward=$3 sets=$4 agents=$5
   shift 5
-  [ -n "$learning" ] || finished "the skills"
+  [ -n "$learning" ] || wait_for "the skills"
   learning=yes
   case $goal in pyramid) task=all_pairs ;; *) task=red_on_blue ;; esac
   for agent in $(printf '%s' "$agents" | tr , ' '); do
@@ -94,12 +94,12 @@ learn() { # FOLDER TASK REWARD SETS AGENTS [FLAGS]; SKILLS names the agents' ski
   set -- --experiment=helms_transfer --folder="$runs/$task/$folder" \
     --config="experiments/configs/helms_transfer.py:$preset,task=$goal,reward=$reward" \
     --sweep="config:agent=$agents" --sweep="config:set=$sets" "$@" "$seeds"
-  eval "sweep \"\$@\" $every $own"
+  eval "sweep \"\$@\" $sweep_flags $agent_flags"
 }
 
 page() { # NAME RUNS-AND-FLAGS
   name=$1
   shift
-  finished "some runs"
-  show "$python" -m experiments.compare "$@" --metric=eval/staged,eval/success,episodes/return --out="$runs/$name"
+  wait_for "some runs"
+  run "$python" -m experiments.compare "$@" --metric=eval/staged,eval/success,episodes/return --out="$runs/$name"
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Figure 10 of HeLMS (E13): NPMP as it was published (a prior that is AR(1), offline), with the prior N(0, I), and with
 # N(0, I) and a KL to it while it learns online; sparse staged reward on every object set.
-#   PRESET=cpu sh launch/helms_figure_10.sh           what else can be said stands in launch/helms.sh
+#   PRESET=cpu sh launch/helms_figure_10.sh           launch/helms.sh lists all options
 . "$(dirname "$0")/helms.sh"
 skills red_on_blue npmp,npmp_ar1
 learn sparse_staged red_on_blue sparse_staged 1,2,3,4,5 npmp

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Figure 4 of HeLMS (E4): red on blue under sparse staged reward on object sets 1, 2, 3 and 5, of which the skills' data
 # show none; HeLMS beside all that it is compared with.
-#   PRESET=cpu sh launch/helms_figure_4.sh            what else can be said stands in launch/helms.sh
+#   PRESET=cpu sh launch/helms_figure_4.sh            launch/helms.sh lists all options
 . "$(dirname "$0")/helms.sh"
 skills red_on_blue helms,npmp,bc,hierarchical_bc
 learn sparse_staged red_on_blue sparse_staged 1,2,3,5 helms_mix,helms_cat,npmp,bc,hierarchical_bc,mpo

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Figure 7a of HeLMS (E7): red on blue under dense reward, on the objects of the data (set 4); HeLMS beside all that
 # it is compared with.
-#   PRESET=cpu sh launch/helms_figure_7a.sh           what else can be said stands in launch/helms.sh
+#   PRESET=cpu sh launch/helms_figure_7a.sh           launch/helms.sh lists all options
 . "$(dirname "$0")/helms.sh"
 skills red_on_blue helms,npmp,bc,hierarchical_bc
 learn dense red_on_blue dense 4 helms_mix,helms_cat,npmp,bc,hierarchical_bc,mpo

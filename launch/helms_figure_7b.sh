@@ -1,7 +1,7 @@
 #!/bin/sh
 # Figure 7b of HeLMS (E8): red on blue under sparse staged reward, on the objects of the data (set 4); HeLMS beside
 # all that it is compared with.
-#   PRESET=cpu sh launch/helms_figure_7b.sh           what else can be said stands in launch/helms.sh
+#   PRESET=cpu sh launch/helms_figure_7b.sh           launch/helms.sh lists all options
 . "$(dirname "$0")/helms.sh"
 skills red_on_blue helms,npmp,bc,hierarchical_bc
 learn sparse_staged red_on_blue sparse_staged 4 helms_mix,helms_cat,npmp,bc,hierarchical_bc,mpo

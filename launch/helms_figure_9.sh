@@ -2,7 +2,7 @@
 # Figure 9 of HeLMS (E12): how near HeLMS-mix is kept to the offline skills (eta_z), beside HeLMS-cat, which keeps
 # them as they are; from skills learned with and without a KL of the latent to its prior (beta_z); sparse staged
 # reward, sets 3 (hard) and 4 (easy).
-#   PRESET=cpu sh launch/helms_figure_9.sh            what else can be said stands in launch/helms.sh
+#   PRESET=cpu sh launch/helms_figure_9.sh            launch/helms.sh lists all options
 . "$(dirname "$0")/helms.sh"
 skills red_on_blue helms --sweep=config.agent.beta_z=0,0.01
 for beta in 0 0.01; do

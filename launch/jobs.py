@@ -7,49 +7,50 @@ from types import SimpleNamespace
 from launch.grid import Refused
 from launch.runs import Run
 
-STORE = "/mnt/store"  # where what outlives a machine is found on it: the bucket, or the volume
-STOPPED = 143  # exit code of a job that was told to go; a cluster would take 0 for the end of it
+STORE = "/mnt/store"  # where the bucket or volume that outlives a machine is mounted
+STOPPED = 143  # exit code of a stopped job (128 + SIGTERM); with 0 the cluster would take it for finished
 
 
-def install(extras: str) -> str:
-    """Shell lines that make the environment of this project, in its folder."""
+def install_lines(extras: str) -> str:
+    """Shell lines that install this project, run in its folder."""
     return f"make install PYTHON=python3{f' EXTRAS={extras}' if extras else ''}\n"
 
 
-def run(run: Run, folder: Path) -> str:
-    """Shell lines that run it and pass a stop signal on.
+def run_lines(run: Run, folder: Path) -> str:
+    """Shell lines that start a run and forward a stop signal to it.
 
-    An entry point that was stopped has saved and ends with 0; these lines then end with 143, so that it is started
-    again. A run finds data sets under its usual path: `datasets` is that of the store, unless the project has one.
+    An entry point that was stopped has saved and exits with 0; these lines then exit with 143, so that the cluster
+    starts it again. A run reads data sets from their usual path: `datasets` links to the store, unless it exists.
     """
-    where = f"{STORE}/{folder.name if folder.is_absolute() else folder}/{run.name}"
+    workdir = f"{STORE}/{folder.name if folder.is_absolute() else folder}/{run.name}"
     return (
         f"[ -e datasets ] || [ -L datasets ] || ln -s {STORE}/datasets datasets\n"
-        f"{run.shown('.venv/bin/python', where)} &\n"
+        f"{run.shell_line('.venv/bin/python', workdir)} &\n"
         "child=$!\n"
         f"trap 'kill -TERM $child; wait $child; exit {STOPPED}' TERM INT\n"
         "wait $child\n"
     )
 
 
-def show(asked: SimpleNamespace, files: Sequence[tuple[str, dict]]) -> str:
-    folder = asked.folder / "jobs" / asked.to
-    return "\n".join(f"# {folder}/{name}.yaml\n{text(content)}".rstrip() for name, content in files)
+def show(options: SimpleNamespace, files: Sequence[tuple[str, dict]]) -> str:
+    """The files as they would be written, each under a comment with its path."""
+    folder = options.folder / "jobs" / options.to
+    return "\n".join(f"# {folder}/{name}.yaml\n{to_yaml(content)}".rstrip() for name, content in files)
 
 
-def write(asked: SimpleNamespace, files: Sequence[tuple[str, dict]]) -> Path:
-    """Writes NAME.yaml for each, in place of all that a former start wrote; gives back their folder."""
-    folder = asked.folder / "jobs" / asked.to
+def write(options: SimpleNamespace, files: Sequence[tuple[str, dict]]) -> Path:
+    """Writes NAME.yaml for each in place of the files of an earlier call; returns their folder."""
+    folder = options.folder / "jobs" / options.to
     folder.mkdir(parents=True, exist_ok=True)
-    for former in folder.glob("*.yaml"):
-        former.unlink()
+    for stale in folder.glob("*.yaml"):
+        stale.unlink()
     for name, content in files:
-        (folder / f"{name}.yaml").write_text(text(content))
+        (folder / f"{name}.yaml").write_text(to_yaml(content))
     return folder
 
 
-def text(content: dict) -> str:
-    """YAML as one would write it by hand: in the order given, several lines as they stand."""
+def to_yaml(content: dict) -> str:
+    """YAML as one would write it by hand: keys in their order, text of several lines as a block."""
     try:
         import yaml
     except ImportError:

@@ -1,4 +1,4 @@
-"""The runs of a sweep: their commands, whether their entry point takes them, and how far each has come."""
+"""The runs of a sweep: their commands, whether their entry point accepts them, and how far each has come."""
 
 import difflib
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from launch import grid
-from launch.grid import Axis, Refused, When
+from launch.grid import Axis, Condition, Refused
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,87 +23,93 @@ class Run(NamedTuple):
     arguments: tuple[str, ...]  # of the entry point, without --workdir
     settings: dict[str, Any]  # the config that these arguments come to, by dotted names
 
-    def command(self, python: str = "python", folder: str | None = None) -> list[str]:
-        """`folder`: where the run writes, if its files lie elsewhere on the machine that it runs on."""
-        where = f"--workdir={folder or self.folder}"
-        return [python, "-m", f"experiments.{self.experiment}", *self.arguments, where]
+    def command(self, python: str = "python", workdir: str | None = None) -> list[str]:
+        """`workdir`: where the run writes, if its files lie elsewhere on the machine that it runs on."""
+        workdir_flag = f"--workdir={workdir or self.folder}"
+        return [python, "-m", f"experiments.{self.experiment}", *self.arguments, workdir_flag]
 
-    def shown(self, python: str = "python", folder: str | None = None) -> str:
-        """The command as one writes it in a shell."""
-        return shlex.join(self.command(python, folder))
+    def shell_line(self, python: str = "python", workdir: str | None = None) -> str:
+        """The command, quoted for a shell."""
+        return shlex.join(self.command(python, workdir))
 
 
 def expand(
-    experiment: str, config: str, fixed: Sequence[str], axes: Sequence[Axis], folder: Path, whens: Sequence[When] = ()
+    experiment: str,
+    config: str,
+    fixed: Sequence[str],
+    axes: Sequence[Axis],
+    folder: Path,
+    conditions: Sequence[Condition] = (),
 ) -> list[Run]:
-    """The runs of the grid, not yet looked at by their entry point. `fixed`: further arguments that all runs share."""
-    _find(experiment)
+    """The runs of the grid, before their entry point has checked them. `fixed`: arguments that all runs share."""
+    _require_experiment(experiment)
     if not axes:
         raise Refused("nothing is swept; give --sweep=config.seed=0..4, or more of them")
-    for flag in map(_flag, (*fixed, *(argument for one in whens for argument in one.arguments))):
+    for flag in map(_flag, (*fixed, *(argument for one in conditions for argument in one.arguments))):
         if flag == "workdir":
-            raise Refused("--workdir is chosen for every run; give --folder, where they all lie")
+            raise Refused("--workdir is chosen for every run; give --folder, the folder of all run folders")
         if flag in [axis.target for axis in axes]:
             raise Refused(f"--{flag} is both set and swept; leave out one of the two")
-    found = []
+    runs = []
     for name, values in zip(grid.names(axes), grid.grid(axes), strict=True):
+        value_of = {axis.target: value for axis, value in zip(axes, values, strict=True)}
         options, flags = "", []
-        for axis, value in zip(axes, values, strict=True):
-            if axis.target.startswith("config:"):
-                options += f",{axis.target.removeprefix('config:')}={value}"
+        for target, value in value_of.items():
+            if target.startswith("config:"):
+                options += f",{target.removeprefix('config:')}={value}"
             else:
-                flags.append(f"--{axis.target}={value}")
+                flags.append(f"--{target}={value}")
         if options and not config:
             raise Refused(f"{options[1:]} is an option of a preset; give --config=FILE:PRESET")
-        given = [f"--config={config}{options}"] if config else []
-        chosen = {axis.target: value for axis, value in zip(axes, values, strict=True)}
-        own = [argument for one in whens if chosen[one.target] in one.values for argument in one.arguments]
-        named = [_flag(argument) for argument in own]
-        twice = [flag for i, flag in enumerate(named) if flag in named[:i] or flag in map(_flag, fixed)]
-        if twice:
-            raise Refused(f"{name}: --when gives --{twice[0]}, which it has already; leave out one of the two")
-        found.append(Run(name, folder / name, experiment, (*given, *fixed, *flags, *own), {}))
-    return found
+        preset = [f"--config={config}{options}"] if config else []
+        own = [argument for one in conditions if value_of[one.target] in one.values for argument in one.arguments]
+        own_flags = [_flag(argument) for argument in own]
+        repeated = [flag for i, flag in enumerate(own_flags) if flag in own_flags[:i] or flag in map(_flag, fixed)]
+        if repeated:
+            raise Refused(f"{name}: --when gives --{repeated[0]}, which it has already; leave out one of the two")
+        runs.append(Run(name, folder / name, experiment, (*preset, *fixed, *flags, *own), {}))
+    return runs
 
 
-def checked(runs: Sequence[Run]) -> list[Run]:
-    """The runs with their settings, as their entry point reads them. Writes nothing, starts nothing.
+def resolve(runs: Sequence[Run]) -> list[Run]:
+    """The runs with their settings, as their entry point reads them. Writes nothing, starts no run.
 
-    Raises Refused with the entry point's own line for the first run it does not take, and for two that are the same.
-    One process looks at all of them: to start it takes seconds, to read a config milliseconds.
+    Raises Refused with the entry point's own line for the first run it refuses, and for two that are the same.
+    One process checks all of them: starting it takes seconds, reading a config milliseconds.
     """
-    asked = "".join(f"{json.dumps(run.arguments)}\n" for run in runs)
+    lines = "".join(f"{json.dumps(run.arguments)}\n" for run in runs)
     command = [sys.executable, "-m", f"experiments.{runs[0].experiment}", "--check_each"]
-    told = subprocess.run(command, input=asked, capture_output=True, text=True, env=environment())
-    answers = [json.loads(line) for line in told.stdout.splitlines()] if told.returncode == 0 else []
+    process = subprocess.run(command, input=lines, capture_output=True, text=True, env=environment())
+    answers = [json.loads(line) for line in process.stdout.splitlines()] if process.returncode == 0 else []
     if len(answers) != len(runs):
-        last = (told.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Refused(f"{shlex.join(command)} failed: {last}")
-    found: dict[str, Run] = {}
+        error = (process.stderr.strip().splitlines() or ["it printed no error"])[-1]
+        raise Refused(f"{shlex.join(command)} failed: {error}")
+    first_with: dict[str, Run] = {}
     for run, answer in zip(runs, answers, strict=True):
         if "refused" in answer:
             raise Refused(f"{run.name}: {answer['refused']}")
-        same = found.setdefault(json.dumps([answer["config"], _plain(run.arguments)], sort_keys=True), run)
+        identity = json.dumps([answer["config"], _other_flags(run.arguments)], sort_keys=True)
+        same = first_with.setdefault(identity, run)
         if same is not run:
             raise Refused(f"{same.name} and {run.name} are the same run; leave one of the two values out")
     return [run._replace(settings=answer["config"]) for run, answer in zip(runs, answers, strict=True)]
 
 
 def done(run: Run) -> bool:
-    """Whether its folder holds what came out of this very run.
+    """Whether its folder holds the results of this very run.
 
-    summary.json is written at the end of a run and taken away when it is started again, so it belongs to the config
+    summary.json is written at the end of a run and removed when it is started again, so it belongs to the config
     beside it, budget included, and to the flags of its last start.
     """
     try:
-        about = json.loads((run.folder / "config.json").read_text())
-        config = {
-            name: value for name, value in about["config"].items() if name != "init_from"
-        }  # a flag, compared as one
-        found = about["entry"], config, _plain(about["starts"][-1]["command"][1:])
+        record = json.loads((run.folder / "config.json").read_text())
+        # init_from is a flag that is recorded with the config; it is compared among the flags
+        config = {name: value for name, value in record["config"].items() if name != "init_from"}
+        recorded = record["entry"], config, _other_flags(record["starts"][-1]["command"][1:])
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return False
-    return found == (run.experiment, run.settings, _plain(run.arguments)) and (run.folder / "summary.json").is_file()
+    expected = run.experiment, run.settings, _other_flags(run.arguments)
+    return recorded == expected and (run.folder / "summary.json").is_file()
 
 
 def begun(run: Run) -> bool:
@@ -123,7 +129,7 @@ def updates(run: Run) -> int:
 
 
 def last_line(file: Path) -> str:
-    """What a log ends with."""
+    """The last line of a log that is not blank."""
     try:
         lines = file.read_bytes()[-4096:].decode(errors="replace").replace("\r", "\n").splitlines()
     except OSError:
@@ -132,7 +138,7 @@ def last_line(file: Path) -> str:
 
 
 def environment() -> dict[str, str]:
-    """That of this process, with the project where Python finds it from any folder."""
+    """The environment of this process, with the project on PYTHONPATH so that runs import it from any folder."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path}
 
@@ -141,16 +147,15 @@ def _flag(argument: str) -> str:
     return argument.lstrip("-").partition("=")[0]
 
 
-def _plain(arguments: Sequence[str]) -> list[str]:
-    """The flags beside the config and the folder."""
-    kept = [argument for argument in arguments if not argument.lstrip("-").startswith(("config", "workdir"))]
-    return sorted(kept)
+def _other_flags(arguments: Sequence[str]) -> list[str]:
+    """All arguments but the config and the folder, in a fixed order."""
+    return sorted(argument for argument in arguments if not argument.lstrip("-").startswith(("config", "workdir")))
 
 
-def _find(experiment: str) -> None:
-    """Raises Refused where there is no such entry point. One is known by how it ends: it hands `main` to cli.run."""
+def _require_experiment(experiment: str) -> None:
+    """Raises Refused where there is no such entry point. One is known by its end: it hands `main` to cli.run."""
     files = sorted((ROOT / "experiments").glob("*.py"))
-    entries = [file.stem for file in files if file.stem != "cli" and "cli.run(main" in file.read_text()]
+    entries = [file.stem for file in files if "cli.run(main" in file.read_text()]
     if experiment not in entries:
         near = difflib.get_close_matches(experiment, entries, n=1, cutoff=0.5)
         guess = f"did you mean {near[0]}? " if near else ""

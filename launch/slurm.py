@@ -1,13 +1,14 @@
 """Runs of a sweep as one Slurm job array, through submitit.
 
-A job that Slurm is about to take away (preemption, time limit) is told 120 s before: its run finishes the epoch, saves
-and is queued again. submitit keeps its files in FOLDER/jobs/slurm; each run's log lies in its own folder.
+Slurm signals a job 120 s before it takes it away (preemption, time limit): the run finishes its epoch, saves and is
+queued again. submitit's files lie in FOLDER/jobs/slurm; each run's log lies in its own folder.
 """
 
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from launch.grid import Refused
 from launch.local import LOG
 from launch.runs import ROOT, Run
 
+TOOLS = ("sbatch", "srun", "squeue")  # of Slurm, which a submission needs and a dry run does not
 WARNING = 120  # s between the signal and the end of a job
 REQUEUES = 1000  # times that a run longer than the limit goes on in another job
 
@@ -39,9 +41,9 @@ class Work:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / (f"{rank}-{LOG}" if rank else LOG)).open("a") as log:
             print(f"$ {shlex.join(self.command)}", file=log, flush=True)
-            # The signal for submitit goes to all processes of the job, and would end the run without saving.
-            deaf = lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # noqa: E731
-            self.child = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=deaf)
+            # Slurm sends submitit's signal to all processes of the job; it would end the run before it has saved.
+            ignore = lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # noqa: E731
+            self.child = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=ignore)
         while self.child.poll() is None:
             time.sleep(0.2)
         if self.child.returncode:
@@ -50,14 +52,17 @@ class Work:
             raise RuntimeError("the run was stopped before it was done; the same sweep again goes on")
 
     def checkpoint(self):
-        """What submitit asks for before it queues the job again: the run saves, and the same command continues it."""
+        """Called by submitit before it queues the job again: the run saves, and the same command continues it."""
         from submitit.helpers import DelayedSubmission
 
         self._stop()
         return DelayedSubmission(Work(self.command, self.folder))
 
     def _stop(self) -> None:
-        """Tells the run to save and waits for it. Asks the system, for it may interrupt `poll`, which holds a lock."""
+        """Stops the run and waits until it has saved.
+
+        This may interrupt `poll`, which holds a lock, so the operating system is asked for the child's state instead.
+        """
         if self.child is None or self.child.returncode is not None:
             return
         os.kill(self.child.pid, signal.SIGTERM)
@@ -71,31 +76,42 @@ class Work:
         return {"command": self.command, "folder": self.folder, "child": None}
 
 
-def show(pending: Sequence[Run], asked: SimpleNamespace) -> str:
-    """The script that sbatch would be given, and what each task of the array runs."""
-    executor = _executor(asked, dry=True)
+def check(options: SimpleNamespace) -> None:
+    """Raises Refused for options that do not fit together. Looks at nothing on this machine."""
+    minutes(options.time)
+
+
+def show(pending: Sequence[Run], options: SimpleNamespace) -> str:
+    """The script that would be submitted, and what each task of the array runs."""
+    executor = _executor(options, dry=True)
     if len(pending) > 1:
         executor.parameters["map_count"] = len(pending)
     script = executor._make_submission_file_text(executor._submitit_command_str, "")
-    return "\n".join([script.rstrip(), *(f"# {i}: {run.shown()}" for i, run in enumerate(pending))])
+    return "\n".join([script.rstrip(), *(f"# {i}: {run.shell_line()}" for i, run in enumerate(pending))])
 
 
-def start(pending: Sequence[Run], asked: SimpleNamespace) -> str:
-    """Submits what is not queued yet; what to say of it."""
-    record = asked.folder / "jobs" / "slurm.json"
-    queued = _queued()
-    former = json.loads(record.read_text()) if record.is_file() else {}
-    waiting = {run.name for run in pending if former.get(run.name) in queued}
+def start(pending: Sequence[Run], options: SimpleNamespace) -> str:
+    """Submits the runs that are not queued yet; returns a line about them."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        raise Refused(
+            f"--to=slurm needs {', '.join(missing)}, not on the PATH of this machine; "
+            "start the sweep on a login node of the cluster, look at it with --dry_run, or choose another --to"
+        )
+    record = options.folder / "jobs" / "slurm.json"
+    job_ids = json.loads(record.read_text()) if record.is_file() else {}
+    queued = _queued() if job_ids else set()
+    waiting = {run.name for run in pending if job_ids.get(run.name) in queued}
     fresh = [run for run in pending if run.name not in waiting]
     if not fresh:
         return f"all {len(waiting)} are queued or running; squeue --me shows them"
-    executor = _executor(asked)
+    executor = _executor(options)
     work = [Work(run.command(sys.executable, str(run.folder.absolute())), run.folder.absolute()) for run in fresh]
     with executor.batch():
         jobs = [executor.submit(one) for one in work]
     record.parent.mkdir(parents=True, exist_ok=True)
-    ids = former | {run.name: job.job_id for run, job in zip(fresh, jobs, strict=True)}
-    record.write_text(json.dumps(ids, indent=2) + "\n")
+    job_ids |= {run.name: job.job_id for run, job in zip(fresh, jobs, strict=True)}
+    record.write_text(json.dumps(job_ids, indent=2) + "\n")
     also = f", {len(waiting)} queued before" if waiting else ""
     return f"submitted {len(fresh)} as job {jobs[0].job_id.split('_')[0]}{also}; the same command submits what is left"
 
@@ -112,38 +128,34 @@ def minutes(text: str) -> int:
     return total
 
 
-def _executor(asked: SimpleNamespace, *, dry: bool = False):
+def _executor(options: SimpleNamespace, *, dry: bool = False):
+    """submitit's executor with the parameters of these options; `dry` works on machines without Slurm."""
     try:
         from submitit.slurm.slurm import SlurmExecutor
     except ImportError:
         raise Refused("--to=slurm needs submitit; install the extra `launch`: pip install -e '.[launch]'") from None
 
     class Dry(SlurmExecutor):
-        """Writes the script anywhere, also where there is no Slurm."""
-
         @classmethod
         def affinity(cls) -> int:
-            return 2
+            return 2  # submitit's constructor refuses where srun is missing, but a dry run writes a script only
 
-    try:
-        folder = asked.folder.absolute() / "jobs" / "slurm"
-        executor = (Dry if dry else SlurmExecutor)(folder, max_num_timeout=REQUEUES)
-    except RuntimeError:
-        raise Refused("there is no srun here; run this on a machine of the cluster, or choose another --to") from None
-    given = {
-        "job_name": asked.folder.name,
-        "time": minutes(asked.time),
-        "nodes": asked.hosts,
+    folder = options.folder.absolute() / "jobs" / "slurm"
+    executor = (Dry if dry else SlurmExecutor)(folder, max_num_timeout=REQUEUES)
+    parameters = {
+        "job_name": options.folder.name,
+        "time": minutes(options.time),
+        "nodes": options.hosts,
         "ntasks_per_node": 1,
-        "cpus_per_task": asked.cpus,
-        "gpus_per_node": asked.gpus or None,
-        "mem": f"{asked.memory}GB" if asked.memory else None,
-        "partition": asked.partition,
-        "account": asked.account,
-        "array_parallelism": asked.parallel,
+        "cpus_per_task": options.cpus,
+        "gpus_per_node": options.gpus or None,
+        "mem": f"{options.memory}GB" if options.memory else None,
+        "partition": options.partition,
+        "account": options.account,
+        "array_parallelism": options.parallel,
     }
     executor.update_parameters(
-        **{name: value for name, value in given.items() if value is not None},
+        **{name: value for name, value in parameters.items() if value is not None},
         signal_delay_s=WARNING,
         additional_parameters={"requeue": True},
         setup=[f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"],
@@ -152,11 +164,12 @@ def _executor(asked: SimpleNamespace, *, dry: bool = False):
 
 
 def _queued() -> set[str]:
-    """Ids of this user's jobs that wait or run, one for each task of an array."""
+    """Ids of this user's jobs that wait or run, one for each task of an array.
+
+    Raises Refused where Slurm does not answer: a run that is queued already would be submitted a second time.
+    """
+    command = ["squeue", "--me", "--array", "--noheader", "--format=%i"]
     try:
-        told = subprocess.run(
-            ["squeue", "--me", "--array", "--noheader", "--format=%i"], capture_output=True, text=True, timeout=60
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return set()
-    return set(told.stdout.split())
+        return set(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split())
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Refused(f"squeue does not tell which runs are queued ({error}); try again later") from None

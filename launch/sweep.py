@@ -8,8 +8,8 @@ config.NAME is a setting, config:NAME an option of the preset (config:agent=helm
 What is not listed below goes to every run, such as --config.train.updates=50. What only some runs take:
 --when='agent=helms_cat,helms_mix --init_from=runs/skills:skills', where config:agent is swept.
 
-Each run lies in its own folder under --folder, named after what varies. What is done is skipped, what was begun goes
-on: the same command again continues a sweep. Everything is looked at before anything starts; --dry_run stops there.
+Each run has its own folder under --folder, named after what varies. Runs that are done are skipped and runs that were
+begun go on, so the same command again continues a sweep. All runs are checked before any starts; --dry_run stops there.
 """
 
 import argparse
@@ -23,10 +23,11 @@ from types import SimpleNamespace
 from launch import grid, kubernetes, local, runs, skypilot, slurm
 from launch.grid import Refused
 
-PLACES = ("local", "slurm", "skypilot", "kubernetes")
-CLUSTERS = PLACES[1:]
+BACKENDS = {"slurm": slurm, "skypilot": skypilot, "kubernetes": kubernetes}  # each has check, show and start
+CLUSTERS = tuple(BACKENDS)
+PLACES = ("local", *CLUSTERS)
 
-# flag: (where it means something, what it takes, its default, what it is)
+# flag: (the values of --to that it applies to, its type, its default, its help)
 FLAGS = {
     "parallel": (("local", "slurm"), int, None, "runs at once (local: 1, slurm: all)"),
     "gpus": (PLACES, int, 0, "cards of each host; local: of each run, which then sees only these"),
@@ -37,9 +38,9 @@ FLAGS = {
     "partition": (("slurm",), str, None, "of the cluster"),
     "account": (("slurm",), str, None, "that is charged"),
     "accelerator": (("skypilot", "kubernetes"), str, None, "kind of card: L4; on GKE nvidia-l4, tpu-v5-lite-podslice"),
-    "bucket": (("skypilot",), str, None, "s3://NAME, gs://NAME, ... where the runs are kept"),
+    "bucket": (("skypilot",), str, None, "s3://NAME, gs://NAME, ... that holds the run folders"),
     "spot": (("skypilot",), bool, False, "machines that may be taken away; the run goes on elsewhere"),
-    "claim": (("kubernetes",), str, None, "the PersistentVolumeClaim where the runs are kept"),
+    "claim": (("kubernetes",), str, None, "the PersistentVolumeClaim that holds the run folders"),
     "source": (("kubernetes",), str, None, "of this project: a git address[@commit] or a folder of the image (origin)"),
     "tpus": (("kubernetes",), int, 0, "chips of each host"),
     "topology": (("kubernetes",), str, None, "of the TPU slice: 2x4, 4x4, ..."),
@@ -48,28 +49,33 @@ FLAGS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 all done, submitted or written; 1 runs failed; 2 wrong use, with one line; 130 Ctrl-C."""
+    """Exit codes: 0 all done, submitted or written; 1 runs failed; 2 wrong use, with one line; 130 Ctrl-C.
+
+    Values are checked before anything that takes time or needs a tool of this machine: first the command line, then
+    every run by its entry point, then the cluster's own commands.
+    """
     try:
-        asked = parse(sys.argv[1:] if argv is None else argv)
-        axes = grid.axes(asked.sweep)
-        whens = grid.whens(asked.when, axes)
-        every = runs.checked(runs.expand(asked.experiment, asked.config, asked.fixed, axes, asked.folder, whens))
+        options = parse(sys.argv[1:] if argv is None else argv)
+        axes = grid.axes(options.sweep)
+        conditions = grid.conditions(options.when, axes)
+        expanded = runs.expand(options.experiment, options.config, options.fixed, axes, options.folder, conditions)
+        every = runs.resolve(expanded)
         pending = [run for run in every if not runs.done(run)]
         begun = sum(map(runs.begun, pending))
         counts = f"{len(every) - len(pending)} done, {begun} begun, {len(pending) - begun} new"
-        print(f"# {len(every)} runs of {asked.experiment} in {asked.folder}: {counts}", flush=True)
+        print(f"# {len(every)} runs of {options.experiment} in {options.folder}: {counts}", flush=True)
         if not pending:
             return 0
-        if asked.to == "local":
-            if asked.dry_run:
-                print("\n".join(run.shown() for run in pending), flush=True)
+        if options.to == "local":
+            if options.dry_run:
+                print("\n".join(run.shell_line() for run in pending), flush=True)
                 return 0
             done = len(every) - len(pending)
-            return local.start(pending, parallel=asked.parallel or 1, gpus=asked.gpus, done=done)
-        place = {"slurm": slurm, "skypilot": skypilot, "kubernetes": kubernetes}[asked.to]
-        print(place.show(pending, asked) if asked.dry_run else place.start(pending, asked), flush=True)
+            return local.start(pending, parallel=options.parallel or 1, gpus=options.gpus, done=done)
+        backend = BACKENDS[options.to]
+        print((backend.show if options.dry_run else backend.start)(pending, options), flush=True)
         return 0
-    except BrokenPipeError:  # whoever read what was printed, `head` perhaps, has seen enough
+    except BrokenPipeError:  # the reader of our output, `head` perhaps, has closed it
         os._exit(141)
     except Refused as error:
         print(" ".join(str(error).split()), file=sys.stderr)
@@ -80,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str]) -> SimpleNamespace:
-    """The command line; `fixed` holds what every run is given. Raises Refused."""
+    """The command line; `fixed` holds the arguments that go to every run. Raises Refused."""
     parser = argparse.ArgumentParser(
         "python -m launch.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False, usage=argparse.SUPPRESS, add_help=True,
@@ -91,29 +97,27 @@ def parse(argv: Sequence[str]) -> SimpleNamespace:
     parser.add_argument("--sweep", metavar="NAME=VALUES", action="append", default=[], help="an axis of the grid")
     parser.add_argument("--when", metavar="'NAME=VALUES FLAGS'", action="append", default=[], help="flags of some runs")
     parser.add_argument("--to", metavar="PLACE", default="local", help=", ".join(PLACES))
-    parser.add_argument("--folder", metavar="DIR", help="where the runs lie (runs/EXPERIMENT-sweep)")
+    parser.add_argument("--folder", metavar="DIR", help="of all run folders (runs/EXPERIMENT-sweep)")
     parser.add_argument("--dry_run", action="store_true", help="print all that would be started or written, and stop")
     for flag, (places, kind, default, purpose) in FLAGS.items():
-        told = f"[{', '.join(places)}] {purpose}" + (f" ({default})" if default else "")
-        how = (
-            {"action": "store_true", "default": None}
-            if kind is bool
-            else {"type": kind, "metavar": kind.__name__.upper()}
-        )
-        parser.add_argument(f"--{flag}", help=told, **how)
-    asked, fixed = parser.parse_known_args(argv)
-    if asked.to not in PLACES:
-        raise Refused(f"--to={asked.to} is not known; {_near(asked.to, PLACES)}choose {', '.join(PLACES)}")
-    if not asked.experiment:
+        text = f"[{', '.join(places)}] {purpose}" + (f" ({default})" if default else "")
+        if kind is bool:
+            parser.add_argument(f"--{flag}", help=text, action="store_true", default=None)
+        else:
+            parser.add_argument(f"--{flag}", help=text, type=kind, metavar=kind.__name__.upper())
+    options, fixed = parser.parse_known_args(argv)
+    if options.to not in PLACES:
+        raise Refused(f"--to={options.to} is not known; {_suggest(options.to, PLACES)}choose {', '.join(PLACES)}")
+    if not options.experiment:
         raise Refused("--experiment is missing; for example --experiment=helms_offline")
     for flag, (places, kind, default, _) in FLAGS.items():
-        given = getattr(asked, flag)
-        if given is None:
-            setattr(asked, flag, default)
-        elif asked.to not in places:
-            raise Refused(f"--{flag} means nothing with --to={asked.to}; it is for {' and '.join(places)}")
-        elif kind is int and given < (0 if default == 0 else 1):
-            raise Refused(f"--{flag}={given} is too few; it must be at least {0 if default == 0 else 1}")
+        value, minimum = getattr(options, flag), 0 if default == 0 else 1
+        if value is None:
+            setattr(options, flag, default)
+        elif options.to not in places:
+            raise Refused(f"--{flag} does not apply to --to={options.to}; it is for {' and '.join(places)}")
+        elif kind is int and value < minimum:
+            raise Refused(f"--{flag} must be at least {minimum}, got {value}")
     for argument in fixed:
         name = argument.lstrip("-").partition("=")[0]
         if not argument.startswith("--config."):
@@ -121,12 +125,15 @@ def parse(argv: Sequence[str]) -> SimpleNamespace:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             if near and argument.startswith("-"):
                 raise Refused(f"flag --{name} is not known; did you mean --{near[0]}? --help lists all")
-    asked.folder = Path(asked.folder or f"runs/{asked.experiment}-sweep")
-    return SimpleNamespace(**vars(asked), fixed=fixed)
+    options.folder = Path(options.folder or f"runs/{options.experiment}-sweep")
+    options = SimpleNamespace(**vars(options), fixed=fixed)
+    if options.to in BACKENDS:
+        BACKENDS[options.to].check(options)
+    return options
 
 
-def _near(given: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+def _suggest(value: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]}? " if near else ""
 
 

@@ -56,12 +56,15 @@ class Bounds(NamedTuple):
     low: float
     high: float
 
+    def clip(self, array: Array) -> Array:
+        return jax.numpy.clip(array, self.low, self.high)
+
 
 class Spec(NamedTuple):
     """What an Env promises of one world, batch axis left out."""
 
     obs: dict[str, jax.ShapeDtypeStruct]
-    action: Bounds
+    action: Bounds | dict[str, Any]  # one array, or a tree of parts with the Bounds of each
     worlds: int
     interval: float  # s between two actions
     limit: int  # control steps before an episode is cut
@@ -75,7 +78,7 @@ class Spec(NamedTuple):
 
 
 class Env(NamedTuple):
-    """One world or many, simulated or learned."""
+    """One world or many, simulated or learned. Actions beyond spec.action are clipped by the env."""
 
     reset: Callable[[Key], tuple[EnvState, TimeStep]]
     step: Callable[[EnvState, Action], tuple[EnvState, TimeStep]]
@@ -121,6 +124,7 @@ class Source(NamedTuple):
     peek: Callable[[SourceState, Key], Trajectory] | None = None  # a batch that changes nothing, for evaluations
     constant: bool = False  # the state is data that `next` gives back as it is: not saved, one copy for all seeds
     worlds: Callable[[SourceState], Any] | None = None  # a state -> the axis that counts worlds of each leaf, or -1
+    rings: tuple[str, ...] = ()  # replays in the state, by name: checkpoints save their new rows (train.ring_files)
 
 
 class Agent(NamedTuple):

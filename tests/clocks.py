@@ -42,7 +42,7 @@ def clocks(worlds: int, *, limit: int | None = None, breaks: tuple[int, int] = (
 
     shapes = {"clock.all": jax.ShapeDtypeStruct((2, 3), jnp.float32)}
     shapes |= {"task.success": jax.ShapeDtypeStruct((1, 1), jnp.float32)}
-    spec = Spec(shapes, Bounds((2,), -1.0, 1.0), worlds, 0.05, LENGTH + worlds, ("task.success",))
+    spec = Spec(shapes, Bounds((2,), -1.0, 1.0), worlds, 0.05, LENGTH + worlds, ("task.success",), "task.success")
     return Env(reset, step, spec)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -41,4 +42,5 @@ def hold_script(script):
 
 
 def hold_shell(lines):
-    assert subprocess.run(["bash", "-n"], input=lines, text=True, capture_output=True).stderr == ""
+    shell = shutil.which("bash") or "/bin/sh"
+    assert subprocess.run([shell, "-n"], input=lines, text=True, capture_output=True).stderr == ""

@@ -19,6 +19,12 @@ def pytest_configure() -> None:
         raise pytest.UsageError(str(refused)) from None
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` are skipped where JAX has none."""
+    if item.get_closest_marker("gpu") and jax.default_backend() != "gpu":
+        pytest.skip(f"needs a GPU; JAX's default backend is {jax.default_backend()}")
+
+
 @pytest.fixture(scope="session")
 def expert_logs() -> Path:
     """The folder of HDF5 logs of real stacking experts; a test that wants them is skipped where there are none."""

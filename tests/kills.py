@@ -1,11 +1,14 @@
 """Commands that are stopped or killed at a chosen moment."""
 
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from leftovers import leaves, record
 
 from skillhier.train import checkpoint, metrics
 
@@ -61,4 +64,20 @@ def kills(command: Sequence[str], folder: Path, number: int, dice: random.Random
         else:
             lines = len(metrics.rows(folder / "metrics.jsonl"))
             struck(command, number, recorded(folder, lines + 1), dice.uniform(0, 0.3))
+    return hits
+
+
+def survive(
+    command: Sequence[str], untouched: Path, folder: Path, count: int, seed: int, parts: tuple[str, ...]
+) -> int:
+    """Kills a run `count` times, lets it end, and holds it to the one that nobody touched; how many hit a save."""
+    command = [*command, f"--workdir={folder}"]
+    hits = kills(command, folder, signal.SIGKILL, random.Random(seed), count)
+    told = run(command)
+    assert told.returncode == 0, told.stderr
+    assert record(folder) == record(untouched)
+    step = record(untouched)[-1]["step"]
+    assert leaves(folder, step, parts) == leaves(untouched, step, parts)
+    assert len(list((folder / "tensorboard").iterdir())) == 1
+    assert {entry.name for entry in (folder / "checkpoints").iterdir()} == {str(step - 10), str(step)}
     return hits

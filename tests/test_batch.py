@@ -28,7 +28,7 @@ def task(engine="native", ends_at=np.inf, breaks_at=np.inf):
         return physics.initial(p.model, qpos=position[None]), {"moves": jnp.zeros((), jnp.int32)}
 
     def control(data, memory, action):
-        return jnp.where(memory["moves"] >= breaks_at, jnp.nan, action)
+        return data.state, jnp.where(memory["moves"] >= breaks_at, jnp.nan, action)
 
     def observe(data, memory, action):
         frame = {"x": data.state.qpos, "acts": action, "moves": memory["moves"][None].astype(jnp.float32)}
@@ -307,6 +307,27 @@ def test_a_picture_is_drawn_once_a_decision():
     ]
     scanned = [inside for _, inside in equations(program) if "scan" in inside]
     assert made and scanned and not any("scan" in inside for inside in made)
+
+
+def test_the_spec_names_the_entry_of_success_where_it_is_shown():
+    one = task()
+    assert batch.make(one, 1).spec.success is None
+    for success, alone, shown in (
+        ("moves", False, "moves"),
+        ("x", False, "x"),
+        ("moves", True, "moves"),
+        ("x", True, None),
+    ):
+        env = batch.make(one._replace(success=success), 1, draw=picture, draw_only=alone)
+        assert env.spec.success == shown and (shown is None or shown in env.spec.obs)
+    with pytest.raises(ValueError, match="success 'won' is not an entry of the task; it has x, acts, moves"):
+        batch.make(one._replace(success="won"), 1)
+
+
+def test_actions_beyond_the_bounds_are_those_at_the_bounds():
+    env = batch.make(task(), 2, delay=(1, 1))
+    np.testing.assert_array_equal(walk(env, 5, action=1e3).step.obs["acts"][:, 0, 0, 0], [0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(walk(env, 5, action=-1e3).step.obs["acts"][:, 0, 0, 0], [0, 0, -1, -1, -1])
 
 
 def test_nothing_to_show_alone_is_refused():

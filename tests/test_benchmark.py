@@ -1,5 +1,6 @@
 """The benchmark: what it counts is counted right, what it compares is the same work, and its file is whole."""
 
+import ctypes
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark
+from experiments import benchmark, benchmarks
 from experiments.benchmarks import arithmetic, helms_offline, physics, pixels, scaling, timing, worlds
 from experiments.shared import cli
 
@@ -187,6 +188,26 @@ def test_the_command_leaves_a_whole_file(tmp_path):
     assert 0 < starts["warm"]["first_update"] < starts["warm"]["whole"]
     assert starts["warm"]["first_update"] < starts["cold"]["first_update"]  # the cache was of use
     assert starts["cold"]["peak_memory"] > 1e8
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="EGL is chosen on Linux alone")
+@pytest.mark.parametrize("library", ["there", "missing"])
+def test_egl_is_chosen_only_where_it_can_be_loaded(monkeypatch, library):
+    """With MUJOCO_GL=egl and no libEGL the import of mujoco fails, and with it every suite."""
+
+    def load(name):
+        if library == "missing":
+            raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    for name in ("MUJOCO_GL", "DISPLAY"):
+        monkeypatch.setenv(name, "")  # so that it is as it was afterwards
+        monkeypatch.delenv(name)
+    benchmarks.use_egl()
+    assert os.environ.get("MUJOCO_GL") == ("egl" if library == "there" else None)
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    benchmarks.use_egl()
+    assert os.environ["MUJOCO_GL"] == "osmesa"
 
 
 def test_an_unknown_suite_is_refused_in_one_line():

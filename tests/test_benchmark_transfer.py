@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import mpo_reference, timing, transfer, transfer_parts
+from experiments.benchmarks import agents, mpo_reference, timing, transfer, transfer_parts
 from experiments.shared import cli, online_run
-from skillhier.agents.transfer import SYSTEMS
 from skillhier.data import replay
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.types import Bounds, Env, Spec, TimeStep
@@ -46,8 +45,7 @@ def test_the_reference_is_the_same_update():
     learner = mpo_reference.ours((8, 8), 3)
     state = jax.jit(learner.init)(jax.random.key(0))
     given = {"hidden": (8, 8), "samples": 3, "epsilons": mpo_reference.EPSILONS}
-    names = tuple(mpo_reference.ENTRIES)
-    begin, update = mpo_reference.update(state.params["scales"], names, mpo_reference.SIZE, **given)
+    begin, update = mpo_reference.update(mpo_reference.see(state.params), mpo_reference.SIZE, **given)
     other, batch = begin(state), mpo_reference.made_up(jax.random.key(3), 6, 4)
     ours, theirs = jax.jit(learner.update), jax.jit(update)
     here, elsewhere = (theirs(other, batch, jax.random.key(i))[1]["critic_loss"] for i in (0, 9))
@@ -57,7 +55,7 @@ def test_the_reference_is_the_same_update():
         other, found = theirs(other, batch, jax.random.key(i))
         np.testing.assert_allclose(told["learner/loss"], found["critic_loss"] + found["actor_loss"], rtol=1e-5)
         np.testing.assert_allclose(told["control/critic_loss"], found["critic_loss"], rtol=1e-4)
-    mine = {name: state.params[name] for name in ("actor", "critic", "duals")}
+    mine = {name: state.params["control"][name] for name in ("actor", "critic", "duals")}
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)  # noqa: E731
     jax.tree.map(close, mine, {**other.params, "duals": other.duals})
 
@@ -91,7 +89,7 @@ def test_a_full_replay_repeats_its_rows_and_opens_an_episode_at_each_seam():
 def test_figures_of_agents_by_themselves_and_by_worlds_and_seeds(monkeypatch):
     """Worlds without physics, two seeds."""
     monkeypatch.setattr(online_run, "make_worlds", cell)
-    small = {"env__worlds": 2, "train__batch": 2, "agent__hidden": "8,8", "agent__samples": 2}
+    small = {"env__worlds": 2, "train__batch_size": 2, "agent__hidden": "8,8", "agent__samples": 2}
     found = transfer.agents(("helms_cat",), "debug", 1, 1, seeds=2, **small)
     for of, name in zip(found, ("helms_cat",), strict=True):
         seconds = {part: taken["wall"][0] for part, taken in of["seconds"].items()}
@@ -130,13 +128,13 @@ def test_figures_of_agents_by_themselves_and_by_worlds_and_seeds(monkeypatch):
         assert said in lines, lines
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", agents.ONLINE_NAMES)
 @pytest.mark.parametrize("preset", ["debug", "cpu", "paper"])
 def test_every_agent_has_skills_of_its_presets_sizes(name, preset):
     config = transfer_parts.settings(name, preset)
     agent = transfer_parts.system(config, preset, cell(config, 2))
     shapes = jax.eval_shape(agent.learner.init, jax.random.key(0)).params
-    offline, _ = cli.load_config(f"{transfer_parts.SKILLS}:{preset}")
+    offline, _ = cli.load_config(f"{agents.OFFLINE}:{preset}")
     widths = {leaf.shape[-1] for leaf in jax.tree.leaves(shapes.get("skills", {}).get("low", {}))}
     assert (offline.agent.hidden[-1] in widths) == (name in ("helms_cat", "helms_mix", "npmp"))
 
@@ -145,7 +143,7 @@ def test_what_the_parts_learn_from_is_what_the_replay_holds(monkeypatch):
     """The replay's part gives windows of rows that follow on each other, as the whole's learner sees them."""
     config = transfer_parts.settings("mpo", "debug", env__worlds=2, train__batch_size=3, agent__hidden="8,8")
     place = transfer_parts.arena(cell(config, 2), 8, 1)
-    of = transfer_parts.made(config, transfer_parts.system(config, "debug", place.env), place)
+    of = transfer_parts.prepare(config, transfer_parts.system(config, "debug", place.env), place)
     drawn = transfer_parts.apart(of, place, config, 4)["replay"]()
     rows = 10 * drawn.step.obs[next(iter(PROPRIO))][..., 0, 0]
     assert rows.shape == (4, config.train.sequence_length, 3)

@@ -330,8 +330,8 @@ def test_numerics_are_set_before_a_device_is_used():
         "cli.set_numerics()\n"
         "print(os.environ.get('XLA_FLAGS'), jax.config.jax_default_matmul_precision, len(jax.devices()))\n"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XLA_", "JAX_"))}
+    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}  # one device on every machine
     for arguments, said in (
         ([], "None None 1"),
         (["--deterministic", "--matmul_precision=high"], "--xla_gpu_deterministic_ops=true high 1"),

@@ -6,6 +6,7 @@ The files in tests/golden are written anew with SKILLHIER_RENEW_GOLDEN=1.
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from launch.runs import Run
 # Otherwise submitit, when it is imported, has logging close all handlers there are, and absl's closes pytest's stderr.
 os.environ["SUBMITIT_LOG_LEVEL"] = "NOCONFIG"
 HERE = Path(__file__).parent
+BASH = shutil.which("bash") or "/bin/sh"  # a pod has bash
 SWEEP = [
     "--experiment=helms_offline", "--config=experiments/configs/helms_offline.py:cpu",
     "--sweep=config.agent.beta_z=0,0.1", "--sweep=config.agent.hidden=(256,256)", "--folder=runs/beta",
@@ -43,7 +45,7 @@ SOURCE = "--source=https://github.com/example/skillhier.git@v0.1.0"
 def dry(monkeypatch, tmp_path, capsys):
     """What a dry run prints, with the paths of this machine taken out."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs, "checked", lambda found: found)  # tests/test_sweep.py asks the entry point
+    monkeypatch.setattr(runs, "resolve", list)  # tests/test_sweep.py asks the entry point
 
     def printed(place):
         asked = [*SWEEP, *PLACES[place], *([SOURCE] if place.startswith("kubernetes") else []), "--dry_run"]
@@ -152,10 +154,34 @@ def test_slurm_takes_its_script(dry):
         (["--to=slurm", "--time=soon"], "is no time limit"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_one_line(dry, monkeypatch, capsys, arguments, said):
+@pytest.mark.parametrize("tools", ["none", "fakes"])
+def test_what_does_not_fit_is_one_line(dry, fakes, monkeypatch, capsys, arguments, said, tools):
+    """On machines with and without tools alike: values are checked before a tool or an entry point is asked."""
+    monkeypatch.setenv("PATH", str(fakes if tools == "fakes" else fakes / "none"))
+    monkeypatch.setattr(runs, "resolve", lambda found: pytest.fail("the entry point was asked first"))
     assert sweep.main([*SWEEP, *arguments]) == 2
-    told = capsys.readouterr().err
-    assert said in told and told.count("\n") == 1 and not Path("runs").exists()
+    told = capsys.readouterr()
+    assert said in told.err and told.err.count("\n") == 1 and told.out == "" and not Path("runs").exists()
+    assert not (fakes / "called").exists()
+
+
+@pytest.fixture
+def fakes(tmp_path_factory):
+    """A folder with stubs of all tools that clusters have, which note that they were called."""
+    folder = tmp_path_factory.mktemp("fakes")
+    for name in ("srun", "sbatch", "squeue", "kubectl", "sky", "git"):
+        (folder / name).write_text(f"#!/bin/sh\necho {name} >> {folder}/called\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("tools", ["none", "fakes"])
+def test_without_a_git_origin_the_source_must_be_named(dry, fakes, monkeypatch, capsys, tools):
+    """Where there is no git, and where it knows no origin."""
+    monkeypatch.setenv("PATH", str(fakes if tools == "fakes" else fakes / "none"))
+    assert sweep.main([*SWEEP, *PLACES["kubernetes_gpu"], "--dry_run"]) == 2
+    assert "has no git origin that a pod can clone; give --source=https://" in capsys.readouterr().err
+    assert (fakes / "called").exists() == (tools == "fakes")
 
 
 def test_files_are_written_for_what_is_left_only(dry, tmp_path, capsys):
@@ -179,10 +205,10 @@ def test_a_job_passes_a_stop_on_and_says_that_it_must_go_on(tmp_path, stop, code
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     waits = "trap 'printf saved > left; exit 0' TERM; touch begun; for i in $(seq 100); do sleep 0.05; done\n"
-    python.write_text(f"#!/bin/bash\n{waits if stop else 'printf > left; exit 3'}\n")
+    python.write_text(f"#!/bin/sh\n{waits if stop else 'printf > left; exit 3'}\n")
     python.chmod(0o755)
-    lines = "set -e\n" + jobs.run(Run("seed=0", Path("s/seed=0"), "toy", (), {}), Path("s"))
-    child = subprocess.Popen(["bash", "-c", lines], cwd=tmp_path)
+    lines = "set -e\n" + jobs.run_lines(Run("seed=0", Path("s/seed=0"), "toy", (), {}), Path("s"))
+    child = subprocess.Popen([BASH, "-c", lines], cwd=tmp_path)
     while stop and not (tmp_path / "begun").exists():
         time.sleep(0.01)
     if stop:
@@ -190,7 +216,7 @@ def test_a_job_passes_a_stop_on_and_says_that_it_must_go_on(tmp_path, stop, code
     assert child.wait(20) == code and (tmp_path / "left").read_text() == left
     assert os.readlink(tmp_path / "datasets") == "/mnt/store/datasets"
     if not stop:
-        assert subprocess.run(["bash", "-c", lines], cwd=tmp_path).returncode == code, "again in the same place"
+        assert subprocess.run([BASH, "-c", lines], cwd=tmp_path).returncode == code, "again in the same place"
 
 
 def test_where_pyyaml_is_absent_the_extra_is_named(dry, monkeypatch, capsys):

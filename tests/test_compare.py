@@ -80,6 +80,7 @@ def call(capsys, *arguments: str) -> tuple[int, str, str]:
         "along",
         "panels",
         "out",
+        "x",
         "unfinished",
         "different_budgets",
         "bootstrap_seed",
@@ -114,7 +115,7 @@ def test_a_sweep_in_numbers(sweep, tmp_path, capsys):
     assert list(error["groups"]) == ["beta_z=0.0", "beta_z=0.5"]
     small, large = error["groups"].values()
     assert small["final_of_runs"] == [1, 2, 3, 10] and small["final"]["value"] == 2.5  # 2 3
-    assert small["steps"] == [50, 100] and small["curve"]["value"] == [52.5, 2.5]
+    assert small["x"] == [50, 100] and small["curve"]["value"] == [52.5, 2.5]
     assert large["final"]["value"] == 3.5
     assert 1 <= small["final"]["low"] < 2.5 < small["final"]["high"] <= 10
     # of 16 pairs, those above: 2 over 1; 3 over 1 2; 4 over 1 2 3; 11 over all four; equal: 2, 3
@@ -125,9 +126,82 @@ def test_a_sweep_in_numbers(sweep, tmp_path, capsys):
     assert {share for at, share in shares.items() if 3 < at < 10} == {0.25}
     last_tenth = bound["groups"]["beta_z=0.0"]  # of ten lines one
     assert "last tenth" in bound["final"] and last_tenth["final_of_runs"] == [1, 2, 3, 10]
-    assert last_tenth["curve"]["value"] == [2.5 - 100 + step for step in last_tenth["steps"]]
+    assert last_tenth["curve"]["value"] == [2.5 - 100 + step for step in last_tenth["x"]]
     assert told["budget"]["config.train.updates"] == [100] and told["budget"]["data digest"] == ["d1"]
     assert [of["seed"] for of in told["runs"]] == [0, 1, 2, 3] * 2 and told["runs"][0]["start"] == START
+
+
+def count_steps(path: Path, *, per_update: int = 10, prefill: int = 1000) -> Path:
+    """Makes a run one that collects: its log counts environment steps."""
+    log = path / "metrics.jsonl"
+    rows = [row | {"total/env_steps": prefill + per_update * row["step"]} for row in metrics.rows(log)]
+    log.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def test_curves_of_runs_that_collect_are_over_environment_steps(tmp_path, capsys):
+    for seed in range(2):
+        count_steps(run(tmp_path / f"r{seed}", seed=seed))
+    result = compared(capsys, tmp_path, f"--runs={tmp_path}/r?")
+    assert result["x"] == "env_steps" and "total/env_steps" not in result["metrics"]
+    error, bound = (result["metrics"][name]["groups"]["all runs"] for name in ("heldout/action_mse", "elbo/bound"))
+    assert error["x"] == [1500, 2000] and bound["x"] == list(range(1100, 2001, 100))
+    # of the rows at 1,900 and 2,000 steps; of the updates the last tenth is one row
+    assert bound["final_of_runs"] == [-5, -5]
+    assert "last evaluation, at 2,000 environment steps" in result["metrics"]["heldout/action_mse"]["final"]
+    assert "last tenth of the environment steps, up to 2,000" in result["metrics"]["elbo/bound"]["final"]
+    assert result["page"].count(">environment steps</text>") == 2 and ">updates</text>" not in result["page"]
+    assert [(of["updates"], of["env_steps"]) for of in result["runs"]] == [(100, 2000)] * 2
+    assert "<td>2,000</td>" in result["page"]
+    result = compared(capsys, tmp_path, f"--runs={tmp_path}/r?", "--x=updates")
+    bound = result["metrics"]["elbo/bound"]
+    assert result["x"] == "updates" and bound["groups"]["all runs"]["x"] == list(range(10, 101, 10))
+    assert bound["groups"]["all runs"]["final_of_runs"] == [0, 0] and "last tenth of the updates" in bound["final"]
+    assert result["page"].count(">updates</text>") == 2 and ">environment steps</text>" not in result["page"]
+    said = refused(capsys, f"--runs={tmp_path}/r?", "--metric=total/env_steps")
+    assert "no run has the metric total/env_steps" in said
+
+
+def test_a_run_without_environment_steps_puts_all_curves_over_updates(tmp_path, capsys):
+    count_steps(run(tmp_path / "a"))
+    run(tmp_path / "b", seed=1)
+    result = compared(capsys, tmp_path, f"--runs={tmp_path}/?")
+    assert result["x"] == "updates" and result["page"].count(">updates</text>") == 2
+    assert result["metrics"]["elbo/bound"]["groups"]["all runs"]["x"] == list(range(10, 101, 10))
+    assert [of["env_steps"] for of in result["runs"]] == [2000, None]
+    said = refused(capsys, f"--runs={tmp_path}/?", "--x=env_steps")
+    assert f"--x=env_steps: {tmp_path / 'b'} does not log total/env_steps in every row; choose --x=updates" in said
+    log = count_steps(tmp_path / "b") / "metrics.jsonl"  # one row that was written before there were counters
+    first, *rest = metrics.rows(log)
+    del first["total/env_steps"]
+    log.write_text("".join(f"{json.dumps(row)}\n" for row in (first, *rest)))
+    assert compared(capsys, tmp_path, f"--runs={tmp_path}/?")["x"] == "updates"
+
+
+def test_groups_that_collect_at_other_rates_have_curves_of_their_own_steps(tmp_path, capsys):
+    for rate in (1, 2):
+        for seed in range(2):
+            path = run(tmp_path / f"r{rate}{seed}", seed=10 * rate + seed, train__updates_per_collect=rate)
+            count_steps(path, per_update=30 // rate, prefill=0)
+    asked = f"--runs={tmp_path}/r*", "--different_budgets", "--metric=heldout/action_mse"
+    result = compared(capsys, tmp_path, *asked, "--group=config.train.updates_per_collect")
+    groups = result["metrics"]["heldout/action_mse"]["groups"]
+    assert [group["x"] for group in groups.values()] == [[1500, 3000], [750, 1500]]
+    count_steps(run(tmp_path / "r30", seed=30), per_update=7, prefill=0)  # in one group with those at 1,500 and 3,000
+    said = refused(capsys, *asked)
+    assert said.startswith("the runs of all runs share no number of environment steps where heldout/action_mse was")
+    assert "train.eval_every, or --x=updates" in said
+
+
+def test_unfinished_runs_are_cut_at_the_fewest_environment_steps(tmp_path, capsys):
+    count_steps(run(tmp_path / "a", until=100), prefill=0)
+    count_steps(run(tmp_path / "b", seed=1, until=70), prefill=0)
+    result = compared(capsys, tmp_path, f"--runs={tmp_path}/?", "--unfinished")
+    assert "1 of 2 runs are not finished: all are cut at 700 environment steps" in result["err"]
+    assert result["metrics"]["elbo/bound"]["groups"]["all runs"]["x"][-1] == 700
+    run(tmp_path / "c", seed=2, until=40)
+    said = refused(capsys, f"--runs={tmp_path}/?", "--unfinished", "--metric=heldout/action_mse")
+    assert "no run logged heldout/action_mse by 40 updates, where the shortest run ends" in said
 
 
 def test_what_a_reader_sees(sweep, tmp_path, capsys):
@@ -153,7 +227,7 @@ def test_one_run_has_no_interval_and_the_page_says_so(tmp_path, capsys):
     told = compared(capsys, tmp_path, f"--runs={run(tmp_path / 'a')}")
     final = told["metrics"]["elbo/bound"]["groups"]["all runs"]["final"]
     assert final == {"value": 0.0, "low": None, "high": None}
-    assert "none: one run" in told["out"] and "has no interval: one run cannot say" in told["page"]
+    assert "none: one run" in told["out"] and "has no interval: one run does not show" in told["page"]
 
 
 def test_equal_runs_have_an_interval_of_no_width(tmp_path, capsys):
@@ -169,7 +243,7 @@ def test_a_run_that_broke_down_counts(tmp_path, capsys):
     told = compared(capsys, tmp_path, f"--runs={tmp_path}/r*")
     group = told["metrics"]["elbo/bound"]["groups"]["all runs"]
     assert group["final"]["value"] is None and group["final_of_runs"] == [1.0, None, 3.0, 4.0]
-    assert "not finite at the end" in told["out"] and f"{tmp_path / 'r1'}" in told["out"]
+    assert "are not finite" in told["out"] and f"{tmp_path / 'r1'}" in told["out"]
 
 
 def test_several_settings_make_groups(tmp_path, capsys):
@@ -226,7 +300,7 @@ def test_what_a_run_keeps_inside_is_no_run(tmp_path):
     outer = run(tmp_path / "a" / "outer")
     run(outer / "rivals" / "npmp")
     run(tmp_path / "a" / "other")
-    assert [place.log.name for place in comparison_runs.runs_in(tmp_path)] == ["other", "outer"]
+    assert [paths.log.name for paths in comparison_runs.runs_in(tmp_path)] == ["other", "outer"]
     assert len(comparison_runs.find([str(tmp_path), f"{tmp_path}/a/*"])) == 2  # each once
 
 
@@ -244,31 +318,31 @@ def test_unfinished_runs_are_left_out_or_all_are_cut_at_the_shortest(sweep, tmp_
     asked = f"--runs={sweep}/*", "--group=config.agent.beta_z"
     told = compared(capsys, tmp_path, *asked)
     assert told["notes"] == [
-        f"left out, it has no line yet: {sweep / 'new'}",
-        f"left out, not finished: {sweep / 'young'}, at 70 of 100",
+        f"left out, it has logged nothing yet: {sweep / 'new'}",
+        f"left out, not finished: {sweep / 'young'}, at update 70 of 100",
     ]
     assert len(told["runs"]) == 8 and str(sweep / "young") in told["err"] and str(sweep / "young") in told["page"]
     told = compared(capsys, tmp_path, *asked, "--unfinished")
-    assert len(told["runs"]) == 9 and "1 of 9 runs are not finished: all are cut at step 70" in told["err"]
+    assert len(told["runs"]) == 9 and "1 of 9 runs are not finished: all are cut at 70 updates" in told["err"]
     bound = told["metrics"]["elbo/bound"]["groups"]["beta_z=0.0"]
-    assert bound["steps"][-1] == 70 and bound["final_of_runs"] == [-29, -28, -27, -20, 470]
-    assert told["metrics"]["heldout/action_mse"]["groups"]["beta_z=0.0"]["steps"] == [50]
+    assert bound["x"][-1] == 70 and bound["final_of_runs"] == [-29, -28, -27, -20, 470]
+    assert told["metrics"]["heldout/action_mse"]["groups"]["beta_z=0.0"]["x"] == [50]
 
 
 def test_nothing_finished_is_refused(tmp_path, capsys):
     run(tmp_path / "a", until=50)
-    assert "stands at 50 of 100; wait, or give --unfinished" in refused(capsys, f"--runs={tmp_path}/a")
+    assert "is at update 50 of 100; wait, or give --unfinished" in refused(capsys, f"--runs={tmp_path}/a")
     run(tmp_path / "b", until=0)
-    assert "have no line yet" in refused(capsys, f"--runs={tmp_path}/b", "--unfinished")
+    assert "have logged nothing yet" in refused(capsys, f"--runs={tmp_path}/b", "--unfinished")
 
 
 @pytest.mark.parametrize(
     "changes, said",
     [
         ({"train__updates": 50, "until": 50}, "config.train.updates is 100 in {a} and 50 in {b}"),
-        ({"train__batch": 32}, "config.train.batch_size is 16 in {a} and 32 in {b}"),
+        ({"train__batch_size": 32}, "config.train.batch_size is 16 in {a} and 32 in {b}"),
         ({"replay__prefill": 5}, "config.replay.prefill is absent in {a} and 5 in {b}"),
-        ({"train__length": 5}, "config.train.sequence_length is 25 in {a} and 5 in {b}"),
+        ({"train__sequence_length": 5}, "config.train.sequence_length is 25 in {a} and 5 in {b}"),
         ({"data__held_out": 0.2}, "config.data.held_out is absent in {a} and 0.2 in {b}"),
         ({"data": "d2"}, "data digest is d1 in {a} and d2 in {b}"),
         ({"data": "", "data__path": "other"}, "config.data.path is toy in {a} and other in {b}"),
@@ -281,7 +355,7 @@ def test_other_budgets_are_refused_unless_told(tmp_path, capsys, changes, said):
     assert told.startswith("budgets differ: ") and "--different_budgets" in told
     assert said.format(a=tmp_path / "a", b=tmp_path / "b") in told
     told = compared(capsys, tmp_path, f"--runs={tmp_path}/?", "--different_budgets")
-    assert "budgets were allowed to differ" in told["err"]
+    assert "--different_budgets: budgets may differ" in told["err"]
     assert told["metrics"]["elbo/bound"]["groups"]["all runs"]["final_of_runs"] == [0, -50 if "until" in changes else 0]
 
 
@@ -300,7 +374,7 @@ def test_without_a_budget_in_the_config_the_last_step_is_one(tmp_path):
     runs = comparison_runs.find([f"{tmp_path}/?"])
     assert all(found.finished for found in runs)
     with pytest.raises(run_folder.RunFolderError, match="last step is 50 in"):
-        comparison.hold_to_one_budget(runs)
+        comparison.check_budgets(runs)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +388,7 @@ def test_without_a_budget_in_the_config_the_last_step_is_one(tmp_path):
         ),
         (
             {"agent__beta_z": 0.5, "agent__name": "npmp"},
-            "more varies between the groups than was asked: config.agent.n",
+            "the groups differ in a setting that --group does not name: config.agent.n",
         ),
         ({"seed": 0}, "{a} and {b} are both seed 0 of beta_z=0.0"),
     ],
@@ -328,7 +402,7 @@ def test_what_differs_unasked_is_refused(tmp_path, capsys, changes, said):
 
 def agents(path: Path, **changes) -> None:
     """Two agents on two tasks, three seeds each: settings of their own, and skills of their own or none."""
-    for name, own in (("mpo", {"spread": 0.7}), ("npmp", {"spread": 1.0, "eta_z": 0.01})):
+    for name, own in (("mpo", {"init_stddev": 0.7}), ("npmp", {"init_stddev": 1.0, "eta_z": 0.01})):
         for task, level in (("easy", 10), ("hard", 0)):
             for seed in range(3):
                 told = {f"agent__{key}": value for key, value in own.items()}
@@ -341,23 +415,25 @@ def test_what_goes_along_with_the_groups_is_listed_and_panels_stand_apart(tmp_pa
     agents(tmp_path / "r", env__worlds=16, train__unroll_length=4, train__updates_per_collect=2)
     asked = f"--runs={tmp_path}/r/*", "--group=config.agent.name"
     assert "config.agent.init_stddev is 0.7 in" in (said := refused(capsys, *asked, "--panels=config.env.name"))
-    assert "--group=config.agent.init_stddev, or --along=config.agent.init_stddev where it goes with the groups" in said
+    assert (
+        "--group=config.agent.init_stddev, or --along=config.agent.init_stddev where it varies with the groups" in said
+    )
     told = compared(capsys, tmp_path, *asked, "--along=config.agent,config.init_from", "--panels=config.env.name")
     assert told["along"] == {"config.agent.init_stddev": {"name=mpo": 0.7, "name=npmp": 1.0}} and not told["notes"]
-    assert "these go with the groups, see the page: config.agent.init_stddev" in told["err"]
-    assert "<th>agent.init_stddev</th>" in told["page"] and "What goes with the groups" in told["page"]
+    assert "these settings vary with the groups, see the page: config.agent.init_stddev" in told["err"]
+    assert "<th>agent.init_stddev</th>" in told["page"] and "Settings that vary with the groups" in told["page"]
     found = {title: {label: group["final"]["value"] for label, group in metric["groups"].items()}
              for title, metric in told["metrics"].items() if title.startswith("heldout")}  # fmt: skip
     assert found == {
         "heldout/action_mse, name=easy": {"name=mpo": 11, "name=npmp": 12},
         "heldout/action_mse, name=hard": {"name=mpo": 1, "name=npmp": 2},
     }
-    assert "updates, of 32 control steps each" in told["page"] and "heldout/action_mse, name=hard" in told["out"]
+    assert "heldout/action_mse, name=hard" in told["out"]
 
 
 def test_what_goes_along_may_not_differ_within_a_group(tmp_path, capsys):
     agents(tmp_path / "r")
-    run(tmp_path / "r" / "odd", seed=7, env__name="easy", agent__name="mpo", agent__spread=0.5)
+    run(tmp_path / "r" / "odd", seed=7, env__name="easy", agent__name="mpo", agent__init_stddev=0.5)
     asked = f"--runs={tmp_path}/r/*", "--group=config.agent.name", "--panels=config.env.name"
     said = refused(capsys, *asked, "--along=config.agent,config.init_from")
     assert "two things vary under one curve: config.agent.init_stddev is 0.7 in" in said
@@ -367,13 +443,13 @@ def test_what_goes_along_may_not_differ_within_a_group(tmp_path, capsys):
 def test_how_a_run_is_watched_may_differ(tmp_path, capsys):
     """Curves are of the steps that all runs have."""
     run(tmp_path / "a")
-    run(tmp_path / "b", seed=1, train__epoch=20, train__assess_every=100, train__save_every=3)
+    run(tmp_path / "b", seed=1, train__updates_per_epoch=20, train__eval_every=100, train__save_every=3)
     log = tmp_path / "b" / "metrics.jsonl"
     lines = log.read_text().splitlines(keepends=True)[1::2]
     log.write_text("".join(line.replace("heldout/action_mse", "x") if '"step": 50' in line else line for line in lines))
     told = compared(capsys, tmp_path, f"--runs={tmp_path}/?")["metrics"]
-    assert told["elbo/bound"]["groups"]["all runs"]["steps"] == [20, 40, 60, 80, 100]
-    assert told["heldout/action_mse"]["groups"]["all runs"]["steps"] == [100]
+    assert told["elbo/bound"]["groups"]["all runs"]["x"] == [20, 40, 60, 80, 100]
+    assert told["heldout/action_mse"]["groups"]["all runs"]["x"] == [100]
 
 
 def test_other_code_and_machines_are_named(tmp_path, capsys):
@@ -382,7 +458,7 @@ def test_other_code_and_machines_are_named(tmp_path, capsys):
     run(tmp_path / "b", seed=1, start=START | other)
     err = compared(capsys, tmp_path, f"--runs={tmp_path}/?")["err"]
     assert "several commits: 0123456789; fedcba9876+changes" in err and "several machines" in err
-    assert "several versions of jax: 0.1; ?" in err and "changes that no commit holds" in err
+    assert "several versions of jax: 0.1; ?" in err and "uncommitted changes" in err
 
 
 def test_a_metric_that_only_some_have(tmp_path, capsys):
@@ -391,7 +467,7 @@ def test_a_metric_that_only_some_have(tmp_path, capsys):
     log = tmp_path / "b" / "metrics.jsonl"
     log.write_text(log.read_text().replace("heldout/action_mse", "heldout/other"))
     told = compared(capsys, tmp_path, f"--runs={tmp_path}/?", "--metric=heldout/action_mse")
-    assert f"all runs: no such figure in {tmp_path / 'b'}" in told["out"]
+    assert f"all runs: not logged by {tmp_path / 'b'}" in told["out"]
     assert told["metrics"]["heldout/action_mse"]["groups"]["all runs"]["final_of_runs"] == [0.0]
 
 
@@ -401,14 +477,14 @@ def test_figures_of_acting_come_first(tmp_path, capsys):
     log.write_text(log.read_text().replace("heldout/action_mse", "eval/return"))
     told = compared(capsys, tmp_path, f"--runs={where}")["metrics"]
     assert list(told) == ["eval/return", "elbo/bound"]
-    assert "last assessment, at update 100" in told["eval/return"]["final"]
+    assert "last evaluation, at 100 updates" in told["eval/return"]["final"]
 
 
 def test_a_long_curve_is_drawn_as_means_of_neighbours(tmp_path, capsys):
     where = run(tmp_path / "a", train__updates=4000, until=4000)
     told = compared(capsys, tmp_path, f"--runs={where}", "--metric=elbo/bound")["metrics"]["elbo/bound"]
     curve = told["groups"]["all runs"]
-    assert len(curve["steps"]) == 200 and curve["steps"][:2] == [15, 35]
+    assert len(curve["x"]) == 200 and curve["x"][:2] == [15, 35]
     assert curve["curve"]["value"][0] == -100 + 15
     assert curve["final_of_runs"] == [np.mean([step - 100 for step in range(3610, 4001, 10)])]
 
@@ -419,7 +495,7 @@ def test_a_long_curve_is_drawn_as_means_of_neighbours(tmp_path, capsys):
         ([], "--runs is missing"),
         (["--runs={}/nothing*"], "no folder matches --runs={}/nothing*"),
         (["--runs={}/sweep/b0.0,s0/metrics.jsonl"], "no folder matches"),
-        (["--runs={}/empty"], "{}/empty is no run and holds none"),
+        (["--runs={}/empty"], "{}/empty is no run and contains none"),
         (["--runs={}/bare"], "bare/config.json is no config of a run"),
         (["--runs={}/torn"], "torn/metrics.jsonl is no log of a run"),
         (["--runs={}/sweep/*", "--group=config.agent.betaz"], "config.agent.betaz; did you mean config.agent.beta_z?"),
@@ -429,7 +505,7 @@ def test_a_long_curve_is_drawn_as_means_of_neighbours(tmp_path, capsys):
         (["--runs={}/sweep/*", "--grup=x"], "flag --grup is not known; did you mean --group?"),
         (["--runs={}/sweep/*", "--workdir=x"], "--workdir means nothing here"),
         (["--runs={}/sweep/b0.0*", "--out={}/sweep/b0.0,s0/config.json"], "config.json cannot be written"),
-        (["--runs={}/silent"], "log none of the usual metrics; choose --metric of mine"),
+        (["--runs={}/silent"], "log none of the default metrics; choose --metric of mine"),
     ],
 )  # fmt: skip
 def test_wrong_use_is_one_line(sweep, tmp_path, capsys, arguments, said):

@@ -7,6 +7,7 @@ import suite_reference as ref
 from scipy import stats
 from suite_reference import NAMES, ONE_EACH
 
+from skillhier.envs import physics
 from skillhier.envs.dmc import cheetah, suite
 
 STATES, STEPS, STARTS = 500, 100, 600
@@ -69,7 +70,8 @@ def test_actions_and_episodes_are_the_suites():
         np.testing.assert_allclose(env.control_timestep(), made.interval)
         assert env._step_limit == made.limit
         for action, want in ((-1.0, spec.minimum), (1.0, spec.maximum)):
-            np.testing.assert_allclose(made.control(None, (), np.full(made.action.shape, action)), want)
+            _, ctrl = made.control(physics.Data(*[None] * 8), (), np.full(made.action.shape, action))
+            np.testing.assert_allclose(ctrl, want)
 
 
 def test_actions_reach_the_ends_of_a_crooked_range():

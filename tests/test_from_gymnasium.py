@@ -138,6 +138,20 @@ def test_dicts_pictures_and_bounds_of_each_action():
     assert {k: v.shape[2:] for k, v in seen.step.obs.items()} == {k: v.shape for k, v in env.spec.obs.items()}
 
 
+@pytest.mark.parametrize(
+    ("space", "beyond", "done"),
+    [
+        (spaces.Box(np.array([0, -3], np.float32), np.array([1, 5], np.float32)), [1e3, -1e3], [1, -3]),
+        (spaces.Discrete(3), [0.5, 5.0, 1e3], 1),  # both scores are 1 at the bound, and the first of equals is taken
+    ],
+)
+def test_actions_beyond_the_bounds_are_those_at_the_bounds(space, beyond, done):
+    inner = Odd(spaces.Box(-1, 1, (1,)), space)
+    env = adapters.from_gymnasium(inner, limit=9)
+    played(env, np.array([beyond, np.clip(beyond, -1, 1)], np.float32), jax.random.key(0))
+    assert np.asarray(inner.done).tolist() == [done, done]
+
+
 def test_a_vector_environment_comes_as_it_is():
     vector = gymnasium.make_vec("CartPole-v1", num_envs=2, vectorization_mode="vector_entry_point")
     env = adapters.from_gymnasium(vector)

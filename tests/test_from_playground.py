@@ -85,6 +85,12 @@ def test_ends_cuts_and_breaks_by_hand():
     np.testing.assert_array_equal(changes, rows.first[1:].T)  # each episode has a start of its own
 
 
+def test_actions_beyond_the_bounds_are_those_at_the_bounds():
+    env = playground_to_env.wrapped(Walk(), worlds=2, limit=5)
+    rows = roll(env, [[1e3, -1e3], [0.5, -0.5]], jax.random.key(0))
+    np.testing.assert_array_equal(rows.obs["state"][:, :, 0, 0], [[0, 0], [1, -1], [1.5, -1.5]])
+
+
 def test_repeats_are_paid_together():
     env = playground_to_env.wrapped(Walk(), worlds=1, limit=9, repeat=3)
     rows = roll(env, np.full((1, 1), 0.5), jax.random.key(0))

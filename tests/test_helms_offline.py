@@ -10,19 +10,22 @@ import jax
 import kills
 import numpy as np
 import pytest
-from kills import recorded, struck
-from leftovers import leaves, record
+from kills import recorded, struck, survive
+from leftovers import record
+from skillhier.agents.offline import SYSTEMS
 
+from experiments import helms_offline
 from experiments.configs import helms_offline as systems
 from experiments.shared import cli
-from skillhier.agents.offline import SYSTEMS
 from skillhier.data import toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
-from skillhier.train import checkpoint
+from skillhier.train import checkpoint, run_folder
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "experiments" / "configs" / "helms_offline.py"
 PRESETS = tuple(systems.PRESETS)
+DEBUG = (f"--config={FILE}:debug", "--config.train.save_every=10")
+ONE_EPOCH = ("train.updates=10", "train.eval_every=10", "train.save_every=10")
 
 
 def command(*arguments) -> list[str]:
@@ -31,6 +34,12 @@ def command(*arguments) -> list[str]:
 
 def run(*arguments) -> subprocess.CompletedProcess:
     return kills.run(command(*arguments))
+
+
+def asked(folder: Path, *changes: str, preset: str = "debug", init_from: str | None = None) -> cli.Run:
+    """The command line as `main` gets it."""
+    config, module = cli.load_config(f"{FILE}:{preset}", [tuple(change.split("=")) for change in changes])
+    return cli.Run("helms_offline", config, folder, module.FREE, init_from)
 
 
 # --- the config ---
@@ -93,24 +102,16 @@ def test_help_lists_the_presets_and_their_times():
     assert all(preset in told for preset in PRESETS) and "under a minute" in told and "agent.beta_z" in told
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ([], "--config is missing; for example --config=experiments/configs/helms_offline.py:debug"),
-        ([f"--config={FILE}:debug", "--config.agent.betaz=1"], "did you mean config.agent.beta_z?"),
-        ([f"--config={FILE}:quickstart", "--config.data.path=nowhere"], "nowhere: found nothing at this path"),
-    ],
-)
-def test_wrong_use_of_the_real_command_is_one_line(arguments, said, tmp_path):
-    told = run(*arguments, f"--workdir={tmp_path}/run")
-    assert told.returncode in (1, 2) and told.stdout == "" and said in told.stderr
+def test_data_that_are_not_there_are_one_line_of_the_real_command(tmp_path):
+    told = run(f"--config={FILE}:quickstart", "--config.data.path=nowhere", f"--workdir={tmp_path}/run")
+    assert told.returncode == 1 and told.stdout == "" and "nowhere: found nothing at this path" in told.stderr
     assert len(told.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
-    told = run(f"--config={FILE}:debug", f"--workdir={folder}")
+    told = run(*DEBUG, f"--workdir={folder}")
     assert told.returncode == 0, told.stderr
     assert "100/100" in told.stderr and f"report: {folder / 'report.html'}" in told.stdout
     return folder
@@ -142,59 +143,50 @@ def test_parameters_can_be_read_for_transfer_and_the_data_is_not_among_them(whol
 
 
 def test_a_run_begins_with_the_parts_of_another(whole, tmp_path):
-    one = "--config.train.updates=10", "--config.train.eval_every=10", "--config.train.save_every=10"
-    asked = (
-        f"--config={FILE}:debug",
-        *one,
-        "--config.seed=9",
-        "--config.agent.learning_rate=0",
-        f"--workdir={tmp_path}/run",
-    )
-    assert run(*asked, f"--init_from={whole}:low").returncode == 0
+    changes = (*ONE_EPOCH, "seed=9", "agent.learning_rate=0")
+    helms_offline.main(asked(tmp_path / "run", *changes, init_from=f"{whole}:low"))
     before, after = (checkpoint.read(folder, "learner/params") for folder in (whole, tmp_path / "run"))
     same = jax.tree.map(np.array_equal, before, after)
     assert all(jax.tree.leaves(same["low"])) and not all(jax.tree.leaves(same["mid"]))
-    told = run(*asked)
-    assert told.returncode == 2 and f"was begun with config.init_from={whole}:low, now it is absent" in told.stderr
+    with pytest.raises(run_folder.RunFolderError, match=f"begun with config.init_from={whole}:low, now it is absent"):
+        helms_offline.main(asked(tmp_path / "run", *changes))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("init_from", "changes", "error", "said"),
     [
-        (["--init_from={whole}:lo"], 1, "holds nothing named 'learner/params/lo'; it holds"),
-        (["--init_from={whole}"], 2, "is not RUN:SUBTREE, for example runs/skills:skills"),
-        (["--init_from=nowhere:low"], 1, "nowhere holds no complete checkpoint"),
+        ("{}:lo", [], checkpoint.CheckpointError, "holds nothing named 'learner/params/lo'; it holds"),
+        ("{}", [], cli.Refused, "is not RUN:SUBTREE, for example runs/skills:skills"),
+        ("nowhere:low", [], checkpoint.CheckpointError, "nowhere holds no complete checkpoint"),
         (
-            ["--init_from={whole}:low", "--config.agent.latent=3"],
-            2,
+            "{}:low",
+            ["agent.latent=3"],
+            cli.Refused,
             "does not fit: low/Joined_0/kernel has shape [137, 32], the learner needs shape [132",
         ),
     ],
 )
-def test_a_beginning_that_does_not_fit_is_refused_in_one_line(whole, tmp_path, arguments, code, said):
-    arguments = [argument.format(whole=whole) for argument in arguments]
-    told = run(f"--config={FILE}:debug", *arguments, f"--workdir={tmp_path}/run")
-    assert told.returncode == code and len(told.stderr.splitlines()) == 1 and said in told.stderr
-    assert not (tmp_path / "run").exists()
+def test_a_beginning_that_does_not_fit_is_refused_in_one_line(whole, tmp_path, init_from, changes, error, said):
+    with pytest.raises(error, match="^[^\n]*$") as caught:
+        helms_offline.main(asked(tmp_path / "run", *changes, init_from=init_from.format(whole)))
+    assert said in str(caught.value) and not (tmp_path / "run").exists()
 
 
 def test_the_same_command_on_a_finished_run_changes_nothing(whole):
     before = (whole / "metrics.jsonl").read_bytes()
-    assert run(f"--config={FILE}:debug", f"--workdir={whole}").returncode == 0
+    helms_offline.main(asked(whole, "train.save_every=10"))
     assert (whole / "metrics.jsonl").read_bytes() == before
 
 
-def test_sigterm_saves_says_so_and_exits_with_0_and_the_run_goes_on_bit_for_bit(whole, tmp_path):
-    asked = f"--config={FILE}:debug"
-    child = struck(command(asked, f"--workdir={tmp_path}/run"), signal.SIGTERM, recorded(tmp_path / "run", 2))
+def test_stopped_and_killed_the_run_goes_on_bit_for_bit(whole, tmp_path):
+    """SIGTERM saves, says so and exits with 0; then a kill at any moment and one that is aimed at a save."""
+    child = struck(command(*DEBUG, f"--workdir={tmp_path}/run"), signal.SIGTERM, recorded(tmp_path / "run", 2))
     said = child.stderr.read()
     assert child.returncode == 0, said
     if "stopped at update" in said:  # on a fast machine the run may be over before the signal comes
         assert checkpoint.steps(tmp_path / "run" / "checkpoints")
         assert f"the same command continues {tmp_path / 'run'}" in said
-    assert run(asked, f"--workdir={tmp_path / 'run'}").returncode == 0
-    assert record(tmp_path / "run") == record(whole)
-    assert leaves(tmp_path / "run", 100) == leaves(whole, 100)
+    survive(command(*DEBUG), whole, tmp_path / "run", 2, 0, ("learner", "key"))
 
 
 def test_other_data_under_the_same_run_is_refused(tmp_path):
@@ -210,13 +202,9 @@ def test_other_data_under_the_same_run_is_refused(tmp_path):
                 ends = np.arange(length) == length - 1
                 episode["terminations"], episode["truncations"] = ends & False, ends
 
-    asked = (
-        f"--config={FILE}:debug,agent=bc", f"--config.data.path={tmp_path}/data.h5", "--config.train.updates=10",
-        "--config.train.eval_every=10", "--config.train.save_every=10", f"--workdir={tmp_path}/run",
-    )  # fmt: skip
+    again = asked(tmp_path / "run", f"data.path={tmp_path}/data.h5", *ONE_EPOCH, preset="debug,agent=bc")
     write(0)
-    told = run(*asked)
-    assert told.returncode == 0, told.stderr
+    helms_offline.main(again)
     write(1)
-    told = run(*asked)
-    assert told.returncode == 1 and "written with another data than this run has" in told.stderr.splitlines()[-1]
+    with pytest.raises(checkpoint.CheckpointError, match="written with another data than this run has"):
+        helms_offline.main(again)

@@ -24,6 +24,11 @@ exit "${CODE:-0}"
 ALL = ["helms_mix", "helms_cat", "npmp", "bc", "hierarchical_bc", "mpo"]
 
 
+def bare() -> dict[str, str]:
+    """The environment without what the scripts read from it."""
+    return {name: value for name, value in os.environ.items() if name not in ("PRESET", "RUNS", "DATA", "OFFLINE")}
+
+
 def asked(tmp_path: Path, script: str, *flags: str, **environment: str) -> tuple[list[list[str]], int, str]:
     """(the commands that a script gives, its exit code, what it says) with a stub for Python."""
     stub, said = tmp_path / "python", tmp_path / "said"
@@ -32,7 +37,7 @@ def asked(tmp_path: Path, script: str, *flags: str, **environment: str) -> tuple
     said.write_text("")
     told = subprocess.run(
         ["sh", ROOT / "launch" / f"helms_{script}.sh", *flags], cwd=ROOT, capture_output=True, text=True, timeout=60,
-        env={**os.environ, "PYTHON": str(stub), "SAID": str(said), "PRESET": "cpu", "RUNS": "r", **environment},
+        env={**bare(), "PYTHON": str(stub), "SAID": str(said), "PRESET": "cpu", "RUNS": "r", **environment},
     )  # fmt: skip
     commands = [shlex.split(line) for line in said.read_text().splitlines()]
     dry = [command for command in commands if "--dry_run" in command]
@@ -174,7 +179,7 @@ def test_it_ends_where_jobs_are_handed_over_and_goes_on_when_they_are_done(tmp_p
     state = {"STATE": "0 done, 1 begun, 0 new"}
     commands, code, said = asked(tmp_path, "figure_8", "--to=slurm", "--gpus=1", DATA="d", **state)
     assert code == 0 and [options(command)["experiment"] for command in commands] == [["helms_offline"]]
-    assert "the skills are handed over; once they are done, the same command goes on" in said
+    assert "the skills are submitted; once they are done, the same command goes on" in said
     commands, code, said = asked(tmp_path, "figure_8", "--to=slurm", DATA="d")
     assert code == 0 and len(commands) == 4 and commands[-1][1] == "experiments.compare" and said == ""
 
@@ -183,7 +188,7 @@ def test_it_ends_where_something_fails(tmp_path):
     commands, code, _ = asked(tmp_path, "figure_8", CODE="1", DATA="d")
     assert code == 1 and not commands  # as it looks at all of it
     told = subprocess.run(["sh", SCRIPTS[0]], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, "PRESET": "paperr"})  # fmt: skip
+                          env={**bare(), "PRESET": "paperr"})  # fmt: skip
     assert told.returncode == 2 and told.stderr == "PRESET=paperr is not known; choose paper, cpu or debug\n"
 
 
@@ -191,7 +196,7 @@ def test_it_ends_where_something_fails(tmp_path):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("preset", ["paper", "cpu"])
 def test_every_run_of_it_can_be_had(script, preset, tmp_path):
-    environment = {**os.environ, "PYTHON": sys.executable, "PRESET": preset, "RUNS": str(tmp_path), "DATA": "toy"}
+    environment = {**bare(), "PYTHON": sys.executable, "PRESET": preset, "RUNS": str(tmp_path), "DATA": "toy"}
     told = subprocess.run(
         ["sh", script, "--dry_run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
@@ -201,7 +206,7 @@ def test_every_run_of_it_can_be_had(script, preset, tmp_path):
 
 @pytest.mark.slow
 def test_a_figure_from_nothing_to_its_page(tmp_path):
-    environment = {**os.environ, "PYTHON": sys.executable, "PRESET": "debug", "RUNS": str(tmp_path)}
+    environment = {**bare(), "PYTHON": sys.executable, "PRESET": "debug", "RUNS": str(tmp_path)}
     command = ["sh", "launch/helms_figure_8.sh", "--parallel=2", "--config.seeds=2"]
     told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert told.returncode == 0, told.stderr

@@ -114,6 +114,16 @@ def test_made_up_data_have_no_world(tmp_path, in_points, capsys):
     assert code == 2 and "made-up data" in err and not in_points
 
 
+def test_a_run_of_a_version_with_other_settings_is_refused_in_one_line(tmp_path, in_points, capsys):
+    path = points(tmp_path, {"name": "helms", "skills": 2})
+    about = json.loads((path / "config.json").read_text())
+    about["config"]["agent.clip"] = 40.0  # the former name of max_grad_norm
+    (path / "config.json").write_text(json.dumps(about))
+    code, _, err = call(capsys, f"--run={path}", f"--env={saved.FALLBACK}")
+    assert code == 2 and err.count("\n") == 1, err
+    assert f"{path} was begun by a version with other settings" in err and "'clip'" in err
+
+
 @pytest.mark.slow
 def test_in_the_stacking_cell(tmp_path, capsys):
     env = registry.make("sawyer.stack_red_on_blue.set4", worlds=1, stack=2)

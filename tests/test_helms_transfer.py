@@ -173,7 +173,7 @@ def test_a_summary_counts_the_steps_of_all_worlds_and_the_last_tenth():
     assert none["return_last_tenth"] is None
 
 
-@pytest.mark.parametrize("agent", ["helms_cat", "mpo"])
+@pytest.mark.parametrize("agent", ["helms_cat", pytest.param("mpo", marks=pytest.mark.slow)])
 def test_stopped_and_continued_it_is_the_run_that_was_never_stopped(tmp_path, monkeypatch, stand_ins, agent):
     preset, told = f"debug,agent={agent}", metrics.logged
     helms_transfer.main(asked(tmp_path / "whole", *SEEN, preset=preset))

@@ -142,7 +142,7 @@ def stopped(folder: Path, at: int, patch: pytest.MonkeyPatch, *changes: str) -> 
     assert caught.value.code == 0 and f"the same command continues {folder}" in str(caught.value)
 
 
-@pytest.mark.parametrize("agent", ["bc", "hierarchical_bc"])
+@pytest.mark.parametrize("agent", [pytest.param("bc", marks=pytest.mark.slow), "hierarchical_bc"])  # bc is killed below
 def test_stopped_and_continued_it_is_the_run_that_was_never_stopped(tmp_path, monkeypatch, stand_ins, agent):
     preset = f"debug,agent={agent}"
     imitate.main(asked(tmp_path / "whole", *SEEN, preset=preset))

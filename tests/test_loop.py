@@ -96,7 +96,7 @@ def test_a_run_spends_its_budget_and_tells_callbacks_the_figures_of_those_before
     seen = []
     outcome = trained(callbacks=[lambda report: [{"added": 7.0}], lambda report: seen.append(report)])
     assert [report.done for report in seen] == [5, 10, 15, 20]
-    assert [report.spent for report in seen] == [False, False, False, True]
+    assert [report.budget_exhausted for report in seen] == [False, False, False, True]
     assert not any(report.stopped for report in seen)
     assert all(report.metrics[0]["added"] == 7.0 for report in seen)
     assert outcome.done == 20 and outcome.stopped is None and int(outcome.state.learner.steps) == 20

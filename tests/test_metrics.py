@@ -70,6 +70,14 @@ def test_events_of_a_resumed_run_are_those_of_one_that_was_never_interrupted(tmp
     assert events(tmp_path / "tensorboard") == [(step, "elbo", step * 0.5) for step in (5, 10, 15, 20)]
 
 
+def test_events_hold_no_counters(tmp_path):
+    row = {"step": 5, "elbo": 0.5, "total/env_steps": 2**24 + 1}  # which single precision would round
+    writer = metrics.tensorboard(tmp_path / "tensorboard", past=[row])
+    writer.write(10, {"elbo": 1.5, "total/env_steps": 2**25 + 1})
+    writer.close()
+    assert events(tmp_path / "tensorboard") == [(5, "elbo", 0.5), (10, "elbo", 1.5)]
+
+
 class Screen(io.StringIO):
     def isatty(self):
         return True

@@ -10,7 +10,7 @@ from counters import NOISE, SEEN, counters
 from leftovers import same
 
 from skillhier import rollout
-from skillhier.data import online, replay
+from skillhier.data import episode_stats, online, replay
 from skillhier.train import checkpoint, loop
 from skillhier.types import Health, Learner, LearnerState, Policy, TimeStep
 
@@ -45,14 +45,15 @@ def rows_of(batch):
 def test_so_many_rows_are_collected_before_so_many_batches(draws):
     given = source(updates_per_collect=draws, rows=300, prefill=10)
     state = jax.jit(given.init)(jax.random.key(1))
-    assert int(state.tally.rows) == int(state.replay.filled) == 12  # whole chunks of 4
+    assert int(state.stats.rows) == int(state.replay.filled) == 12  # whole chunks of 4
     _, found = batches(given, state, 7)
-    collected = [int(state.tally.rows) for _, _, state in found]
+    collected = [int(state.stats.rows) for _, _, state in found]
     assert collected == [12 + 4 * (1 + i // draws) for i in range(7)]
-    assert [float(told["worlds/steps"]) for _, told, _ in found] == [12.0 * (i % draws == 0) for i in range(7)]
+    assert [int(told["total/env_steps"]) for _, told, _ in found] == [3 * rows for rows in collected]
+    assert all(told["total/env_steps"].dtype == jnp.int32 for _, told, _ in found)
     for batch, _, state in found:
-        assert rows_of(batch).min() >= 2 and rows_of(batch).max() < int(state.tally.rows)
-        assert int(state.replay.next_row) == int(state.tally.rows)
+        assert rows_of(batch).min() >= 2 and rows_of(batch).max() < int(state.stats.rows)
+        assert int(state.replay.next_row) == int(state.stats.rows)
 
 
 def test_what_is_collected_is_what_the_policy_does_in_the_worlds():
@@ -70,18 +71,18 @@ def test_what_is_collected_is_what_the_policy_does_in_the_worlds():
     assert len(np.unique(state.replay.rows.action[:count])) == 3 * count  # every row had a key of its own
 
 
-def test_an_opener_fills_the_replay_and_then_the_worlds_open_anew():
+def test_a_prefill_policy_fills_the_replay_and_then_the_worlds_are_reset():
     still = Policy(
         lambda worlds: (),
         lambda params, carry, step, key: (carry, jnp.full((3, 1), params), {"seen": jnp.full(3, -7, jnp.int32)}),
     )
-    given = source(opener=still, first_params=lambda key: jnp.float32(0.25), rows=300)
+    given = source(prefill_policy=still, first_params=lambda key: jnp.float32(0.25), rows=300)
     state, found = batches(given, jax.jit(given.init)(jax.random.key(1)), 2)
     rows = state.replay.rows
     assert (rows.action[:12] == 0.25).all() and (rows.extras["seen"][:12] == -7).all()
     assert rows.step.first[12].all() and rows.extras["seen"][12:20, 0].tolist() == list(range(8))
     assert float(found[0][1]["episodes/broken"]) == 0.0  # leaving them was nobody's fault
-    assert int(state.tally.rows) == 20
+    assert int(state.stats.rows) == 20
 
 
 def test_batches_come_with_what_the_policy_was_given():
@@ -96,16 +97,17 @@ def test_batches_come_with_what_the_policy_was_given():
 # --- what it counts ---
 
 
-def tallied(first, last, reward, told=None, chunk=None):
-    """The tally after rows written world by world."""
+def stats_of(first, last, reward, told=None, chunk=None):
+    """The statistics after rows written world by world."""
     first, last = (jnp.array(rows, bool).T for rows in (first, last))
     reward = jnp.array(reward, jnp.float32).T
     told = jnp.zeros(first.shape) if told is None else jnp.array(told, jnp.float32).T
     steps = TimeStep({"won": told[:, :, None, None]}, reward, jnp.ones_like(reward), first, last)
-    tally = online.init_stats(first.shape[1])
+    stats = episode_stats.init(first.shape[1])
     for at in range(0, len(first), chunk or len(first)):
-        tally = online.update_stats(tally, jax.tree.map(lambda x: x[at : at + (chunk or len(first))], steps), "won")  # noqa: B023
-    return tally
+        rows = jax.tree.map(lambda x: x[at : at + (chunk or len(first))], steps)  # noqa: B023
+        stats = episode_stats.update(stats, rows, "won")
+    return stats
 
 
 FIRST = [[1, 0, 0, 1, 0, 0], [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, 0]]  # closes at row 2; breaks after row 3; runs on
@@ -116,19 +118,21 @@ REWARD = [[0, 1, 2, 0, 50, 50], [0, 0.5, 0.5, 0.5, 0, 50], [0, 9, 9, 9, 9, 9]]
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3])
 def test_figures_are_those_of_the_latest_finished_episodes_however_they_are_cut(chunk):
     won = [[0, 0, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [1, 1, 1, 1, 1, 1]]
-    tally = tallied(FIRST, LAST, REWARD, won, chunk)
-    told = {name: float(value) for name, value in online.episode_metrics(tally).items()}
+    stats = stats_of(FIRST, LAST, REWARD, won, chunk)
+    told = {name: float(value) for name, value in episode_stats.metrics(stats, "won").items()}
     assert told == {
         "episodes/return": (3 + 1.5) / 2, "episodes/length": (2 + 3) / 2, "episodes/success": 0.5,
-        "episodes/broken": 0.5,
+        "episodes/broken": 0.5, "total/env_steps": 18, "total/episodes": 2,
     }  # fmt: skip
-    assert int(tally.finished) == 2 and int(tally.rows) == 6
-    assert tally.total.tolist() == [100.0, 50.0, 45.0] and tally.steps.tolist() == [2, 1, 5]
+    assert int(stats.finished) == 2 and int(stats.rows) == 6
+    assert stats.total.tolist() == [100.0, 50.0, 45.0] and stats.steps.tolist() == [2, 1, 5]
 
 
 def test_before_an_episode_has_finished_there_are_no_figures():
-    told = online.episode_metrics(tallied([[1, 0]], [[0, 0]], [[0, 3]]))
-    assert all(np.isnan(float(value)) for value in told.values())
+    metrics = episode_stats.metrics(stats_of([[1, 0]], [[0, 0]], [[0, 3]]))
+    assert int(metrics.pop("total/env_steps")) == 2 and int(metrics.pop("total/episodes")) == 0
+    assert set(metrics) == {"episodes/return", "episodes/length", "episodes/broken"}
+    assert all(np.isnan(float(value)) for value in metrics.values())
 
 
 def test_the_metrics_of_a_source_add_up():
@@ -141,9 +145,9 @@ def test_the_metrics_of_a_source_add_up():
         unroll_length=10,
     )
     state, found = batches(given, jax.jit(given.init)(jax.random.key(1)), 6)
-    assert int(state.tally.rows) == 30
+    assert int(state.stats.rows) == 30
     # world 0 closes every 2 rows, world 1 every 3, world 2 at row 9 (of 10), broken at row 21 of the one from 20 on
-    assert [float(told["episodes/finished"]) for _, told, _ in found] == [5 + 3 + 1, 0, 5 + 3 + 1, 0, 5 + 4 + 1, 0]
+    assert [int(told["total/episodes"]) for _, told, _ in found] == [9, 9, 9 + 9, 9 + 9, 9 + 9 + 10, 9 + 9 + 10]
     last = found[-1][1]
     # returns: world 0 has 1 step of 1, world 1 steps of 1, 2 and an eighth each; the broken one had 1 row, no step
     assert float(last["episodes/return"]) == pytest.approx((1.0 + (3.0 + 2 / 8) + (1 + 2 / 8) * 0) / 3)
@@ -201,13 +205,13 @@ def test_without_its_replay_it_goes_on_from_the_prefill_and_no_transition_leads_
         state, _, _ = run_epoch(state)
     saved = checkpoint.Checkpoints(tmp_path / "checkpoints")
     saved.save(9, state, leave_out=("source/replay",))
-    rows = int(state.source.tally.rows)
+    rows = int(state.source.stats.rows)
     restored = saved.restore(loop.start(learner(), given, jax.random.key(0)))
     assert int(restored.source.replay.filled) == 8 and rows == 8 + 5 * 4
     restored, _, _ = run_epoch(restored)
     kept = restored.source.replay
     assert kept.rows.step.obs["count"][: int(kept.filled), 0, 0].tolist() == [*range(8), *range(rows, rows + 4)]
-    assert kept.rows.step.first[8].all() and int(kept.next_row) == int(restored.source.tally.rows) == rows + 4
+    assert kept.rows.step.first[8].all() and int(kept.next_row) == int(restored.source.stats.rows) == rows + 4
 
 
 def test_without_its_replay_or_a_prefill_it_collects_before_it_is_time():

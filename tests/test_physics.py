@@ -118,6 +118,18 @@ def test_a_control_that_is_not_a_number_breaks_its_world_only(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_mocap_pose_that_is_not_finite_breaks_its_world_only(engine):
+    """The ghost touches nothing, so that no position or velocity would tell."""
+    start = many(engine)
+    state = start._replace(
+        mocap_pos=start.mocap_pos.at[2, 0, 1].set(jnp.nan), mocap_quat=start.mocap_quat.at[4, 0, 0].set(jnp.inf)
+    )
+    data = stepper(engine)(state, jnp.zeros((6, 1)), jnp.zeros(6, bool), start)
+    np.testing.assert_array_equal(np.flatnonzero(data.broken), [2, 4])
+    assert all(np.isfinite(x).all() for x in leaves(data))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_renewing_a_world_opens_it_at_its_start(engine):
     start = many(engine)
     state = stepper(engine)(start, jnp.ones((6, 1)), jnp.zeros(6, bool), start).state

@@ -16,9 +16,9 @@ from skillhier.data.faults import DataFault
 from skillhier.types import Bounds
 
 
-def run(folder, env, episodes, **settings):
+def run(folder, env, episodes, policy=COUNTING, **settings):
     with minari.Recorder(folder, env.spec) as recording:
-        return recorder.record(env, COUNTING, (), recording, task="clocks", episodes=episodes, **settings)
+        return recorder.record(env, policy, (), recording, task="clocks", episodes=episodes, **settings)
 
 
 def lived(folder) -> list[tuple[int, int]]:
@@ -73,6 +73,24 @@ def test_noise_is_recorded_as_executed_and_within_bounds(tmp_path):
     noise = np.concatenate([found.action[s : s + 200, 1] for s in found.start])
     assert np.abs(noise).max() == 1.0
     assert abs(np.median(np.abs(noise)) - 0.6745 * 0.7) < 0.08
+
+
+@pytest.mark.parametrize("disturbance", [0.0, (0.0, 0.1)])
+def test_an_action_beyond_the_bounds_is_recorded_as_the_bound(tmp_path, disturbance):
+    wild = COUNTING._replace(act=lambda params, carry, step, key: (carry, np.array([[1e3, -1e3]], np.float32), {}))
+    run(tmp_path, clocks(1), 1, policy=wild, disturbance=disturbance)
+    found = dataset.load(tmp_path, min_length=1)
+    np.testing.assert_array_equal(found.action[:LENGTH], np.tile([1, -1], (LENGTH, 1)))
+    np.testing.assert_array_equal(found.reward[1 : LENGTH + 1], 1)  # the world pays the action that it got
+
+
+def test_success_is_read_from_the_entry_that_the_spec_names(tmp_path):
+    env = clocks(1)
+    other = lambda success: env._replace(spec=env.spec._replace(success=success))  # noqa: E731
+    for success, values in (("task.success", [0, 1, 0]), (None, [None] * 3)):
+        run(tmp_path / f"{success}", other(success), 3)
+        with minari.Recorder(tmp_path / f"{success}", env.spec) as data:
+            assert [attributes.get("success") for attributes in data.attributes] == values
 
 
 def test_a_disturbance_is_executed_and_not_recorded(tmp_path):

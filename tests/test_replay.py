@@ -182,13 +182,13 @@ def test_a_row_takes_the_bytes_that_it_holds():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"rows": 0}, "a replay of 0 rows holds nothing; set replay.rows"),
+        ({"rows": 0}, "replay.rows must be >= 1, got 0; set replay.rows"),
         (
-            {"rows": 1000, "memory": 5000},
-            "takes .* GiB .26 bytes a row and world., it may take .*; set replay.rows to at most 64$",
+            {"rows": 1000, "max_bytes": 5000},
+            "takes .* GiB .26 bytes a row and world., its limit is .*; set replay.rows to at most 64$",
         ),
         (
-            {"rows": 1000, "memory": 5000, "copies": 4},
+            {"rows": 1000, "max_bytes": 5000, "copies": 4},
             "in 3 worlds of 4 seeds takes .*; set replay.rows to at most 16$",
         ),
         ({"rows": 2**50}, "set replay.rows to at most"),
@@ -207,5 +207,5 @@ def test_what_does_not_fit_the_ring_is_refused(memory, seen):
         replay.make(9, counters(LENGTHS).spec, extras={"sen": SEEN["seen"]}).frames(seen)
     few = part(seen, 0, 4)
     wide = memory.frames(few._replace(action=few.action.astype(np.float16)))
-    with pytest.raises(ValueError, match=r"the replay keeps float32\(3, 1\), it was given float16\(3, 1\)"):
+    with pytest.raises(ValueError, match=r"the replay stores float32\(3, 1\), the chunk has float16\(3, 1\)"):
         memory.add(memory.init(), wide)

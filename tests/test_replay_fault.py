@@ -77,7 +77,7 @@ def test_an_overflow_is_found_where_no_nan_arises():
 def test_a_file_that_is_none_of_ours_is_refused_in_one_line(tmp_path, content, fault):
     file = tmp_path / "fault-1.npz"
     file.write_bytes(fault[0].read_bytes()[:-100] if content is None else content)
-    with pytest.raises(run_folder.RunFolderError, match="fault-1.npz is damaged, or no record of a fault"):
+    with pytest.raises(run_folder.RunFolderError, match="fault-1.npz is damaged, or not a fault record"):
         faults.read(file)
 
 

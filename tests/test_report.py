@@ -178,6 +178,32 @@ def test_training_and_held_out_curves_share_a_frame(folder):
     assert "training: -1 at the end" in drawn[0] and "held-out: -1.1 at the end" in drawn[0]
 
 
+def collecting(tmp_path, counted: int) -> str:
+    """The page of a run of three rows whose first `counted` rows hold the number of environment steps."""
+    lines = [
+        {"step": step, "elbo/bound": -1.0, "heldout/action_mse": 0.1}
+        | ({"total/env_steps": 500_000 * step} if i < counted else {})
+        for i, step in enumerate((1, 2, 3))
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    page = run_report.write(tmp_path).read_text()
+    checked(page)
+    assert "total/env_steps" not in page  # no curve of its own
+    return page
+
+
+def test_curves_of_a_run_that_collects_are_over_environment_steps(tmp_path):
+    page = collecting(tmp_path, counted=3)
+    assert page.count(">environment steps</text>") == 2 and ">updates</text>" not in page
+    assert "3 updates · 1,500,000 environment steps" in page
+    assert ">600k</text>" in page and ">1.2M</text>" in page
+
+
+def test_rows_without_environment_steps_put_curves_over_updates(tmp_path):
+    page = collecting(tmp_path, counted=2)
+    assert page.count(">updates</text>") == 2 and "environment steps" not in page
+
+
 def met(made=True, **changes):
     return {item.label: item.met for item in expectations.headlines({**SUMMARY, **changes}, made)}
 
@@ -219,6 +245,14 @@ def test_numbers(value, shown):
     assert drawing.number(value) == shown
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (0.25, "0.25"), (2500, "2,500"), (25e3, "25k"), (1e6, "1M"), (12.5e6, "12.5M"), (2e9, "2G")],
+)
+def test_labels_of_ticks(value, shown):
+    assert drawing.tick_label(value) == shown
+
+
 @pytest.mark.parametrize("span", [(0, 1), (-80, 5), (0.1, 0.1003), (0, 1200), (1e-6, 3e-6), (2, 2)])
 def test_ticks_are_round_and_inside(span):
     found = drawing.ticks(*span)
@@ -227,7 +261,7 @@ def test_ticks_are_round_and_inside(span):
 
 def test_a_figure_stands_alone_in_a_file(tmp_path):
     found = skill_measures.write(study(), tmp_path)
-    file = drawing.alone(skill_figures.sheet(study(), found))
+    file = drawing.standalone(skill_figures.sheet(study(), found))
     tree = ElementTree.fromstring(file)
     assert tree.tag.endswith("svg") and file.count("skill 2") == 1 and "--s2" in file
 

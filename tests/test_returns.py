@@ -154,7 +154,7 @@ def test_lambda_returns_and_retrace_are_rlax():
 
 def test_errors_name_the_setting():
     step = window()
-    with pytest.raises(ValueError, match="set train.sequence_length to 2 or more"):
+    with pytest.raises(ValueError, match="must have >= 2 rows, got 1; set train.sequence_length"):
         returns.transitions(jax.tree.map(lambda x: x[:1], step), GAMMA)
-    with pytest.raises(ValueError, match="set n to 1 or more"):
+    with pytest.raises(ValueError, match="n must be >= 1, got 0; set agent.n_step"):
         returns.n_step(returns.transitions(step, GAMMA), VALUE, 0)

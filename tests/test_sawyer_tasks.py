@@ -31,7 +31,7 @@ def advance():
         data = task.physics.reset(state)
         memory = tasks.Memory(jnp.array([0, 2]), jnp.zeros(()), jnp.zeros(()))
         here, memory = task.observe(data, memory, action)
-        data = task.physics.step(data.state, task.control(data, memory, action), jnp.zeros((), bool), state)
+        data = task.physics.step(*task.control(data, memory, action), jnp.zeros((), bool), state)
         there, memory = task.observe(data, memory, action)
         return here, there, task.judge(data, memory)
 
@@ -295,7 +295,7 @@ def test_fingers_are_bang_bang_unless_told(speed):
         task = stacking(SETS[4], (0, 2), bang_bang=bang_bang)
         layout = scenery.layout(task.physics.model)
         data = physics.Data(physics.initial(task.physics.model), *[None] * 7)
-        ctrl = task.control(data, None, jnp.array([0.0, 0.0, 0.0, 0.0, speed]))
+        _, ctrl = task.control(data, None, jnp.array([0.0, 0.0, 0.0, 0.0, speed]))
         np.testing.assert_allclose(ctrl[layout.gripper], expected, atol=1e-4)
 
 

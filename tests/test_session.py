@@ -19,7 +19,7 @@ import os, signal, sys
 from pathlib import Path
 import jax, jax.numpy as jnp, optax
 from skillhier.agents.learner import healthy
-from skillhier.train import checkpoint, metrics, session
+from skillhier.train import manifest, metrics, session
 from skillhier.types import Learner, LearnerState, Source, TimeStep, Trajectory
 
 folder, budget, die, how = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
@@ -59,12 +59,12 @@ def assess(state):
     return {"heldout/norm": float(jnp.abs(state.params["w"]).mean())}
 
 if how == "in_save":
-    write = checkpoint._write_manifest
-    def cut(path, step, *rest):
-        if step == die:
+    write = manifest.write
+    def cut(path, content):
+        if content.step == die:
             os.kill(os.getpid(), signal.SIGKILL)
-        write(path, step, *rest)
-    checkpoint._write_manifest = cut
+        write(path, content)
+    manifest.write = cut
 
 told = session.execute(
     folder, Learner(init, update), source, seed=3, budget=budget, updates=10, save_every=20, assess=assess,

@@ -20,7 +20,7 @@ os.environ["SUBMITIT_LOG_LEVEL"] = "NOCONFIG"
 def asked(monkeypatch, tmp_path):
     """A sweep of two runs, asked for in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs, "checked", lambda found: found)
+    monkeypatch.setattr(runs, "resolve", list)
     return ["--experiment=helms_offline", "--config=f.py:debug", "--sweep=config.seed=0,1", "--to=slurm"]
 
 
@@ -81,17 +81,46 @@ def said(folder):
     return (folder / "log.txt").read_text() if (folder / "log.txt").exists() else ""
 
 
-def test_slurm_is_given_what_is_not_queued_yet(tmp_path, monkeypatch, capsys, asked):
-    tools = tmp_path.parent / f"{tmp_path.name}-tools"
-    tools.mkdir()
+@pytest.fixture
+def tools(tmp_path_factory, monkeypatch):
+    """A folder on the PATH with stand-ins for Slurm's tools: sbatch keeps the script, squeue shows `queued`."""
+    folder = tmp_path_factory.mktemp("tools")
     for name, body in {
         "sbatch": 'cp "$1" given.sh; echo Submitted batch job 17',
         "srun": ":",
         "squeue": "cat queued",
     }.items():
-        (tools / name).write_text(f"#!/bin/bash\n{body}\n")
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+@pytest.mark.parametrize("missing", [("sbatch", "srun", "squeue"), ("sbatch",)], ids=", ".join)
+def test_where_slurm_is_absent_a_submission_names_its_tools_and_a_dry_run_needs_none(
+    tmp_path, tools, monkeypatch, capsys, asked, missing
+):
+    for name in missing:
+        (tools / name).unlink()
+    monkeypatch.setenv("PATH", str(tools))
+    assert sweep.main([*asked, "--time=soon"]) == 2 and "is no time limit" in capsys.readouterr().err
+    assert sweep.main(asked) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"--to=slurm needs {', '.join(missing)}, not on the PATH") and said.count("\n") == 1
+    assert not any(tmp_path.iterdir())
+    assert sweep.main([*asked, "--dry_run"]) == 0 and "#SBATCH --array=0-1" in capsys.readouterr().out
+
+
+def test_where_squeue_does_not_answer_nothing_is_submitted_twice(tmp_path, tools, capsys, asked):
+    (tmp_path / "queued").write_text("")
+    assert sweep.main(asked) == 0 and "submitted 2 as job 17;" in capsys.readouterr().out
+    (tmp_path / "given.sh").unlink()
+    (tmp_path / "queued").unlink()
+    assert sweep.main(asked) == 2 and "squeue does not tell which runs are queued" in capsys.readouterr().err
+    assert not (tmp_path / "given.sh").exists()
+
+
+def test_slurm_is_given_what_is_not_queued_yet(tmp_path, tools, capsys, asked):
     (tmp_path / "queued").write_text("")
     assert sweep.main(asked) == 0 and "submitted 2 as job 17;" in capsys.readouterr().out
     hold_script((tmp_path / "given.sh").read_text())

@@ -145,7 +145,7 @@ def test_the_seed_says_it_all(monkeypatch):
     told = statistics.interval(middle, scores, seed=3)
     assert told == statistics.interval(middle, scores, seed=3)
     assert told != statistics.interval(middle, scores, seed=4)
-    monkeypatch.setattr(statistics, "ROOM", 100)  # in many parts: other draws of the same kind
+    monkeypatch.setattr(statistics, "MAX_NUMBERS", 100)  # in many parts: other draws of the same kind
     np.testing.assert_allclose(statistics.interval(middle, scores, seed=3), told, atol=0.1)
 
 

@@ -56,12 +56,12 @@ def test_values_of_an_axis(text, values):
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        (["config.seed"], "names nothing to sweep"),
-        (["config.seed="], "names nothing to sweep"),
-        (["=3"], "names nothing to sweep"),
-        (["config.seed=1,,2"], "holds an empty value"),
-        (["config.seed=1,1"], "holds 1 twice"),
-        (["config.seed=0..3,2"], "holds 2 twice"),
+        (["config.seed"], "lacks a name or values"),
+        (["config.seed="], "lacks a name or values"),
+        (["=3"], "lacks a name or values"),
+        (["config.seed=1,,2"], "has an empty value"),
+        (["config.seed=1,1"], "lists 1 twice"),
+        (["config.seed=0..3,2"], "lists 2 twice"),
         (["config.seed=4..0"], "4..0 counts down; write 0..4"),
         (["config.seed=0..99999"], "100000 values, more than 10000"),
         (["config.h=(1,2"], "leaves a bracket open"),
@@ -117,7 +117,7 @@ def test_commands(project):
     axes = grid.axes(["config:agent=npmp", "config.seed=3", "note=hi"])
     (one,) = runs.expand("toy", "f.py:debug", ["--config.rate=1"], axes, Path("s"))
     assert one.name == "agent=npmp,seed=3,note=hi"
-    assert one.shown() == (
+    assert one.shell_line() == (
         "python -m experiments.toy --config=f.py:debug,agent=npmp --config.rate=1 --config.seed=3 --note=hi "
         "--workdir=s/agent=npmp,seed=3,note=hi"
     )
@@ -125,8 +125,8 @@ def test_commands(project):
 
 def test_some_runs_are_given_what_others_are_not(project):
     axes = grid.axes(["config:agent=a,b,c", "config.seed=0,1"])
-    whens = grid.whens(["agent=a,b --init_from='x y:skills'", "config.seed=1 --note=hi --loud"], axes)
-    found = {one.name: one.arguments for one in runs.expand("toy", "f.py:debug", (), axes, Path("s"), whens)}
+    conditions = grid.conditions(["agent=a,b --init_from='x y:skills'", "config.seed=1 --note=hi --loud"], axes)
+    found = {one.name: one.arguments for one in runs.expand("toy", "f.py:debug", (), axes, Path("s"), conditions)}
     assert [name for name, given in found.items() if "--init_from=x y:skills" in given] == [
         "agent=a,seed=0", "agent=a,seed=1", "agent=b,seed=0", "agent=b,seed=1"
     ]  # fmt: skip
@@ -139,9 +139,9 @@ def test_some_runs_are_given_what_others_are_not(project):
     [
         (["--when=agent=a --note=x"], "agent is not swept; choose one of config.seed, config.rate"),
         (["--when=seed=3 --note=x"], "config.seed is never 3; it is 1, 2"),
-        (["--when=seed=1"], "gives no flags; write --when='agent=a,b --init_from=RUN:skills'"),
-        (["--when=seed=1 note"], "gives no flags"),
-        (["--when=seed --note=x"], "names nothing to sweep"),
+        (["--when=seed=1"], "has no flags; write --when='agent=a,b --init_from=RUN:skills'"),
+        (["--when=seed=1 note"], "has no flags"),
+        (["--when=seed --note=x"], "lacks a name or values"),
         (["--when=seed=1 --note='x"], "No closing quotation"),
         (["--when=seed=1 --note=x", "--when=rate=4 --note=y"], "seed=1,rate=4: --when gives --note, which it has"),
         (["--when=seed=1 --note=x", "--note=y"], "seed=1,rate=4: --when gives --note, which it has already"),
@@ -160,8 +160,8 @@ def test_what_only_some_runs_take_is_held_to_the_grid(project, capsys, arguments
     ("arguments", "said"),
     [
         (["--sweep=config.seed=1", "--to=slrm"], "--to=slrm is not known; did you mean slurm?"),
-        (["--sweep=config.seed=1", "--partition=x"], "--partition means nothing with --to=local; it is for slurm"),
-        (["--sweep=config.seed=1", "--parallel=0"], "--parallel=0 is too few"),
+        (["--sweep=config.seed=1", "--partition=x"], "--partition does not apply to --to=local; it is for slurm"),
+        (["--sweep=config.seed=1", "--parallel=0"], "--parallel must be at least 1, got 0"),
         (["--sweep=config.seed=1", "--parallel=x"], "invalid int value: 'x'"),
         (["--sweep=config.seed=1", "--paralell=2"], "flag --paralell is not known; did you mean --parallel?"),
         (["--sweep=config.seed=1", "--config.sed=2"], "seed=1: flag --config.sed is not known"),
@@ -224,8 +224,8 @@ def test_one_that_fails_stops_no_other_and_is_tried_again(project, capsys):
 
 
 def test_no_more_than_parallel_run_at_once(project, monkeypatch):
-    most, begin = [], local.Local._begin
-    monkeypatch.setattr(local.Local, "_begin", lambda self, run: (begin(self, run), most.append(len(self.children))))
+    most, begin = [], local.Local._start
+    monkeypatch.setattr(local.Local, "_start", lambda self, run: (begin(self, run), most.append(len(self.children))))
     assert run("--sweep=config.seed=0..4", "--config.pause=0.02", "--parallel=3") == 0
     assert max(most) == 3 and len(most) == 5
 
@@ -279,18 +279,18 @@ def test_a_stopped_sweep_goes_on_where_it_was(project, number, code):
 
 
 def test_a_run_that_does_not_go_when_told_is_killed_after_a_while(project, monkeypatch, capsys):
-    monkeypatch.setattr(local, "PATIENCE", 0.3)
+    monkeypatch.setattr(local, "GRACE", 0.3)
     deaf = (project / "experiments" / "toy.py").read_text().replace("if heard:", "if False:")
     (project / "experiments" / "toy.py").write_text(deaf)
-    begin = local.Local._begin
+    begin = local.Local._start
 
     def tell(self, run):
         begin(self, run)
         while not (run.folder / "metrics.jsonl").exists():
             time.sleep(0.01)
-        self._pass_on(signal.SIGTERM, None)
+        self._forward(signal.SIGTERM, None)
 
-    monkeypatch.setattr(local.Local, "_begin", tell)
+    monkeypatch.setattr(local.Local, "_start", tell)
     began = time.monotonic()
     assert run("--sweep=config.seed=0,1", "--config.train.updates=600", "--config.pause=0.1") == 0
     assert time.monotonic() - began < 20 and "1 stopped, 1 not started" in capsys.readouterr().err

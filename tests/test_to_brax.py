@@ -28,6 +28,13 @@ def test_one_world_by_hand():
         assert (state.reward, state.done, state.metrics["broken"]) == (t, float(t == 3), 0)
 
 
+def test_actions_beyond_the_bounds_are_those_at_the_bounds():
+    """The counting world adds up what it is handed, without bounds of its own."""
+    env = adapters.to_brax(counting_worlds.make(1), flat=False)
+    state = env.step(env.reset(jax.random.PRNGKey(0)), jnp.array([1e3, -1e3]))
+    assert state.obs["sum"].tolist() == [[1, -1]]
+
+
 def test_entries_by_name():
     env = adapters.to_brax(counting_worlds.make(1), flat=False)
     state = env.reset(jax.random.key(0))  # typed keys are welcome too

@@ -77,6 +77,18 @@ def test_how_an_episode_closes(world):
     assert obs["where"].tolist() == [[1, 1]] and obs["sum"].tolist() == [[0.5, -0.5]] and reward == 11
 
 
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_actions_beyond_the_bounds_are_those_at_the_bounds(mode):
+    """The counting world adds up what it is handed, without bounds of its own."""
+    beyond = np.array([1e3, -1e3], np.float32)
+    one = adapters.to_gymnasium(counting_worlds.make(1))
+    one.reset(seed=0)
+    assert one.step(beyond)[0]["sum"].tolist() == [[1, -1]]
+    many = adapters.to_gymnasium_vector(counting_worlds.make(2), 2, autoreset_mode=mode)
+    many.reset(seed=0)
+    assert many.step(np.stack([beyond, 0.5 * beyond]))[0]["sum"].tolist() == [[[1, -1]], [[1, -1]]]
+
+
 def same(ours, theirs, at=""):
     if isinstance(theirs, dict):
         assert set(ours) == set(theirs), at

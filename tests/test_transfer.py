@@ -1,6 +1,7 @@
 """Every online system: what is frozen and copied, how it acts, that it learns, and that accelerators can run it."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ def skills(name):
     more = {} if name == "bc" else {"latent": 3}
     more |= {"skills": 3} if name.startswith("helms") else {}
     agent = registry.make(name, SPEC, low=LOW, mid=MID, hidden=(16, 16), statistics=statistics, **more)
-    return agent, agent.learner.init(jax.random.key(7)).params
+    return agent, jax.jit(agent.learner.init)(jax.random.key(7)).params
 
 
 def system(name, source=None, **settings):
@@ -183,7 +184,7 @@ def test_copied_parts_begin_as_they_were_learned(name):
 def test_a_clone_begins_by_doing_what_it_did(name, origin):
     offline, params = skills(origin)
     agent, steps = system(name), shown(jax.random.key(3))
-    begun = agent.learner.init(jax.random.key(0)).params
+    begun = jax.jit(agent.learner.init)(jax.random.key(0)).params
     now, _ = done(agent, begun, steps, jax.random.key(4), agent.exploit)
     policy = offline.exploit
     obs = jax.tree.map(lambda x: x[0], steps)._replace(first=jnp.ones(B, bool))
@@ -196,7 +197,7 @@ def test_helms_cat_and_mix_begin_by_acting_alike(sample):
     steps, heard = shown(jax.random.key(3)), []
     for name in ("helms_cat", "helms_mix"):
         agent = system(name)
-        params = agent.learner.init(jax.random.key(0)).params
+        params = jax.jit(agent.learner.init)(jax.random.key(0)).params
         heard.append(done(agent, params, steps, jax.random.key(4), agent.explore if sample else agent.exploit)[1])
         action = done(agent, params, steps, jax.random.key(4), agent.explore if sample else agent.exploit)[0].action
         heard[-1] = {"action": action, "skill": heard[-1]["skill"], "latent": heard[-1]["latent"]}
@@ -217,7 +218,7 @@ def test_skills_of_a_new_helms_do_what_they_did():
 
 def test_the_level_learns_from_its_own_action_not_from_the_worlds():
     agent = system("helms_cat")
-    state = agent.learner.init(jax.random.key(0))
+    state = jax.jit(agent.learner.init)(jax.random.key(0))
     batch, _ = done(agent, state.params, shown(jax.random.key(1)), jax.random.key(2))
     update = jax.jit(agent.learner.update)
     one, _ = update(state, batch, jax.random.key(3))
@@ -252,7 +253,7 @@ def test_every_setting_learns(name, settings):
 def test_log_prob_of_a_mixture_is_that_of_its_latent():
     """Against a sum by hand over the offline components."""
     agent, steps = system("helms_mix", backup="retrace"), shown(jax.random.key(1), rows=1)
-    params = agent.learner.init(jax.random.key(0)).params
+    params = jax.jit(agent.learner.init)(jax.random.key(0)).params
     _, notes = done(agent, params, steps, jax.random.key(2))
     see = encoder.whitened(OBS, MID)
     x = see.apply(skills("helms")[1]["encoder"]["mid"], steps.obs)[0]
@@ -262,13 +263,13 @@ def test_log_prob_of_a_mixture_is_that_of_its_latent():
     density = np.exp(-0.5 * ((notes["latent"][0] - mean) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
     by_hand = np.log((np.asarray(share).T * np.asarray(density).prod(-1)).sum(0))
     np.testing.assert_allclose(notes["log_prob"][0], by_hand, rtol=1e-4)
-    assert "log_prob" not in system("helms_mix").replay_extras
+    assert "log_prob" in agent.replay_extras and "log_prob" not in system("helms_mix").replay_extras
 
 
 def test_held_skills_are_kept_by_chance_and_their_likelihood_is_that_of_what_was_done():
     steps = shown(jax.random.key(1), rows=300)
     agent = system("helms_cat", backup="retrace", repeat_probability=0.8)
-    params = agent.learner.init(jax.random.key(0)).params
+    params = jax.jit(agent.learner.init)(jax.random.key(0)).params
     _, notes = done(agent, params, steps, jax.random.key(2))
     skill, opens = np.asarray(notes["skill"]), np.asarray(steps.first.at[0].set(True))
     seen = encoder.whitened(OBS, MID).apply(params["encoders"]["actor"], steps.obs)
@@ -276,7 +277,7 @@ def test_held_skills_are_kept_by_chance_and_their_likelihood_is_that_of_what_was
     chosen = np.take_along_axis(np.asarray(share), skill[..., None], -1)[..., 0]
     same_one = np.concatenate([np.zeros((1, B), bool), skill[1:] == skill[:-1]])
     by_hand = np.where(opens, chosen, 0.2 * chosen + 0.8 * same_one)
-    np.testing.assert_allclose(np.exp(notes["log_prob"]), by_hand, rtol=1e-4)
+    np.testing.assert_allclose(np.exp(notes["skill/log_prob"]), by_hand, rtol=1e-4)
     kept = same_one[~opens].mean()  # of 2400 rows: .8 held, and of the rest a third
     assert abs(kept - (0.8 + 0.2 / 3)) < 0.03
     greedy = done(agent, params, steps, jax.random.key(2), agent.exploit)[1]["skill"]
@@ -290,12 +291,12 @@ def test_held_skills_ask_for_targets_that_need_no_density_of_latents():
 
 def test_an_asymmetric_actor_does_not_see_what_the_critic_sees():
     agent, steps = system("mpo", high=("arm",)), shown(jax.random.key(3))
-    params = agent.learner.init(jax.random.key(0)).params
+    params = jax.jit(agent.learner.init)(jax.random.key(0)).params
     moved = steps._replace(obs={**steps.obs, "things": steps.obs["things"] + 1})
     one, two = (done(agent, params, seen, jax.random.key(4))[0].action for seen in (steps, moved))
     np.testing.assert_array_equal(one, two)
     batch, _ = done(agent, params, steps, jax.random.key(4))
-    state = agent.learner.init(jax.random.key(0))
+    state = jax.jit(agent.learner.init)(jax.random.key(0))
     update = jax.jit(agent.learner.update)
     metrics = [update(state, b, jax.random.key(1))[1] for b in (batch, batch._replace(step=moved))]
     assert metrics[0]["control/q"] != metrics[1]["control/q"]
@@ -358,10 +359,13 @@ def source_of(agent, env, **settings):
     return online.online(env, agent.explore, memory, first_params=lambda key: agent.learner.init(key).params, **given)
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in registry.ONLINE if name not in ("helms_cat", "mpo")]
+def fast(*names):
+    """All systems, of which these are in the fast suite."""
+    slow = [pytest.param(name, marks=pytest.mark.slow) for name in registry.ONLINE if name not in names]
+    return pytest.mark.parametrize("name", [*names, *slow])
 
 
-@pytest.mark.parametrize("name", ["helms_cat", "mpo", *SLOW])
+@fast("helms_cat", "mpo")
 def test_it_learns_what_pays(name):
     """The second of two epochs earns more than the first."""
     env = targets()
@@ -376,7 +380,7 @@ def test_it_learns_what_pays(name):
     assert float(told["episodes/return"]) > first
 
 
-@pytest.mark.parametrize("name", registry.ONLINE)
+@fast("helms_mix", "mpo")  # a mixture on frozen skills, whose program has the parts of all others; a Gaussian
 def test_an_epoch_of_it_exports_for_accelerators(name):
     env, key = targets(worlds=2), jax.random.key(0)
     agent = system(name)
@@ -401,14 +405,13 @@ def test_seeds_copy_their_targets_in_a_branch():
 
 def test_a_rollout_of_it_notes_what_its_replay_keeps():
     env = targets(worlds=2)
-    for name in registry.ONLINE:
-        agent = system(name)
-        params = agent.learner.init(jax.random.key(0)).params
-        actor = rollout.start(env, agent.explore, jax.random.key(1))
+    for name, backup in itertools.product(registry.ONLINE, ("td", "retrace")):
+        agent = system(name, backup=backup)
+        params = jax.eval_shape(agent.learner.init, jax.random.key(0)).params
+        actor = jax.eval_shape(lambda key, agent=agent: rollout.start(env, agent.explore, key), jax.random.key(1))
         _, rows = jax.eval_shape(
-            lambda actor, agent=agent, params=params: rollout.rollout(
-                env, agent.explore, params, actor, jax.random.key(2), 3
-            ),
+            lambda params, actor, agent=agent: rollout.rollout(env, agent.explore, params, actor, jax.random.key(2), 3),
+            params,
             actor,
         )
         for note, shape in agent.replay_extras.items():

@@ -84,7 +84,7 @@ def test_a_variance_does_not_drown_in_the_mean():
 def test_a_quaternion_that_jumps_to_its_negative_has_not_moved():
     turn = np.array([[0.1, 0, 0, 0.9], [-0.1, 0, 0, -0.9], [0.1, 0, 0, 0.9], [0.3, 0, 0, 0.9], [-0.1, 0, 0, -0.9]])
     shown = columns(np.concatenate([np.arange(15).reshape(5, 3), turn], 1))
-    found = np.asarray(coverage.steady(jnp.asarray(shown)))[:, 0]
+    found = np.asarray(coverage.continuous(jnp.asarray(shown)))[:, 0]
     np.testing.assert_allclose(found[:, 3:], [turn[0]] * 3 + [turn[3], turn[0]], rtol=1e-6)
     np.testing.assert_array_equal(found[:, :3], np.arange(15).reshape(5, 3))
     first, last = np.zeros((5, 1), bool), np.zeros((5, 1), bool)

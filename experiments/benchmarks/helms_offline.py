@@ -11,38 +11,37 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from experiments.benchmarks import arithmetic, timing
+from experiments.benchmarks import agents, arithmetic, timing
 from experiments.shared import cli
-from skillhier.agents import offline
 from skillhier.data import dataset, sources, toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.train import loop
 from skillhier.types import Learner, Source
 
 TARGET = 0.55  # share of the matrix-product rate that updates should reach on a CPU
-CONFIG = f"{cli.CONFIGS}/helms_offline.py"
 ROOT = Path(__file__).parents[2]
 # Rows and width of the products that are timed as the reference: the widest layers at the paper's sizes (25 x 128 rows,
 # once and for five skills), and squares at which a machine does its best.
 PRODUCTS = ((3200, 256), (16000, 256), (1024, 1024), (2048, 2048))
 
 
-def made(task: str, changes: dict[str, Any]) -> tuple[ConfigDict, Learner, Source]:
-    """Preset paper for `task` with `changes`, on made-up data: (config, learner, source)."""
-    config, _ = cli.load_config(f"{CONFIG}:paper,task={task}", [(name, str(value)) for name, value in changes.items()])
+def prepare(
+    task: str, changes: dict[str, Any], preset: str = "paper", name: str = "helms"
+) -> tuple[ConfigDict, Learner, Source]:
+    """Agent `name` at `preset` for `task` with `changes`, on made-up data: (config, learner, source)."""
+    address = f"{agents.OFFLINE}:{preset},agent={name},task={task}"
+    config, _ = cli.load_config(address, [(path, str(value)) for path, value in changes.items()])
     data = toy.demonstrations({**PROPRIO, **OBJECTS}, steps=4 * config.train.sequence_length)
-    obs = {name: jax.ShapeDtypeStruct((config.data.stack, x.shape[-1]), x.dtype) for name, x in data.obs.items()}
-    action = jax.ShapeDtypeStruct(data.action.shape[1:], data.action.dtype)
-    system = offline.make(obs, action, statistics=dataset.statistics(data), **config.agent)
+    agent = agents.make(config, dataset.spec(data, config.data.stack), statistics=dataset.statistics(data))
     window = dict(
         sequence_length=config.train.sequence_length, lookahead=config.agent.lookahead, stack=config.data.stack
     )
-    return config, system.learner, sources.offline(data, batch_size=config.train.batch_size, **window)
+    return config, agent.learner, sources.offline(data, batch_size=config.train.batch_size, **window)
 
 
 def updates(task: str, changes: dict[str, Any], count: int, repeats: int, amount: float = 3e10) -> dict[str, Any]:
-    """`count` updates of what `made` makes, in turns with products of `amount` operations."""
-    config, learner, source = made(task, changes)
+    """`count` updates of what `prepare` gives, in turns with products of `amount` operations."""
+    config, learner, source = prepare(task, changes)
     state = loop.start(learner, source, jax.random.key(0))
     run = loop.epoch(learner, source, count)
     batch = jax.eval_shape(source.next, state.source, (), jax.random.key(0))[1]
@@ -80,14 +79,14 @@ def starts(preset: str, changes: dict[str, Any], updates: int) -> dict[str, Any]
     The command is `python -m experiments.helms_offline` at `preset`, on made-up data; it runs to its report.
     """
     with tempfile.TemporaryDirectory() as folder:
-        found = {kind: _start(Path(folder), kind, preset, changes, updates) for kind in ("cold", "warm")}
-    return {"preset": preset, "updates": updates, **found}
+        figures = {kind: _start(Path(folder), kind, preset, changes, updates) for kind in ("cold", "warm")}
+    return {"preset": preset, "updates": updates, **figures}
 
 
 def _start(folder: Path, kind: str, preset: str, changes: dict[str, Any], updates: int) -> dict[str, float]:
     settings = {"data.path": "toy", "train.updates_per_epoch": 1, "train.updates": updates, **changes}
     settings |= {"train.eval_every": updates, "train.save_every": updates}
-    command = [sys.executable, "-m", "experiments.helms_offline", f"--config={CONFIG}:{preset}"]
+    command = [sys.executable, "-m", "experiments.helms_offline", f"--config={agents.OFFLINE}:{preset}"]
     command += [f"--config.{name}={value}" for name, value in settings.items()]
     command += [f"--workdir={folder / kind}"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}

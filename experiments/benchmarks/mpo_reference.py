@@ -21,7 +21,7 @@ from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.nets import encoder
 from skillhier.nets.actor import GaussianActor
 from skillhier.nets.critic import ActionValue, CriticTorso
-from skillhier.types import Array, Key, LearnerState, Params, TimeStep, Trajectory
+from skillhier.types import Array, Bounds, Key, LearnerState, Params, Spec, TimeStep, Trajectory
 
 TARGET = 1.0  # our updates a second, as a share of the reference's
 SIZE, STACK = 5, 3  # of an action and of what is seen of the stacking cell
@@ -39,8 +39,7 @@ class State(NamedTuple):
 
 
 def update(
-    scales: Params,
-    names: Sequence[str],
+    see: Callable[[dict[str, Array]], Array],
     size: int,
     *,
     hidden: Sequence[int],
@@ -54,7 +53,7 @@ def update(
 ) -> tuple[Callable[[LearnerState], State], Callable[[State, Trajectory, Key], tuple[State, dict[str, Array]]]]:
     """(begin, update): the state that a learner of agents.mpo.make stands at, and one update from there.
 
-    scales, names  whitening of the entries that actor and critic see; size: of an action
+    see            what actor and critic read of observations; size: of an action
     epsilons       bounds in nats of temperature, penalty, mean, stddev
     The rest as in agents.mpo.
     """
@@ -87,7 +86,7 @@ def update(
         penalty = {name: rlax.LagrangePenalty(duals[name], jnp.float32(epsilon)) for name, epsilon in epsilons.items()}
         choice_key, _ = jax.random.split(key)
         step = batch.step
-        x = encoder.stacked(scales, step.obs, names)
+        x = see(step.obs)
         mean, scale = actor_net.apply({"params": target["actor"]}, x)
         features = represent(target, x, step.first)
 
@@ -120,31 +119,48 @@ def update(
         return critic_loss + actor_loss, {"critic_loss": critic_loss, "actor_loss": actor_loss}
 
     def begin(state: LearnerState) -> State:
-        params = {name: state.params[name] for name in ("actor", "critic")}
-        duals = state.params["duals"]
-        made = State(params, duals, params, tx.init(params), dual_tx.init(duals), jnp.zeros((), jnp.int32))
-        return jax.tree.map(jnp.copy, made)  # no buffer twice: they are given away
+        own = state.params["control"]
+        params, duals = {name: own[name] for name in ("actor", "critic")}, own["duals"]
+        state = State(params, duals, params, tx.init(params), dual_tx.init(duals), jnp.zeros((), jnp.int32))
+        return jax.tree.map(jnp.copy, state)  # updates donate their state, which may hold no buffer twice
 
     def step(state: State, batch: Trajectory, key: Key):
-        (slope, dual_slope), told = jax.grad(loss, has_aux=True)((state.params, state.duals), state.target, batch, key)
+        (slope, dual_slope), metrics = jax.grad(loss, has_aux=True)(
+            (state.params, state.duals), state.target, batch, level_key(key)
+        )
         change, opt = tx.update(slope, state.opt)
         params = optax.apply_updates(state.params, change)
         change, dual_opt = dual_tx.update(dual_slope, state.dual_opt)
         duals = jax.tree.map(lambda raw: jnp.maximum(raw, -18.0), optax.apply_updates(state.duals, change))
         steps = state.steps + 1
         target = optax.periodic_update(params, state.target, steps, period)
-        return State(params, duals, target, opt, dual_opt, steps), told
+        return State(params, duals, target, opt, dual_opt, steps), metrics
 
     return begin, step
 
 
+def level_key(key: Key) -> Key:
+    """The key that losses.levels hands to the loss of the first of one level."""
+    return jax.random.split(jax.random.split(key, 1)[0])[1]
+
+
+def spec() -> Spec:
+    """The stacking cell's, as far as an agent asks."""
+    obs = {name: jax.ShapeDtypeStruct((STACK, size), jnp.float32) for name, size in ENTRIES.items()}
+    return Spec(obs, Bounds((SIZE,), -1.0, 1.0), worlds=1, interval=0.05, limit=400)
+
+
+def see(params: Params) -> Callable[[dict[str, Array]], Array]:
+    """What a learner with these parameters sees of observations."""
+    own = encoder.whitened(spec().obs, tuple(ENTRIES))
+    return lambda obs: own.apply(params["encoders"]["actor"], obs)
+
+
 def ours(hidden: Sequence[int], samples: int):
     """Our learner of plain MPO, Gaussian, at the settings that `update` has too."""
-    obs = {name: jax.ShapeDtypeStruct((STACK, size), jnp.float32) for name, size in ENTRIES.items()}
-    given = {f"epsilon_{name}": value for name, value in EPSILONS.items() if name != "temperature"}
-    action, sees = jax.ShapeDtypeStruct((SIZE,), jnp.float32), tuple(ENTRIES)
-    settings = {"hidden": hidden, "samples": samples, "epsilon": EPSILONS["temperature"]} | given
-    return mpo.make(obs, action, high=sees, critic=sees, **settings).learner
+    bounds = {f"epsilon_{name}": value for name, value in EPSILONS.items() if name != "temperature"}
+    settings = {"hidden": hidden, "samples": samples, "epsilon": EPSILONS["temperature"]} | bounds
+    return mpo.make(spec(), **settings).learner
 
 
 def made_up(key: Key, length: int, batch: int) -> Trajectory:
@@ -170,17 +186,17 @@ def beside(hidden: Sequence[int], samples: int, length: int, batch: int, updates
     batches = jax.jit(jax.vmap(lambda key: made_up(key, length, batch)))(keys)
 
     def many(update: Callable, state: Any) -> Callable[[], Any]:
-        run = jax.jit(lambda state, *given: jax.lax.scan(lambda s, x: update(s, *x), state, given), donate_argnums=0)
+        run = jax.jit(lambda state, *rows: jax.lax.scan(lambda s, x: update(s, *x), state, rows), donate_argnums=0)
         held = [jax.tree.map(jnp.copy, state)]
 
         def job() -> Any:
-            held[0], told = run(held[0], batches, keys)
-            return told
+            held[0], metrics = run(held[0], batches, keys)
+            return metrics
 
         return job
 
     nets = {"hidden": hidden, "samples": samples}
-    begin, step = update(state.params["scales"], tuple(ENTRIES), SIZE, epsilons=EPSILONS, **nets)
+    begin, step = update(see(state.params), SIZE, epsilons=EPSILONS, **nets)
     mine, other = timing.taken_in_turns(repeats, many(learner.update, state), many(step, begin(state)))
     return {
         **sizes,

@@ -86,7 +86,7 @@ def frames(name: str, counts: tuple[int, ...], repeats: int, **settings: Any) ->
     draw = jax.vmap(rays.renderer(engine.model, camera, SIZE, SIZE))
     missing = opengl()
     theirs = {} if missing else {kind: Opengl(engine.model, states, camera, kind == "plain") for kind in TARGETS}
-    found = []
+    rows = []
     for count in counts:
         some = jax.tree.map(lambda x, count=count: x[:count], data)
         began = time.perf_counter()
@@ -107,5 +107,5 @@ def frames(name: str, counts: tuple[int, ...], repeats: int, **settings: Any) ->
             row[f"{kind}_per_second"] = timing.rate(FRAMES[kind], taken)
             each = [t / (count * many) for t in mine], [t / FRAMES[kind] for t in taken]
             row |= {f"{k}_{kind}": v for k, v in timing.shares(*each).items()}
-        found.append(row | {"opengl": os.environ.get("MUJOCO_GL", "") if theirs else None, "targets": TARGETS})
-    return found
+        rows.append(row | {"opengl": os.environ.get("MUJOCO_GL", "") if theirs else None, "targets": TARGETS})
+    return rows

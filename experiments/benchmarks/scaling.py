@@ -42,7 +42,7 @@ def measured(
 ) -> dict[str, Any]:
     """Updates a second, and control steps a second of native worlds, of `count` devices beside one."""
     mesh = sharding.mesh(count)
-    _, learner, source = helms_offline.made("red_on_blue", changes)
+    _, learner, source = helms_offline.prepare("red_on_blue", changes)
     ours, one = (epochs(learner, source, updates, on) for on in (mesh, None))
     learned = timing.in_turns(repeats, ours, one)
     env = registry.make(world, worlds=worlds, starts=starts, engine="native", stack=physics.STACK)
@@ -72,8 +72,8 @@ def epochs(learner, source, updates: int, mesh=None, seeds: int = 0) -> Callable
     run = loop.epoch(learner, source, updates, bool(seeds), mesh)
 
     def job() -> Any:
-        held[0], told, _ = run(held[0])
-        return told
+        held[0], metrics, _ = run(held[0])
+        return metrics
 
     return job
 
@@ -104,7 +104,7 @@ def steps(env, rows: int, mesh=None) -> Callable[[], Any]:
 
 def seeds(counts: tuple[int, ...], changes: dict[str, Any], updates: int, repeats: int) -> list[dict[str, Any]]:
     """Updates a second of several seeds in one program; `share` is of as many runs of one seed one after the other."""
-    _, learner, source = helms_offline.made("red_on_blue", changes)
+    _, learner, source = helms_offline.prepare("red_on_blue", changes)
     jobs = [epochs(learner, source, updates, seeds=count) for count in counts]
     one, *taken = timing.in_turns(repeats, epochs(learner, source, updates), *jobs)
     return [

@@ -5,7 +5,6 @@ learn from batches drawn before: as often as the whole does it. The replay is fu
 ones of the sizes that their preset gives: what they are does not change the time.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,18 +12,14 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments.benchmarks import physics
+from experiments.benchmarks import agents, physics
 from experiments.shared import cli, online_run
 from skillhier import rollout
-from skillhier.agents import transfer
-from skillhier.agents.learner import Control
-from skillhier.data import online
+from skillhier.data import episode_stats, online
 from skillhier.data.replay import Replay, ReplayState
 from skillhier.train import loop
-from skillhier.types import Env, Source, Trajectory
+from skillhier.types import Agent, Env, Key, Params, Source, Trajectory
 
-CONFIG, SKILLS = f"{cli.CONFIGS}/helms_transfer.py", f"{cli.CONFIGS}/helms_offline.py"
-BORROWED = {name: name for name in ("low", "mid", "skills", "latent", "scale")} | {"hidden": "skill_hidden"}
 STARTS = 64  # places where episodes open; how many there are does not change the time
 
 
@@ -38,31 +33,24 @@ class Arena(NamedTuple):
     step: Callable[[], Any]  # a job: T more rows under the same actions
 
 
-class Made(NamedTuple):
+class Prepared(NamedTuple):
     """An agent ready to learn in an arena."""
 
-    agent: Control
+    agent: Agent
     memory: Replay
     source: Source
     state: loop.RunState
 
 
 def settings(name: str, preset: str, **changes: Any) -> ConfigDict:
-    """The config of agent `name`, of which `changes` (GROUP__NAME=value) change what is asked for."""
-    given = [(path.replace("__", "."), str(value)) for path, value in {"env__starts": STARTS, **changes}.items()]
-    return cli.load_config(f"{CONFIG}:{preset},agent={name},reward=sparse_staged", given)[0]
+    """The config of agent `name` at `preset`, with `changes` (GROUP__NAME=value)."""
+    texts = [(path.replace("__", "."), str(value)) for path, value in {"env__starts": STARTS, **changes}.items()]
+    return cli.load_config(f"{agents.TRANSFER}:{preset},agent={name},reward=sparse_staged", texts)[0]
 
 
-def system(config: ConfigDict, preset: str, env: Env) -> Control:
-    """The agent of `config`; its skills have the sizes that `preset` of the offline systems gives them."""
-    name, told = config.agent.name, {}
-    if kinds := transfer.SOURCES[name]:
-        offline, _ = cli.load_config(f"{SKILLS}:{preset},agent={kinds[0]}")
-        asked = inspect.signature(transfer.SYSTEMS[name]).parameters
-        there = {theirs: ours for theirs, ours in BORROWED.items() if ours in asked and theirs in offline.agent}
-        told = {ours: offline.agent[theirs] for theirs, ours in there.items()}
-    action = jax.ShapeDtypeStruct(env.spec.action.shape, jnp.float32)
-    return transfer.make(env.spec.obs, action, **config.agent, **told)
+def system(config: ConfigDict, preset: str, env: Env) -> Agent:
+    """The agent of `config` in worlds like `env`; its skills have the sizes that `preset` gives them."""
+    return agents.online(config, preset, env.spec)
 
 
 def each(job: Callable, seeds: int) -> Callable:
@@ -83,11 +71,11 @@ def arena(env: Env, rows: int, seeds: int) -> Arena:
 
     def step() -> Trajectory:
         again = held[0]._replace(carry=jnp.zeros_like(held[0].carry))
-        held[0], seen = run(again, acts, keys)
-        return seen
+        held[0], rows = run(again, acts, keys)
+        return rows
 
-    seen = step()
-    return Arena(env, seeds, held[0], seen, step)
+    first = step()
+    return Arena(env, seeds, held[0], first, step)
 
 
 def among(place: Arena, seeds: int) -> Arena:
@@ -105,49 +93,59 @@ def full(memory: Replay, chunk: Trajectory) -> ReplayState:
     return memory.init()._replace(rows=jax.tree.map(lambda x: x[place], chunk), filled=written, next_row=written)
 
 
-def noted(agent: Control, rows: Trajectory) -> Trajectory:
+def noted(agent: Agent, rows: Trajectory) -> Trajectory:
     """`rows` with blank notes of the agent's policy."""
     shape = rows.step.first.shape
-    return rows._replace(extras={name: jnp.zeros((*shape, *x.shape), x.dtype) for name, x in agent.kept.items()})
+    return rows._replace(
+        extras={name: jnp.zeros((*shape, *x.shape), x.dtype) for name, x in agent.replay_extras.items()}
+    )
 
 
-def made(config: ConfigDict, agent: Control, place: Arena) -> Made:
-    """`agent` in the worlds of `place`, its replay full."""
-    env, train = place.env, config.train
-    memory = online_run.make_replay(config, env.spec, agent.kept)
-    source = online.online(
+def source_of(
+    config: ConfigDict, env: Env, agent: Agent, memory: Replay, first_params: Callable[[Key], Params] | None = None
+) -> Source:
+    """Rows of `agent` in `env` and batches from them, as often as `config` says; first_params as in data.online."""
+    train = config.train
+    return online.online(
         env, agent.explore, memory, unroll_length=train.unroll_length, updates_per_collect=train.updates_per_collect,
-        batch_size=train.batch_size, sequence_length=train.sequence_length,
-        prefill=config.replay.prefill, success="task.success" if "task.success" in env.spec.obs else None,
+        batch_size=train.batch_size, sequence_length=train.sequence_length, prefill=config.replay.prefill,
+        **({"first_params": first_params} if first_params else {}),
     )  # fmt: skip
+
+
+def prepare(config: ConfigDict, agent: Agent, place: Arena) -> Prepared:
+    """`agent` in the worlds of `place`, its replay full."""
+    env = place.env
+    memory = online_run.make_replay(config, env.spec, agent.replay_extras)
+    source = source_of(config, env, agent, memory)
 
     def begin(actor: rollout.ActorState, rows: Trajectory, key: jax.Array) -> loop.RunState:
         k_learner, k_run = jax.random.split(key)
-        kept = full(memory, memory.frames(noted(agent, rows)))
+        replay = full(memory, memory.frames(noted(agent, rows)))
         actor = actor._replace(carry=agent.explore.init(env.spec.worlds))
-        tally = online.init_stats(env.spec.worlds)._replace(rows=kept.next_row)
+        stats = episode_stats.init(env.spec.worlds)._replace(rows=replay.next_row)
         state = loop.RunState(
-            agent.learner.init(k_learner), online.OnlineState(actor, kept, tally, jnp.zeros((), jnp.int32)), k_run
+            agent.learner.init(k_learner), online.OnlineState(actor, replay, stats, jnp.zeros((), jnp.int32)), k_run
         )
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), state)  # no weak types
 
     state = each(begin, place.seeds)(place.actor, place.rows, per_seed(jax.random.key(1), place.seeds))
-    return Made(agent, memory, source, jax.tree.map(jnp.copy, state))  # the arena keeps its own: epochs take theirs
+    return Prepared(agent, memory, source, jax.tree.map(jnp.copy, state))  # the arena keeps its own: epochs take theirs
 
 
-def together(of: Made, updates: int, seeds: int) -> Callable[[], Any]:
+def together(of: Prepared, updates: int, seeds: int) -> Callable[[], Any]:
     """A job of `updates` updates as a run makes them; it goes on where it stopped."""
     run = loop.epoch(of.agent.learner, of.source, updates, seeds > 1)
     held = [jax.tree.map(jnp.copy, of.state)]
 
     def job() -> Any:
-        held[0], told, _ = run(held[0])
-        return told
+        held[0], metrics, _ = run(held[0])
+        return metrics
 
     return job
 
 
-def apart(of: Made, place: Arena, config: ConfigDict, updates: int) -> dict[str, Callable[[], Any]]:
+def apart(of: Prepared, place: Arena, config: ConfigDict, updates: int) -> dict[str, Callable[[], Any]]:
     """The parts of `updates` updates as jobs by themselves, but for the worlds."""
     train, learner, seeds = config.train, of.agent.learner, place.seeds
     keys = each(lambda key: jax.random.split(key, updates), seeds)(per_seed(jax.random.key(2), seeds))
@@ -160,15 +158,16 @@ def apart(of: Made, place: Arena, config: ConfigDict, updates: int) -> dict[str,
         keys = jax.random.split(key, len(steps.first))
         return jax.lax.scan(row, of.agent.explore.init(place.env.spec.worlds), (steps, keys))[1]
 
-    def remember(kept, rows, keys):
+    def remember(replay, rows, keys):
         chunk = of.memory.frames(noted(of.agent, jax.tree.map(lambda x: x[: train.unroll_length], rows)))
 
-        def draw(kept, now):
+        def draw(replay, now):
             turn, key = now
-            kept = of.memory.add(kept, chunk, due=turn % train.updates_per_collect == 0)
-            return kept, of.memory.sample(kept, key, batch_size=train.batch_size, sequence_length=train.sequence_length)
+            replay = of.memory.add(replay, chunk, due=turn % train.updates_per_collect == 0)
+            sizes = {"batch_size": train.batch_size, "sequence_length": train.sequence_length}
+            return replay, of.memory.sample(replay, key, **sizes)
 
-        return jax.lax.scan(draw, kept, (jnp.arange(len(keys)), keys))
+        return jax.lax.scan(draw, replay, (jnp.arange(len(keys)), keys))
 
     def learn(state, batches, keys):
         return jax.lax.scan(lambda state, now: learner.update(state, *now), state, (batches, keys))
@@ -176,16 +175,16 @@ def apart(of: Made, place: Arena, config: ConfigDict, updates: int) -> dict[str,
     jobs = {"act": each(act, seeds)}
     for name, job in {"remember": remember, "learn": learn}.items():
         jobs[name] = jax.jit(jax.vmap(job) if seeds > 1 else job, donate_argnums=0)
-    kept, batches = jobs["remember"](jax.tree.map(jnp.copy, of.state.source.replay), place.rows, keys)
-    held = {"kept": kept, "state": jax.tree.map(jnp.copy, of.state.learner)}
+    filled, batches = jobs["remember"](jax.tree.map(jnp.copy, of.state.source.replay), place.rows, keys)
+    held = {"replay": filled, "state": jax.tree.map(jnp.copy, of.state.learner)}
     params, chosen = jax.tree.map(jnp.copy, of.state.learner.params), per_seed(jax.random.key(3), seeds)
 
     def replay() -> Trajectory:
-        held["kept"], drawn = jobs["remember"](held["kept"], place.rows, keys)
+        held["replay"], drawn = jobs["remember"](held["replay"], place.rows, keys)
         return drawn
 
     def learning() -> Any:
-        held["state"], told = jobs["learn"](held["state"], batches, keys)
-        return told
+        held["state"], metrics = jobs["learn"](held["state"], batches, keys)
+        return metrics
 
     return {"acting": lambda: jobs["act"](params, place.rows.step, chosen), "replay": replay, "learning": learning}

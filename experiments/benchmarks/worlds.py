@@ -82,8 +82,8 @@ def cold(name: str, worlds: int, **settings: Any) -> dict[str, Any]:
     """
     jax.eval_shape(registry.make(name, engine="native", **settings).reset, jax.random.key(0))  # starts are made
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    asked = json.dumps({"name": name, "worlds": worlds, **settings})
-    command = [sys.executable, "-m", "experiments.benchmarks.worlds", asked]
+    request = json.dumps({"name": name, "worlds": worlds, **settings})
+    command = [sys.executable, "-m", "experiments.benchmarks.worlds", request]
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     done, whole = timing.timed(
         lambda: subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -65,7 +65,7 @@ def make_replay(config: ConfigDict, spec: Spec, extras: Mapping[str, jax.ShapeDt
     """The config's replay of worlds of `spec`, which holds the policy's notes `extras` too. Raises Refused."""
     room = config.replay.max_gib * replay.GIB or None
     try:
-        return replay.make(config.replay.rows, spec, extras=dict(extras), memory=room, copies=config.seeds)
+        return replay.make(config.replay.rows, spec, extras=dict(extras), max_bytes=room, copies=config.seeds)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
 

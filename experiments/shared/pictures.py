@@ -66,4 +66,4 @@ def pictured(draw: Callable, lane: Watched, e: int, row: int) -> np.ndarray:
     words = [f"{row * episode.interval:.1f} s", f"return {episode.reward[: row + 1].sum():.1f}"]
     words[:0] = [lane.name] if lane.name else []
     skill = None if episode.skill is None or episode.skill[row] == PRIOR else int(episode.skill[row])
-    return film.caption(picture, " · ".join(words), None if skill is None else drawing.pigment(skill))
+    return film.caption(picture, " · ".join(words), None if skill is None else drawing.hex_colour(skill))

@@ -89,6 +89,8 @@ def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = Fals
         system = agents.make(**own, **skills, spec=env.spec)
         shapes = jax.eval_shape(system.learner.init, jax.random.key(0)).params
         fits = jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
+    except TypeError as error:
+        raise cli.Refused(f"{path} was begun by a version with other settings: {error}; use that version") from None
     except ValueError as error:
         raise cli.Refused(f"the agent of {path} cannot act here: {error}; choose another --env") from None
     if not fits:

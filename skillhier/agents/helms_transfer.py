@@ -190,7 +190,7 @@ def make(
     if mixed:
         own = head(mixture, "latent", jax.ShapeDtypeStruct((latent,), jnp.float32))
     else:
-        own = head(category, "skill", jax.ShapeDtypeStruct((), jnp.int32), choices=skills)
+        own = head(category, "skill", jax.ShapeDtypeStruct((), jnp.int32), choices=skills, log_prob="skill/log_prob")
     rates = {"mid": mid_learning_rate} if mixed and mid_learning_rate is not None else None
     shared = {"hidden": hidden, "statistics": statistics, "make_encoder": make_encoder, "dtype": dtype}
     return control(own, spec, sees=high_names, part_learning_rates=rates, **shared, **settings)

@@ -136,7 +136,7 @@ def latent_hierarchy(manager: Policy, worker: Policy, size: int) -> Policy:
     return hierarchy(
         manager,
         worker,
-        show=lambda params, step, z: {"latent": z},
+        condition=lambda params, step, z: {"latent": z},
         name="latent",
-        blank=lambda worlds: jnp.zeros((worlds, size)),
+        initial_choice=lambda worlds: jnp.zeros((worlds, size)),
     )

@@ -98,6 +98,17 @@ def make(
         return latent_hierarchy(flat(choose), flat(work), latent)
 
     action = jax.ShapeDtypeStruct((latent,), jnp.float32)
-    head = PolicyHead(family, "latent", action, init, encode, policy, act, priors=near, eta={"latent": eta_z})
+    head = PolicyHead(
+        family,
+        "latent",
+        action,
+        init,
+        encode,
+        policy,
+        act,
+        priors=near,
+        eta={"latent": eta_z},
+        log_prob="latent/log_prob",
+    )
     shared = {"hidden": hidden, "statistics": statistics, "make_encoder": make_encoder, "dtype": dtype}
     return control(head, spec, sees=high_names, **shared, **settings)

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from skillhier.data import episodes, hdf5, robomimic
 from skillhier.data.episodes import Asked
 from skillhier.data.faults import DataFault, Place
+from skillhier.types import Bounds, Spec
 
 FLOOR = 1e-2  # the smallest deviation that whitening divides by
 
@@ -135,3 +137,9 @@ def scales(entries: Mapping[str, np.ndarray], floor: float = FLOOR) -> dict[str,
         rows = np.asarray(entry, np.float64).reshape(-1, entry.shape[-1])
         found[name] = (rows.mean(axis=0), np.maximum(rows.std(axis=0), floor))
     return found
+
+
+def spec(dataset: Dataset, stack: int = 1) -> Spec:
+    """What an agent observes and does in the data, with `stack` frames, as of one world; actions in [-1, 1]."""
+    obs = {name: jax.ShapeDtypeStruct((stack, *x.shape[1:]), x.dtype) for name, x in dataset.obs.items()}
+    return Spec(obs, Bounds(dataset.action.shape[1:], -1.0, 1.0), 1, 0.0, int(dataset.length.max(initial=1)))

@@ -13,7 +13,6 @@ from skillhier.rollout import ActorState, rollout, start
 from skillhier.types import Env, Key, Params, Policy, TimeStep
 
 INTENDED = "recorder.intended"  # the note that holds the action before it was disturbed
-SUCCESS = "task.success"  # the entry whose value in an episode's last row says whether it succeeded
 
 
 class Count(NamedTuple):
@@ -84,7 +83,7 @@ def record(
                 count = count._replace(broken=count.broken + 1)
             elif given[world] < share[world]:
                 given[world] += 1
-                finished.append(_described(episode, task=task, world=world, seed=seed))
+                finished.append(_described(episode, env.spec.success, task=task, world=world, seed=seed))
         recorder.append(finished)
         waiting = [len(piece["reward"]) for world in np.flatnonzero(given < share) for piece in pieces[world]]
         count = count._replace(
@@ -108,7 +107,7 @@ def noisy(policy: Policy, scale: float | tuple[float, ...], env: Env) -> Policy:
         k_policy, k_noise = jax.random.split(key)
         carry, action, extras = policy.act(params, carry, step, k_policy)
         action = action + scale * jax.random.normal(k_noise, action.shape)
-        return carry, jnp.clip(action, bounds.low, bounds.high), extras
+        return carry, bounds.clip(action), extras
 
     return Policy(policy.init, act)
 
@@ -132,7 +131,7 @@ def disturbed(
         over = left == 0
         wind = jnp.where(over[:, None], drawn, wind)
         left = jnp.where(over, jax.random.randint(k_left, left.shape, 1, gust + 1), left) - 1
-        executed = jnp.clip(action + wind, bounds.low, bounds.high)
+        executed = bounds.clip(action + wind)
         return (inner, wind, left), executed, {**extras, INTENDED: action}
 
     return Policy(init, act)
@@ -185,8 +184,8 @@ def _episode(held: list[dict]) -> Episode:
     )
 
 
-def _described(episode: Episode, **attributes: int | str) -> Episode:
+def _described(episode: Episode, success: str | None, **attributes: int | str) -> Episode:
     attributes |= {"total_reward": float(episode.reward.sum()), "final_reward": float(episode.reward[-1])}
-    if SUCCESS in episode.obs:
-        attributes["success"] = float(episode.obs[SUCCESS][-1, 0] > 0)
+    if success is not None:
+        attributes["success"] = float(episode.obs[success][-1, 0] > 0)
     return episode._replace(attributes=attributes)

@@ -1,7 +1,7 @@
 """A replay on the device: a ring of time-major rows of every world. Pure functions on one tree of arrays.
 
-Of each observation entry one frame a row is kept; `sample` makes the stacks again from `first`, as the worlds made
-them: the frame that opened an episode stands for those before it. Rows mean what they mean everywhere (types.py).
+Of each observation entry one frame a row is stored; `sample` rebuilds the stacks from `first`, as the worlds built
+them: the first frame of an episode stands for those before it. Rows have the meaning of types.py.
 """
 
 import math
@@ -13,22 +13,22 @@ import jax
 import jax.numpy as jnp
 
 from skillhier.distributed import sharding
-from skillhier.types import Array, Key, Spec, TimeStep, Trajectory
+from skillhier.types import Array, Bounds, Key, Spec, TimeStep, Trajectory
 
 GIB = 2**30
 
 
 class ReplayState(NamedTuple):
-    """All that a replay remembers: N rows of B worlds."""
+    """N rows of B worlds. train.ring_files knows these four fields by name."""
 
-    rows: Trajectory  # leaves [N, B, ...], one frame of each observation entry
+    rows: Trajectory  # leaves [N, B, ...], one frame of each observation entry; zeros where never written
     head: Array  # [] int32 place in the ring that is written next
-    filled: Array  # [] int32 rows there are, at most N
+    filled: Array  # [] int32 rows stored, at most N
     next_row: Array  # [] int32 number of the row that would follow on the newest one
 
 
 class Replay(NamedTuple):
-    """What `make` gives. `init() -> Kept`; `frames`, `add` and `sample` are explained there."""
+    """The functions of a replay: `init() -> ReplayState`; `make` explains `frames`, `add` and `sample`."""
 
     init: Callable[[], ReplayState]
     frames: Callable[[Trajectory], Trajectory]
@@ -43,35 +43,36 @@ def make(
     spec: Spec,
     *,
     extras: Mapping[str, jax.ShapeDtypeStruct] | None = None,
-    memory: float | None = None,
+    max_bytes: float | None = None,
     copies: int = 1,
 ) -> Replay:
     """A replay of the newest `rows` rows of each of the worlds of `spec`, whose entries are stacks [S, ...].
 
-    extras: what else to keep of what the policy noted, name -> shape and type for one world
-    memory: bytes it may take; by default what the device has left, on a CPU what the machine has
-    copies: how many of it there will be, one for each seed of a program
+    extras: the policy's extras to store, name -> shape and type for one world
+    max_bytes: limit of its size; by default the free memory of the device, on a CPU the memory of the machine
+    copies: how many such replays there will be, one for each seed of a program
 
-    `frames(chunk)`: what is kept of rows as `rollout` gives them, [T, B, ...]: the newest frames, the wanted extras.
-    `add(kept, chunk, number=None, due=True)`: writes the `frames` of a chunk, in time and memory that do not grow
-    with the ring. `number` is that of the chunk's first row; if it does not follow on the newest row kept, the rows
+    `frames(chunk)`: what is stored of rows as `rollout` gives them, [T, B, ...]: the newest frames, the wanted extras.
+    `add(state, chunk, number=None, due=True)`: writes the `frames` of a chunk, in time and memory that do not grow
+    with the ring. `number` is that of the chunk's first row; if it does not follow on the newest stored row, the rows
     between are lost, and the chunk is stored as one that opens an episode, so that no transition leads across. With
     `due` False nothing changes, at the cost of the chunk.
-    `sample(kept, key, *, batch_size, sequence_length, lookahead=0, crossing=True)`: windows of L = sequence_length +
+    `sample(state, key, *, batch_size, sequence_length, lookahead=0, crossing=True)`: windows of L = sequence_length +
     lookahead rows as a Trajectory [L, batch_size, ...], each beginning at a row and world drawn uniformly, with
-    replacement, from all that have what they need: none reaches over the head of the ring, and the oldest rows only
-    serve as the older frames of others. There must be `stack_context` + L rows. With `crossing` False a window stays in
-    the episode of its first row: rows after the episode's last one repeat it, with `last` set and no reward (as in
+    replacement, from all valid ones: no window reaches over the head of the ring, and the oldest rows only serve as
+    the older frames of others. There must be `stack_context` + L rows. With `crossing` False a window stays in the
+    episode of its first row: rows after the episode's last one repeat it, with `last` set and no reward (as in
     data.sources.offline), and the last row before a world broke counts as one.
 
-    Raises ValueError: a ring too small, or too large for the memory.
+    Actions may be a tree of parts, as in `spec.action`. Raises ValueError: a ring that is too small, or too large for
+    the memory.
     """
     if rows < 1:
-        raise ValueError(f"a replay of {rows} rows holds nothing; set replay.rows")
+        raise ValueError(f"replay.rows must be >= 1, got {rows}; set replay.rows")
     worlds, extras = spec.worlds, dict(extras or {})
     depth = {name: shape.shape[0] for name, shape in spec.obs.items()}
     stack_context = max(depth.values(), default=1) - 1
-    _refuse_too_large(rows, worlds, copies, bytes_per_row(spec, extras), memory)
+    _refuse_too_large(rows, worlds, copies, bytes_per_row(spec, extras), max_bytes)
 
     def init() -> ReplayState:
         blank = jax.tree.map(lambda one: jnp.zeros((rows, worlds, *one.shape), one.dtype), _row(spec, extras))
@@ -85,50 +86,58 @@ def make(
         obs = {name: chunk.step.obs[name][:, :, 0] for name in depth}
         return chunk._replace(step=chunk.step._replace(obs=obs), extras={name: chunk.extras[name] for name in extras})
 
-    def add(kept: ReplayState, chunk: Trajectory, number: Array | None = None, due: Array | bool = True) -> ReplayState:
+    def add(
+        state: ReplayState, chunk: Trajectory, number: Array | None = None, due: Array | bool = True
+    ) -> ReplayState:
         length = len(chunk.step.first)
         if length > rows:
             raise ValueError(f"a chunk of {length} rows does not fit into a replay of {rows}; set replay.rows")
-        number = kept.next_row if number is None else number
+        number = state.next_row if number is None else number
         step = chunk.step
-        cut = (jnp.arange(length) == 0) & (number != kept.next_row)
-        first = step.first | cut[:, None]
+        gap = (jnp.arange(length) == 0) & (number != state.next_row)
+        first = step.first | gap[:, None]
         chunk = chunk._replace(step=step._replace(first=first, reward=jnp.where(first, 0, step.reward)))
-        places = (kept.head + jnp.arange(length)) % rows
+        places = (state.head + jnp.arange(length)) % rows
 
         def write(ring: Array, new: Array) -> Array:
             if (ring.shape[1:], ring.dtype) != (new.shape[1:], new.dtype):
                 raise ValueError(
-                    f"the replay keeps {ring.dtype}{ring.shape[1:]}, it was given {new.dtype}{new.shape[1:]}"
+                    f"the replay stores {ring.dtype}{ring.shape[1:]}, the chunk has {new.dtype}{new.shape[1:]}"
                 )
             new = new if due is True else jnp.where(due, new, ring[places])
             return ring.at[places].set(new, mode="promise_in_bounds", unique_indices=True)
 
-        moved = jnp.where(due, length, 0)
+        written = jnp.where(due, length, 0)
         return ReplayState(
-            jax.tree.map(write, kept.rows, chunk),
-            (kept.head + moved) % rows,
-            jnp.minimum(kept.filled + moved, rows),
-            jnp.where(due, number + length, kept.next_row).astype(jnp.int32),
+            jax.tree.map(write, state.rows, chunk),
+            (state.head + written) % rows,
+            jnp.minimum(state.filled + written, rows),
+            jnp.where(due, number + length, state.next_row).astype(jnp.int32),
         )
 
     def sample(
-        kept: ReplayState, key: Key, *, batch_size: int, sequence_length: int, lookahead: int = 0, crossing: bool = True
+        state: ReplayState,
+        key: Key,
+        *,
+        batch_size: int,
+        sequence_length: int,
+        lookahead: int = 0,
+        crossing: bool = True,
     ) -> Trajectory:
         k_start, k_world = jax.random.split(key)
         span = stack_context + sequence_length + lookahead
         world = jax.random.randint(k_world, (batch_size,), 0, worlds)
-        start = jax.random.randint(k_start, (batch_size,), 0, jnp.maximum(kept.filled - span + 1, 1))
-        begin = kept.head - kept.filled + start
+        start = jax.random.randint(k_start, (batch_size,), 0, jnp.maximum(state.filled - span + 1, 1))
+        begin = state.head - state.filled + start
 
         def read(ring: Array, row: Array) -> Array:
             """Rows [L, batch_size, ...] counted from a window's oldest frame."""
-            lift = (1, batch_size, *(1,) * (row.ndim - 2))
-            place = (begin.reshape(lift) + row) % rows
-            return sharding.sharded_gather(ring, place, world.reshape(lift))
+            shape = (1, batch_size, *(1,) * (row.ndim - 2))
+            place = (begin.reshape(shape) + row) % rows
+            return sharding.sharded_gather(ring, place, world.reshape(shape))
 
         every = jnp.broadcast_to(jnp.arange(span)[:, None], (span, batch_size))
-        first, last = (read(ring, every) for ring in (kept.rows.step.first, kept.rows.step.last))
+        first, last = (read(ring, every) for ring in (state.rows.step.first, state.rows.step.last))
         opened = jax.lax.cummax(jnp.where(first, every, 0), axis=0)  # the row that opened a row's episode
         row = every[stack_context:]
         if not crossing:
@@ -139,7 +148,7 @@ def make(
         opened = jnp.take_along_axis(opened, row, axis=0)
         ages = jnp.arange(stack_context + 1)
         stacks = jnp.maximum(row[..., None] - ages, opened[..., None])  # [L, batch_size, S] the rows of a row's frames
-        step = kept.rows.step
+        step = state.rows.step
         now = lambda ring: read(ring, row)  # noqa: E731
         return Trajectory(
             TimeStep(
@@ -149,8 +158,8 @@ def make(
                 first=now(step.first) & ~past,
                 last=jnp.take_along_axis(last, row, axis=0),
             ),
-            jax.tree.map(now, kept.rows.action),
-            jax.tree.map(now, kept.rows.extras),
+            jax.tree.map(now, state.rows.action),
+            jax.tree.map(now, state.rows.extras),
         )
 
     return Replay(init, frames, add, sample, rows, stack_context)
@@ -166,25 +175,25 @@ def _row(spec: Spec, extras: dict[str, jax.ShapeDtypeStruct]) -> Trajectory:
     """Shapes and types of one row of one world."""
     number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
     obs = {name: jax.ShapeDtypeStruct(shape.shape[1:], shape.dtype) for name, shape in spec.obs.items()}
-    return Trajectory(
-        TimeStep(obs, number, number, flag, flag), jax.ShapeDtypeStruct(spec.action.shape, jnp.float32), extras
-    )
+    is_bounds = lambda part: isinstance(part, Bounds)  # noqa: E731
+    action = jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape, jnp.float32), spec.action, is_leaf=is_bounds)
+    return Trajectory(TimeStep(obs, number, number, flag, flag), action, extras)
 
 
-def _refuse_too_large(rows: int, worlds: int, copies: int, each: int, memory: float | None) -> None:
-    needed = rows * worlds * copies * each
-    told = jax.local_devices()[0].memory_stats() or {}
-    if memory is not None:
-        there, what = memory, "it may take"
-    elif "bytes_limit" in told:
-        there, what = told["bytes_limit"] - told.get("bytes_in_use", 0), "the device has left"
+def _refuse_too_large(rows: int, worlds: int, copies: int, row_bytes: int, max_bytes: float | None) -> None:
+    needed = rows * worlds * copies * row_bytes
+    device = jax.local_devices()[0].memory_stats() or {}
+    if max_bytes is not None:
+        limit, owner = max_bytes, "its limit is"
+    elif "bytes_limit" in device:
+        limit, owner = device["bytes_limit"] - device.get("bytes_in_use", 0), "the device has free"
     elif hasattr(os, "sysconf"):
-        there, what = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "the machine has"
+        limit, owner = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "the machine has"
     else:
         return
-    if needed > there:
-        many = f"{worlds} worlds" + (f" of {copies} seeds" if copies > 1 else "")
+    if needed > limit:
+        copied = f"{worlds} worlds" + (f" of {copies} seeds" if copies > 1 else "")
         raise ValueError(
-            f"a replay of {rows} rows in {many} takes {needed / GIB:.3g} GiB ({each} bytes a row and world), "
-            f"{what} {there / GIB:.3g} GiB; set replay.rows to at most {int(there // (worlds * copies * each))}"
+            f"a replay of {rows} rows in {copied} takes {needed / GIB:.3g} GiB ({row_bytes} bytes a row and world), "
+            f"{owner} {limit / GIB:.3g} GiB; set replay.rows to at most {int(limit // (worlds * copies * row_bytes))}"
         )

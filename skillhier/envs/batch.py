@@ -28,11 +28,14 @@ class Task(NamedTuple):
     interval: float  # s
     limit: int  # control steps
     start: Callable[[Key, Array], tuple[physics.State, Memory]]  # key, world index [] -> where an episode opens
-    control: Callable[[physics.Data, Memory, Array], Array]  # action [A] -> ctrl [nu]
+    control: Callable[[physics.Data, Memory, Array], tuple[physics.State, Array]]
+    # ^ before a step, with its action [A]: the state to step from (data.state, unless the task moves mocap bodies or
+    # switches equalities) and ctrl [nu]
     observe: Callable[[physics.Data, Memory, Array], tuple[dict[str, Array], Memory]]
     # ^ after a step, with the action that led here (zeros where an episode opens): one frame, new memory
     judge: Callable[[physics.Data, Memory], tuple[Array, Array]]  # -> reward [], discount [] (0 at a true end)
     privileged: tuple[str, ...] = ()
+    success: str | None = None  # the entry that is 1 on the last row of an episode that succeeded
 
 
 class Opening(NamedTuple):
@@ -89,6 +92,8 @@ def make(
     for name, value in (("worlds", worlds), ("limit", limit), ("stack", stack), ("repeat", repeat)):
         if value < 1:
             raise ValueError(f"{name} {value} is less than 1; set env.{name}")
+    if task.success is not None and task.success not in task.obs:
+        raise ValueError(f"success '{task.success}' is not an entry of the task; it has {', '.join(task.obs)}")
     entries = _entries(task, draw, draw_only)
     depth = {name: 1 if name in task.privileged else stack for name in entries}
 
@@ -125,13 +130,13 @@ def make(
         draw_next = lambda: opening(state.key, state.index, state.episode + 1)  # noqa: E731
         following = jax.lax.cond(any_unbatched(state.steps == 0), draw_next, lambda: state.next)
         start, opened, lag = following
-        action = jnp.clip(action, task.action.low, task.action.high).astype(jnp.float32)
+        action = task.action.clip(action).astype(jnp.float32)
         pending = jnp.concatenate([action[None], state.pending[:-1]])
         acted = pending[state.delay]
 
         def advance(data: physics.Data, memory: Memory, steps: Array, renew: Array) -> StepResult:
-            ctrl = task.control(data, memory, acted)
-            data = task.physics.step(data.state, ctrl, renew, start)
+            controlled, ctrl = task.control(data, memory, acted)
+            data = task.physics.step(controlled, ctrl, renew, start)
             first = renew | data.broken
             memory = jax.tree.map(lambda a, b: jnp.where(first, a, b), opened, memory)
             frame, memory = task.observe(data, memory, jnp.where(first, 0, acted))
@@ -161,7 +166,15 @@ def make(
         return opened_all(jax.random.split(key, worlds), jnp.arange(worlds, dtype=jnp.int32))
 
     shapes = {k: jax.ShapeDtypeStruct((depth[k], *v.shape), v.dtype) for k, v in entries.items()}
-    spec = Spec(shapes, task.action, worlds, repeat * task.interval, -(-limit // repeat), task.privileged)
+    spec = Spec(
+        obs=shapes,
+        action=task.action,
+        worlds=worlds,
+        interval=repeat * task.interval,
+        limit=-(-limit // repeat),
+        privileged=task.privileged,
+        success=task.success if task.success in entries else None,
+    )
     return Env(with_full_precision(reset), with_full_precision(sharding.per_device(jax.vmap(step_one))), spec)
 
 

@@ -1,1 +1,1 @@
-"""Mathematics on arrays: no parameters, no networks, no config."""
+"""Mathematics on arrays, without parameters, networks or config."""

@@ -1,4 +1,4 @@
-"""Kullback-Leibler divergences in closed form, in nats. The last axis is summed over (not by `gaussian_each`)."""
+"""Kullback-Leibler divergences and entropies in closed form, in nats; all but `gaussian_each` sum the last axis."""
 
 import jax.numpy as jnp
 
@@ -6,7 +6,7 @@ from skillhier.types import Array
 
 
 def gaussian_each(mean: Array, scale: Array, other_mean: Array | float, other_scale: Array | float) -> Array:
-    """KL(N(mean, scale^2) || N(other_mean, other_scale^2)) of every dimension by itself, [..., D]."""
+    """KL(N(mean, scale^2) || N(other_mean, other_scale^2)) per dimension, [..., D]."""
     ratio = jnp.square(scale / other_scale)
     moved = jnp.square((mean - other_mean) / other_scale)
     return 0.5 * (ratio + moved - 1.0 - jnp.log(ratio))
@@ -23,9 +23,9 @@ def standard(mean: Array, scale: Array) -> Array:
 
 
 def categorical(log_p: Array, log_q: Array) -> Array:
-    """KL(p || q) from normalised log-probabilities, [...] from [..., K]. An outcome with p = 0 counts nothing."""
+    """KL(p || q) from normalised log-probabilities, [...] from [..., K]. Outcomes with p = 0 add 0."""
     p = jnp.exp(log_p)
-    # chosen before it is multiplied: 0 times infinity would be no number, in the gradient at least
+    # Masked before the product: 0 times infinity would be NaN, in the gradient at least.
     return (p * jnp.where(p > 0, log_p - log_q, 0.0)).sum(-1)
 
 
@@ -35,5 +35,5 @@ def uniform(log_p: Array) -> Array:
 
 
 def entropy(p: Array) -> Array:
-    """-sum p log p of probabilities, [...] from [..., K]. An outcome with p = 0 counts nothing."""
+    """-sum p log p of probabilities, [...] from [..., K]. Outcomes with p = 0 add 0."""
     return -(p * jnp.log(jnp.where(p > 0, p, 1.0))).sum(-1)

@@ -1,8 +1,8 @@
-"""Action families: what a policy network gives out, and the named parts of it that MPO holds back one by one.
+"""Action families: distributions over actions, and the named parts of them that MPO constrains one by one.
 
-A distribution is a record of arrays; a family is a record of functions on it. Leading axes [...] are rows, [T, B] as
-a rule. MPO (losses/mpo.py) knows families by this interface alone: Gaussian for plain MPO and NPMP, hybrid for MPO
-whose gripper opens or shuts, categorical for HeLMS-cat, mixture for HeLMS-mix.
+A distribution is a record of arrays; a family is a record of functions on it. Leading axes [...] are rows, usually
+[T, B]. MPO (losses/mpo.py) uses families through this interface only: Gaussian for plain MPO and NPMP, hybrid for MPO
+with a binary gripper, categorical for HeLMS-cat, mixture for HeLMS-mix.
 
 Parts are decoupled (Abdolmaleki et al., 2018, "Relative Entropy Regularized Policy Iteration"; for mixtures RHPO,
 Wulfmeier et al., 2020): the likelihood of a part takes that part from the online policy and the rest from the target.
@@ -36,15 +36,15 @@ class Categorical(NamedTuple):
 
 
 class Hybrid(NamedTuple):
-    """A diagonal Gaussian and, independent of it, a last dimension that is -1 or 1: actions [..., A]."""
+    """A diagonal Gaussian and an independent last dimension that is -1 or 1: actions [..., A]."""
 
     mean: Array  # [..., A - 1]
     scale: Array  # [..., A - 1]
-    logits: Array  # [..., 2] of -1 and of 1, normalised or not
+    logits: Array  # [..., 2] of the values -1 and 1, normalised or not
 
 
 class Mixture(NamedTuple):
-    """One of K diagonal Gaussians; components lead, as nets.skills.Components gives them."""
+    """A mixture of K diagonal Gaussians; the component axis leads, as in nets.skills.Components."""
 
     logits: Array  # [..., K], normalised or not
     mean: Array  # [K, ..., A]
@@ -52,34 +52,34 @@ class Mixture(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """Actions that stand for a whole policy: sum_n exp(log_prior[n]) f(action[n]) is the mean of f."""
+    """Weighted actions that represent a policy: sum_n exp(log_prior[n]) f(action[n]) estimates E[f]."""
 
-    action: Action  # [N, ..., A] of samples, or [K, ...] int32 of everything there is
-    log_prior: Array  # [N, ...] -log N of samples, log-probabilities where everything is listed
+    action: Action  # [N, ..., A] samples, or [K, ...] int32: every action there is
+    log_prior: Array  # [N, ...] -log N for samples, the log-probabilities where all actions are listed
 
 
 class Part(NamedTuple):
-    """One part of a policy, the others held at the target."""
+    """One part of a policy, with the other parts taken from the target policy."""
 
-    log_prob: Array  # [N, ...] of the choices, when this part alone follows the online policy
-    kl: Array  # [..., *axes] from target to online, nats; what axes there are is the family's
+    log_prob: Array  # [N, ...] of the choices, where only this part is the online policy's
+    kl: Array  # [..., *axes] KL(target || online) in nats; the family says which axes
 
 
 class Family(NamedTuple):
-    """How to act by a distribution and how to compare two; every function is pure."""
+    """Pure functions that sample from distributions of one kind and compare two of them."""
 
-    sample: Callable[[Distribution, Key], Action]  # one action a row
+    sample: Callable[[Distribution, Key], Action]  # one action per row
     mode: Callable[[Distribution], Action]
-    log_prob: Callable[[Distribution, Action], Array]  # [..., rows]; leading axes of the action beside rows are kept
-    choices: Callable[[Distribution, Key, int], Choices]  # `int` samples, or all there is
-    parts: Callable[[Distribution, Distribution, Action], dict[str, Part]]  # target, online, choices' actions
+    log_prob: Callable[[Distribution, Action], Array]  # [..., rows]; an action may have axes before its rows
+    choices: Callable[[Distribution, Key, int], Choices]  # `int` samples, or every action there is
+    parts: Callable[[Distribution, Distribution, Action], dict[str, Part]]  # of (target, online, actions of choices)
     names: tuple[str, ...]  # of the parts
 
 
 def gaussian(*, decoupled: bool = True) -> Family:
-    """Parts `mean` and `stddev`; KL of each by dimension, [..., A].
+    """Parts `mean` and `stddev`; KL of each per dimension, [..., A].
 
-    decoupled: False gives every part an equal share of the log-probability of the online policy as a whole.
+    decoupled: False gives every part an equal share of the whole online policy's log-probability.
     """
 
     def sample(policy: Gaussian, key: Key, count: tuple[int, ...] = ()) -> Array:
@@ -87,12 +87,12 @@ def gaussian(*, decoupled: bool = True) -> Family:
         return policy.mean + policy.scale * noise
 
     def parts(target: Gaussian, online: Gaussian, action: Array) -> dict[str, Part]:
-        moved, spread = Gaussian(online.mean, target.scale), Gaussian(target.mean, online.scale)
-        near = [moved, spread] if decoupled else [online, online]
+        new_mean, new_stddev = Gaussian(online.mean, target.scale), Gaussian(target.mean, online.scale)
+        policies = [new_mean, new_stddev] if decoupled else [online, online]
         share = 1.0 if decoupled else 0.5
         return {
             name: Part(share * gaussian_log_prob(*which, action), divergence.gaussian_each(*target, *other))
-            for name, which, other in zip(("mean", "stddev"), near, (moved, spread), strict=True)
+            for name, which, other in zip(("mean", "stddev"), policies, (new_mean, new_stddev), strict=True)
         }
 
     return Family(
@@ -106,7 +106,7 @@ def gaussian(*, decoupled: bool = True) -> Family:
 
 
 def categorical() -> Family:
-    """Part `category`, KL [...]. Its choices are all K, whatever the key and the count: nothing is sampled."""
+    """Part `category`, KL [...]. `choices` lists all K actions and ignores the key and the count."""
 
     def choices(policy: Categorical, key: Key, count: int) -> Choices:
         log_p = jnp.moveaxis(jax.nn.log_softmax(policy.logits), -1, 0)  # [K, ...]
@@ -117,9 +117,9 @@ def categorical() -> Family:
         return {"category": Part(log_prob(online, action), _category_kl(target.logits, online.logits))}
 
     def log_prob(policy: Categorical, action: Array) -> Array:
-        # counted, not looked up: the gradient of a look-up is a scatter
-        chosen = jax.nn.one_hot(action, policy.logits.shape[-1], dtype=policy.logits.dtype)
-        return (chosen * jax.nn.log_softmax(policy.logits)).sum(-1)
+        # A product with a one-hot, not an index: the gradient of indexing is a scatter.
+        one_hot = jax.nn.one_hot(action, policy.logits.shape[-1], dtype=policy.logits.dtype)
+        return (one_hot * jax.nn.log_softmax(policy.logits)).sum(-1)
 
     return Family(
         lambda policy, key: jax.random.categorical(key, policy.logits).astype(jnp.int32),
@@ -132,10 +132,10 @@ def categorical() -> Family:
 
 
 def hybrid(*, decoupled: bool = True) -> Family:
-    """Parts `mean` and `stddev`, KL by dimension [..., A - 1], and `category`, KL [...].
+    """Parts `mean` and `stddev`, KL per dimension [..., A - 1], and `category`, KL [...].
 
     Hybrid MPO (Neunert et al., 2019, "Continuous-Discrete Reinforcement Learning for Hybrid Control in Robotics"): the
-    policy is a product, so the KL of what moves adds up. decoupled: as in `gaussian`.
+    policy is a product of independent parts, so their KLs add up. decoupled: as in `gaussian`.
     """
     choice = categorical()
 
@@ -172,9 +172,9 @@ def hybrid(*, decoupled: bool = True) -> Family:
 
 
 def mixture(*, decoupled: bool = True) -> Family:
-    """Parts `mean` and `stddev`, KL by component and dimension [..., K, A], and `category`, KL [...].
+    """Parts `mean` and `stddev`, KL per component and dimension [..., K, A], and `category`, KL [...].
 
-    The mode is the mean of the likeliest component. decoupled: as in `gaussian`.
+    `mode` is the mean of the most likely component. decoupled: as in `gaussian`.
     """
 
     def sample(policy: Mixture, key: Key, count: tuple[int, ...] = ()) -> Array:
@@ -210,7 +210,7 @@ def mixture(*, decoupled: bool = True) -> Family:
 
 
 def _one_moved(target: Distribution, online: Distribution) -> dict[str, Distribution]:
-    """The target three times, each with one part of its own (mean, stddev, category) taken from the online policy."""
+    """The target policy with one part (mean, stddev or category) replaced by that of the online policy, by part."""
     return {
         "mean": target._replace(mean=online.mean),
         "stddev": target._replace(scale=online.scale),
@@ -226,7 +226,7 @@ def _parts(
     kl: dict[str, Array],
     decoupled: bool,
 ) -> dict[str, Part]:
-    """Each part with its KL, and the log-probability where it alone has moved, or its share of the online one."""
+    """Each part with its KL and its log-probability: decoupled, or an equal share of the online policy's."""
     if decoupled:
         return {name: Part(log_prob(which, action), kl[name]) for name, which in one_moved.items()}
     whole = log_prob(online, action) / len(kl)
@@ -245,7 +245,7 @@ def draw(mean: Array, scale: Array | float, key: Key | None) -> Array:
 
 
 def component(values: Array, which: Array) -> Array:
-    """What component `which` [N..., rows] has, [N..., rows, A] from values [K, rows, A]."""
+    """The values of component `which` [N..., rows]: [N..., rows, A] from [K, rows, A]."""
     lead = which.ndim - values.ndim + 2
     values = jnp.moveaxis(values, 0, -2).reshape(
         (1,) * lead + values.shape[1:-1] + values.shape[:1] + values.shape[-1:]

@@ -1,4 +1,4 @@
-"""Exact forward recursion over discrete skills: every skill sequence is counted, none is sampled."""
+"""Exact forward recursion over discrete skills: a sum over all skill sequences, without sampling."""
 
 import chex
 import jax
@@ -8,7 +8,7 @@ from skillhier.types import Array
 
 
 def forward(transition: Array) -> Array:
-    """Skill weights w_0 .. w_T, [T + 1, B, K], from transitions Q_1 .. Q_T, [T, B, K, K]; rows of Q sum to 1.
+    """Skill marginals w_0 .. w_T, [T + 1, B, K], from transitions Q_1 .. Q_T, [T, B, K, K], whose rows sum to 1.
 
     w_0 = 1/K and w_t = w_{t-1} Q_t, so w_t[k] = q(y_t = k | x_1 .. x_t). Differentiable.
     HeLMS (Rao et al., ICLR 2022), equation 13.
@@ -18,7 +18,7 @@ def forward(transition: Array) -> Array:
     uniform = jnp.full((batch, skills), 1.0 / skills, transition.dtype)
 
     def row(previous, q):
-        # A sum of products in place of a batched product: K is too small for a matrix routine.
+        # A broadcast product and a sum, not a batched matrix product: K is too small for a matrix routine.
         weight = (previous[:, :, None] * q).sum(1)
         return weight, weight
 

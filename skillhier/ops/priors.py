@@ -1,7 +1,7 @@
-"""Priors that a policy is kept near: Kullback-Leibler terms of every row, in nats, to be added to its loss.
+"""KL terms from a policy to its priors, one value per row in nats, to be added to the policy's loss.
 
-What a choice was at the row before is read from the batch. It is not known at a window's first row, unless an episode
-begins there: such a row adds nothing.
+The choice at the previous row is read from the batch. It is unknown at a window's first row unless an episode begins
+there: such a row adds 0.
 """
 
 import jax
@@ -18,9 +18,9 @@ def uniform(policy: Categorical | Mixture) -> Array:
 
 
 def transition(policy: Categorical | Mixture, table: Array, skill: Array, first: Array) -> Array:
-    """KL(pi(y_t | x_t) || P[y_{t-1}]), [T, B]. At an episode's first row the predecessor is uniform, as p(y_0) says.
+    """KL(pi(y_t | x_t) || P[y_{t-1}]), [T, B]. An episode's first row has a uniform predecessor, y_{-1} ~ 1/K.
 
-    table [K, K] holds log P[j, k], skill [T, B] what was chosen, int32, first [T, B].
+    table [K, K] holds log P[previous, next]; skill [T, B] int32 are the choices; first [T, B].
     """
     opening = jax.nn.logsumexp(table, 0) - jnp.log(len(table))
     before, known = previous(skill, first)
@@ -38,18 +38,18 @@ def standard(policy: Gaussian) -> Array:
     return divergence.standard(policy.mean, policy.scale)
 
 
-def drift(policy: Gaussian, memory: float, latent: Array, first: Array) -> Array:
-    """KL(pi(z_t | x_t) || N(memory z_{t-1}, (1 - memory^2) I)), [T, B]; to N(0, I) at an episode's first row.
+def drift(policy: Gaussian, ar_coefficient: float, latent: Array, first: Array) -> Array:
+    """KL to the AR(1) prior, KL(pi(z_t | x_t) || N(a z_{t-1}, (1 - a^2) I)), [T, B], a = `ar_coefficient`.
 
-    latent [T, B, Z] is what was chosen, first [T, B].
+    At an episode's first row the prior is N(0, I). latent [T, B, Z] are the choices; first [T, B].
     """
     before, known = previous(latent, first)
-    mean = jnp.where(first[..., None], 0.0, memory * before)
-    scale = jnp.where(first[..., None], 1.0, (1.0 - memory**2) ** 0.5)
+    mean = jnp.where(first[..., None], 0.0, ar_coefficient * before)
+    scale = jnp.where(first[..., None], 1.0, (1.0 - ar_coefficient**2) ** 0.5)
     return jnp.where(known, divergence.gaussian(policy.mean, policy.scale, mean, scale), 0.0)
 
 
 def previous(choice: Array, first: Array) -> tuple[Array, Array]:
-    """The choice of the row before, [T, B, ...] (zero in the first row), and whether a row's prior is known [T, B]."""
+    """The choice at the previous row, [T, B, ...] (zero at row 0), and whether a row's prior is known, [T, B]."""
     before = jnp.concatenate([jnp.zeros_like(choice[:1]), choice[:-1]])
     return before, first.at[1:].set(True)

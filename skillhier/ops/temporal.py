@@ -1,17 +1,156 @@
-"""Views of a trajectory: what a level sees of it."""
+"""Views of a trajectory: the rows that one level of a hierarchy sees, as a function Trajectory -> Trajectory.
 
-from collections.abc import Callable
+acting_on(name)   the rows as they are, the action being a note of the policy
+coarsen(k)        every k-th row: one transition per choice of a manager with a fixed period, in imagination
+segments(name)    one transition per choice, whatever its period: real rows with ends, time limits and broken worlds
+split(k)          chunks of k transitions as separate sequences: a worker's returns do not cross a chunk
 
-from skillhier.types import Trajectory
+In every view the three facts of ops/returns.py keep their meaning. Where transitions 1 .. n become one, with rewards
+r_i, discounts d_i and flags `first` f_i of the rows arrived at,
+
+    reward    r_1 + gamma d_1 (r_2 + gamma d_2 (r_3 + ...))
+    discount  gamma^(n - 1) d_1 d_2 ... d_n
+    first     f_1 | ... | f_n        an episode opened in between, so this is no transition
+
+so the merged transition under the discount gamma of a loss is worth what its n transitions are worth: with one gamma in
+the view and in the loss, reward + gamma discount V = r_1 + gamma d_1 (r_2 + ... + gamma d_n V). The view's gamma is 1
+unless it is given: then rewards are summed and a manager discounts once per choice, as in Director.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from skillhier.types import Array, TimeStep, Trajectory
+
+View = Callable[[Trajectory], Trajectory]
 
 
-def acting_on(name: str) -> Callable[[Trajectory], Trajectory]:
+def acting_on(name: str) -> View:
     """The view of a level whose action at a row is what the policy noted there under `name`, [T, B, ...]."""
+    return lambda batch: batch._replace(action=_note(batch, name))
+
+
+def coarsen(k: int, gamma: float = 1.0) -> View:
+    """Rows 0, k, 2k, ... of nk + 1 rows, [n + 1, B, ...], each transition merging the k between (see above).
+
+    For imagined rows, or windows aligned with a fixed period: a chunk in which an episode opens is no transition, so
+    one that an episode's end cuts short is lost; `segments` keeps it. Row 0 keeps its own reward and discount.
+
+    Director (Hafner et al., 2022) takes the mean of a chunk's rewards, not their sum, and weights it with the
+    continuation of the chunk's first row, which here is part of the discount of the transition before.
+    """
+    _check_period(k)
 
     def view(batch: Trajectory) -> Trajectory:
-        if name not in batch.extras:
-            known = ", ".join(sorted(batch.extras)) or "nothing"
-            raise ValueError(f"the level acts on '{name}', and the rows hold {known}; let the replay keep it")
-        return batch._replace(action=batch.extras[name])
+        count = _chunks(batch, k)
+        step = batch.step
+        reward, discount, first = (x[1:].reshape(count, k, -1) for x in (step.reward, step.discount, step.first))
+        factors = jnp.concatenate([jnp.ones_like(discount[:, :1]), gamma * discount[:, :-1]], 1)
+        weight = jnp.cumprod(factors, 1)  # [n, k, B] gamma^(i - 1) d_1 ... d_(i - 1) of reward r_i
+        coarse = jax.tree.map(lambda x: x[::k], batch)
+        merged = coarse.step._replace(
+            reward=coarse.step.reward.at[1:].set((weight * reward).sum(1)),
+            discount=coarse.step.discount.at[1:].set(weight[:, -1] * discount[:, -1]),
+            first=coarse.step.first.at[1:].set(first.any(1)),
+        )
+        return coarse._replace(step=merged)
 
     return view
+
+
+def split(k: int, held: Sequence[str] = ()) -> View:
+    """nk + 1 rows [nk + 1, B, ...] as n chunks of k + 1 rows, [k + 1, B n, ...]; chunk j of world b is b n + j.
+
+    A chunk's last row is the first one of the next chunk. No flag is set: a chunk is a window, so its returns bootstrap
+    from the value at its last row (ops.returns.transitions), and a true end inside it has discount 0 as before.
+
+    held: notes that a chunk's last row takes from the row before it. There the manager has already made its next
+    choice, and the value that a chunk bootstraps from is that of the chunk's own choice.
+    """
+    _check_period(k)
+
+    def view(batch: Trajectory) -> Trajectory:
+        count = _chunks(batch, k)
+        rows = jnp.arange(k + 1)[:, None] + k * jnp.arange(count)  # [k + 1, n]
+
+        def chunked(x: Array) -> Array:
+            return x[rows].swapaxes(1, 2).reshape(k + 1, -1, *x.shape[2:])
+
+        chunks = jax.tree.map(chunked, batch)
+        notes = {name: _note(chunks, name) for name in held}
+        notes = {name: jax.tree.map(lambda x: x.at[-1].set(x[-2]), note) for name, note in notes.items()}
+        return chunks._replace(extras={**chunks.extras, **notes})
+
+    return view
+
+
+def segments(name: str, gamma: float = 1.0, rows: int | None = None) -> View:
+    """One row per choice of the hierarchy `name`, from its note `name`_renewed; [rows, B, ...], by default T rows.
+
+    A world's rows are those with a new choice and those with `last`, one after another; the transitions between them
+    are merged (see above). Hence an end or a time limit closes the segment that it cuts short and keeps its rewards. A
+    segment that a broken world or an artificial cut of a replay interrupts is no transition; nor are rows before the
+    first choice of a window, and those after its last choice, whose outcome is unknown.
+
+    Remaining rows have `first` and `last` set, no reward, and repeat the window's last row: they are no transition, and
+    losses over rows that are not `last` skip them. With fewer `rows` than there are choices later ones are left out.
+    """
+
+    def view(batch: Trajectory) -> Trajectory:
+        step = batch.step
+        ends = _note(batch, f"{name}_renewed") | step.last  # [T, B] rows that end a segment or begin one
+        length = len(ends)
+        size = length if rows is None else min(rows, length)
+        merged = _merged(step, ends, gamma)
+        spare = jnp.arange(size)[:, None] >= ends.sum(0)
+        order = jnp.argsort(~ends, axis=0, stable=True)[:size]
+        order = jnp.where(spare, length - 1, order)
+
+        def take(x: Array) -> Array:
+            return jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), 0)
+
+        short = jax.tree.map(take, batch._replace(step=merged))
+        reward, discount = jnp.where(spare, 0, short.step.reward), jnp.where(spare, 1, short.step.discount)
+        first, last = short.step.first | spare, short.step.last | spare
+        return short._replace(step=short.step._replace(reward=reward, discount=discount, first=first, last=last))
+
+    return view
+
+
+def _merged(step: TimeStep, ends: Array, gamma: float) -> TimeStep:
+    """At every row the transitions since the last row with `ends` before it, merged into one; row 0 is its own."""
+
+    def row(carry, inputs):
+        (reward, discount, first), begins = carry
+        reward_here, discount_here, first_here, ends = inputs
+        weight = jnp.where(begins, 1.0, gamma * discount)
+        reward = jnp.where(begins, 0.0, reward) + weight * reward_here
+        merged = reward, weight * discount_here, first_here | (first & ~begins)
+        return (merged, ends), merged
+
+    rows = step.reward, step.discount, step.first
+    start = jax.tree.map(lambda x: x[0], rows), jnp.ones_like(ends[0])
+    _, (reward, discount, first) = jax.lax.scan(row, start, (*rows, ends))
+    return step._replace(reward=reward, discount=discount, first=first)
+
+
+def _note(batch: Trajectory, name: str):
+    if name not in batch.extras:
+        notes = ", ".join(sorted(batch.extras)) or "none"
+        raise ValueError(f"the view of a level needs the note '{name}', got {notes}; add it to the replay's extras")
+    return batch.extras[name]
+
+
+def _check_period(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"the period of a view must be >= 1, got {k}; set agent.period")
+
+
+def _chunks(batch: Trajectory, k: int) -> int:
+    """The number of chunks of k transitions in a trajectory of nk + 1 rows."""
+    horizon = len(batch.step.first) - 1
+    if horizon < 1 or horizon % k:
+        raise ValueError(f"horizon must be a multiple of the period {k}, got {horizon}; set agent.horizon")
+    return horizon // k

@@ -1,1 +1,1 @@
-"""Things that act."""
+"""Policies: everything that acts."""

@@ -1,4 +1,4 @@
-"""Policies without a memory: a network, a list of actions."""
+"""Policies without recurrent state: a function of the observation, and a fixed sequence of actions."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ Choose = Callable[[Params, dict[str, Array], Key], tuple[Action, dict[str, Array
 
 
 def flat(choose: Choose) -> Policy:
-    """A policy that gives each observation to `choose(params, obs, key) -> (action, notes)`; it remembers nothing.
+    """A memoryless policy: `choose(params, obs, key) -> (action, notes)` at every row.
 
-    The greedy twin of a policy is another `flat` whose `choose` does not use the key.
+    A greedy policy is a `flat` whose `choose` does not use the key.
     """
 
     def act(params, carry, step, key):
@@ -23,7 +23,7 @@ def flat(choose: Choose) -> Policy:
 
 
 def sequence(actions: Array) -> Policy:
-    """Plays `actions` [T, A] from the first row of every episode on and then repeats the last one."""
+    """Plays `actions` [T, A] from the first row of every episode on, then repeats the last one."""
 
     def act(params, row, step, key):
         row = jnp.where(step.first, 0, row)

@@ -1,13 +1,18 @@
-"""A policy made of policies: a manager chooses, a worker acts on what it is shown of the choice."""
+"""A policy made of policies: a manager chooses, and a worker acts conditioned on the choice.
 
-from collections.abc import Callable
+`hierarchy` gives back a Policy, so a hierarchy may be the worker (or the manager) of another one.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from skillhier.branch import any_unbatched
-from skillhier.types import Action, Array, Carry, Params, Policy, TimeStep
+from skillhier.types import Action, Array, Carry, Key, Params, Policy, TimeStep
+
+DrawPeriod = Callable[[Key, int], Array]  # (key, worlds) -> rows that each world's next choice lasts, [B] int32 >= 1
 
 
 class HierarchyState(NamedTuple):
@@ -17,6 +22,7 @@ class HierarchyState(NamedTuple):
     worker: Carry
     choice: Action  # [B, ...] the choice in force
     age: Array  # [B] int32 rows it has been in force
+    period: Array  # [B] int32 rows it will be in force; 0 before the first choice
 
 
 def where_rows(flags: Array, chosen, other):
@@ -29,46 +35,96 @@ def condition_on_choice(params: Params, step: TimeStep, choice: Action) -> dict[
     return {"skill": choice}
 
 
+def uniform_period(low: int, high: int) -> DrawPeriod:
+    """Periods uniform over low, low + 1, ..., high rows: the randomised period of HiPPO (Li et al., ICLR 2020)."""
+    if not 1 <= low <= high:
+        raise ValueError(f"a range of periods must satisfy 1 <= low <= high, got low={low}, high={high}")
+    return lambda key, worlds: jax.random.randint(key, (worlds,), low, high + 1)
+
+
 def hierarchy(
     manager: Policy,
     worker: Policy,
-    period: int = 1,
-    show: Callable[[Params, TimeStep, Action], dict[str, Array]] = condition_on_choice,
+    period: int | DrawPeriod = 1,
+    condition: Callable[[Params, TimeStep, Action], dict[str, Array]] = condition_on_choice,
     name: str = "skill",
-    blank: Callable[[int], Action] = lambda worlds: jnp.zeros(worlds, jnp.int32),
+    initial_choice: Callable[[int], Action] = lambda worlds: jnp.zeros(worlds, jnp.int32),
 ) -> Policy:
-    """Holds the manager's choice for `period` rows and lets the worker act on `{**obs, **show(params, step, choice)}`.
+    """Holds the manager's choice for `period` rows; the worker acts on `{**obs, **condition(params, step, choice)}`.
 
-    The choice is renewed at an episode's first row and after `period` rows. The manager is asked only at rows where
-    some world renews; its memory moves only in those worlds. `blank(worlds)` has the shape and type of its choices.
-    Notes: both policies' own (the manager's are zero where it was not asked), what was shown, the choice under
-    `name`, and `name`_renewed [B].
+    The choice is renewed at the first row that a new carry sees, at an episode's first row, and when its period is
+    over. A callable `period` is drawn anew with every choice; a draw below 1 lasts one row. The manager is called only
+    at rows where some world renews, and its carry moves only in those worlds. `initial_choice(worlds)` has the shape
+    and dtype of its choices.
+
+    Notes, none of which replaces another (ValueError where two would have one name):
+
+    name, name_renewed [B]     the choice in force, and whether it was made at this row
+    name/period [B]            the period in force, if it is drawn
+    name/NOTE                  the manager's notes, zero where it did not choose
+    entries of `condition`     what the worker was shown
+    NOTE                       the worker's notes
     """
-    if period < 1:
-        raise ValueError(f"period {period} of '{name}' is not allowed; it is a number of rows, 1 or more")
+    if callable(period):
+        draw_period = period
+    elif period >= 1:
+        draw_period = lambda key, worlds: jnp.full(worlds, period, jnp.int32)  # noqa: E731
+    else:
+        raise ValueError(f"the period of hierarchy '{name}' must be >= 1, got {period}")
 
     def init(worlds: int) -> HierarchyState:
-        return HierarchyState(manager.init(worlds), worker.init(worlds), blank(worlds), jnp.zeros(worlds, jnp.int32))
+        zeros = jnp.zeros(worlds, jnp.int32)
+        return HierarchyState(manager.init(worlds), worker.init(worlds), initial_choice(worlds), zeros, zeros)
 
-    def act(params, held, step, key):
-        manager_key, worker_key = jax.random.split(key)
-        renewed = step.first | (held.age >= period)
+    def act(params, state, step, key):
+        manager_key, worker_key, period_key = jax.random.split(key, 3)
+        renewed = step.first | (state.age >= state.period)
 
-        def ask(held):
-            carry, choice, notes = manager.act(params, held.manager, step, manager_key)
-            fresh = where_rows(renewed, (carry, choice), (held.manager, held.choice))
-            return fresh, where_rows(renewed, notes, jax.tree.map(jnp.zeros_like, notes))
+        def choose(state):
+            carry, choice, notes = manager.act(params, state.manager, step, manager_key)
+            rows = draw_period(period_key, len(renewed))
+            if (rows.shape, rows.dtype) != (renewed.shape, jnp.int32):
+                raise ValueError(
+                    f"the period of hierarchy '{name}' must be int32{list(renewed.shape)}, "
+                    f"got {rows.dtype}{list(rows.shape)}"
+                )
+            decision = where_rows(renewed, (carry, choice, rows), (state.manager, state.choice, state.period))
+            return decision, where_rows(renewed, notes, jax.tree.map(jnp.zeros_like, notes))
 
-        def keep(held):
-            _, notes = jax.eval_shape(ask, held)
-            return (held.manager, held.choice), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), notes)
+        def hold(state):
+            _, notes = jax.eval_shape(choose, state)
+            return (state.manager, state.choice, state.period), jax.tree.map(
+                lambda x: jnp.zeros(x.shape, x.dtype), notes
+            )
 
-        (carry, choice), notes = jax.lax.cond(any_unbatched(renewed), ask, keep, held)
-        age = jnp.where(renewed, 1, held.age + 1)
-        shown = show(params, step, choice)
-        below = step._replace(obs={**step.obs, **shown})
-        worker_carry, action, worker_notes = worker.act(params, held.worker, below, worker_key)
-        notes = {**notes, **worker_notes, **shown, name: choice, f"{name}_renewed": renewed}
-        return HierarchyState(carry, worker_carry, choice, age), action, notes
+        (carry, choice, rows), manager_notes = jax.lax.cond(any_unbatched(renewed), choose, hold, state)
+        age = jnp.where(renewed, 1, state.age + 1)
+        shown = condition(params, step, choice)
+        conditioned = step._replace(obs={**step.obs, **shown})
+        worker_carry, action, worker_notes = worker.act(params, state.worker, conditioned, worker_key)
+        drawn = {f"{name}/period": rows} if callable(period) else {}
+        notes = _merge(
+            f"hierarchy '{name}'",
+            {
+                "choice": {name: choice, f"{name}_renewed": renewed, **drawn},
+                "manager": {f"{name}/{note}": value for note, value in manager_notes.items()},
+                "condition": {k: value for k, value in shown.items() if not (k == name and value is choice)},
+                "worker": worker_notes,
+            },
+        )
+        return HierarchyState(carry, worker_carry, choice, age, rows), action, notes
 
     return Policy(init, act)
+
+
+def _merge(where: str, notes: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+    """All notes in one dictionary, from owner -> note -> value. Raises ValueError if two owners use one name."""
+    merged: dict[str, Array] = {}
+    owner: dict[str, str] = {}
+    for source, values in notes.items():
+        for note in values:
+            if note in owner:
+                raise ValueError(f"{where}: the {owner[note]} and the {source} both note '{note}'; rename one of them")
+            owner[note] = source
+        merged |= values
+    return merged

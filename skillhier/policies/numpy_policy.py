@@ -1,4 +1,4 @@
-"""A policy outside our own loop: numpy observations of any environment in, numpy actions out."""
+"""A policy for loops other than `rollout`: numpy observations of any environment in, numpy actions out."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ from skillhier.types import Key, Params, Policy, TimeStep
 
 
 class NumpyPolicy:
-    """`policy` with `params`, to be called row by row.
+    """`policy` with `params`, called once a row; it carries the policy's state between calls.
 
-    With `worlds` None it acts in one world, and neither observations nor actions have an axis for it. One
-    compiled program serves all calls.
+    With `worlds` None it acts in one world, and observations and actions have no world axis. All calls share one
+    compiled program.
     """
 
     def __init__(self, policy: Policy, params: Params, *, worlds: int | None = None, seed: int = 0):
@@ -27,9 +27,9 @@ class NumpyPolicy:
     def __call__(
         self, obs: Mapping[str, np.ndarray], first: bool | np.ndarray, key: Key | None = None
     ) -> dict[str, np.ndarray] | np.ndarray:
-        """The action at `obs`, entry -> [B, ...]; `first` [B] says which rows open an episode.
+        """The action at `obs`, entry -> [B, ...]; `first` [B] marks rows that open an episode.
 
-        `key`: of this row; drawn from the seed if None.
+        `key`: for this row; split off the seed's key if None.
         """
         if key is None:
             self._key, key = jax.random.split(self._key)

@@ -1,1 +1,1 @@
-"""What people look at: pages, figures, films, and the statistics that comparisons rest on. Nothing here trains."""
+"""Pages, figures, films, and the statistics of comparisons. Nothing here trains."""

@@ -1,7 +1,8 @@
-"""Runs that are to be compared: put into groups, and held to be comparable.
+"""Grouping of runs for a comparison, and the checks that they are comparable.
 
-Two runs are compared when nothing differs between them but what was asked about, their seeds, and what does not
-change what is learned. All else is refused (folder.Unfit) in one line that names two runs and the setting.
+Runs are comparable when they differ only in the settings that a comparison is about, in their seeds and in settings
+that do not change what is learned. Any other difference raises RunFolderError: one line that names two runs and the
+setting.
 """
 
 import difflib
@@ -9,11 +10,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from skillhier.report.comparison_runs import SEED, TOTAL, Run
+from skillhier.report.comparison_runs import BUDGETS, SEED, LoggedRun
 from skillhier.train import run_folder
 
-BUDGET = (  # of updates, of data, and of frames where the runs collect them
-    *TOTAL,
+BUDGET = (  # settings of how much a run learns from: updates, data, and environment steps where it collects them
+    *BUDGETS,
     "config.train.batch_size",
     "config.train.sequence_length",
     "config.train.unroll_length",
@@ -23,8 +24,8 @@ BUDGET = (  # of updates, of data, and of frames where the runs collect them
     "config.data.held_out",
     "config.data.seed",
 )
-DATA = "config.data.path"  # part of the budget by its digest, or by this name where a run has kept no digest
-# what may differ unasked: it changes how a run is watched, saved or split over programs, not what it learns
+DATA = "config.data.path"  # part of the budget by the data's digest, or by this path where a run recorded no digest
+# settings that may always differ: they change how a run is logged, saved or split over programs, not what it learns
 BOOKKEEPING = (
     "config.seeds",
     "config.train.updates_per_epoch",
@@ -35,45 +36,45 @@ BOOKKEEPING = (
 )
 
 
-def unknown(what: str, given: str, known: Iterable[str]) -> run_folder.RunFolderError:
-    """What is said of a name that none of the runs has."""
+def unknown_name(what: str, name: str, known: Iterable[str]) -> run_folder.RunFolderError:
+    """The error for a name that none of the runs has."""
     known = sorted(known)
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    told = f"did you mean {near[0]}?" if near else f"they have {', '.join(known)}"
-    return run_folder.RunFolderError(f"no run has the {what} {given}; {told}")
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"they have {', '.join(known)}"
+    return run_folder.RunFolderError(f"no run has the {what} {name}; {hint}")
 
 
-def grouped(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[Run]]:
-    """Runs by the values of the named settings, in the order of the values. Raises Unfit.
+def group_runs(runs: Sequence[LoggedRun], names: Sequence[str]) -> dict[str, list[LoggedRun]]:
+    """Runs by the values of the named settings, in the order of the values. Raises RunFolderError.
 
-    Settings that are the same in all runs are left out of the groups' names.
+    Settings that have one value in all runs are left out of the groups' labels.
     """
     known = {name for run in runs for name in run.settings}
     for name in names:
         if name not in known:
-            raise unknown("setting", name, known)
+            raise unknown_name("setting", name, known)
     if not names:
         return {"all runs": list(runs)}
-    shown = [name for name in names if len({_shown(run.settings.get(name)) for run in runs}) > 1] or names
-    last = [name.rpartition(".")[2] for name in shown]
-    short = {name: end if last.count(end) == 1 else name for name, end in zip(shown, last, strict=True)}
-    found: dict[str, list[Run]] = {}
+    varying = [name for name in names if len({_text(run.settings.get(name)) for run in runs}) > 1] or names
+    last = [name.rpartition(".")[2] for name in varying]
+    short = {name: end if last.count(end) == 1 else name for name, end in zip(varying, last, strict=True)}
+    groups: dict[str, list[LoggedRun]] = {}
     for run in sorted(runs, key=lambda run: [_order(run.settings.get(name)) for name in names]):
-        label = " ".join(f"{short[name]}={_shown(run.settings.get(name, 'absent'))}" for name in shown)
-        found.setdefault(label, []).append(run)
-    return found
+        label = " ".join(f"{short[name]}={_text(run.settings.get(name, 'absent'))}" for name in varying)
+        groups.setdefault(label, []).append(run)
+    return groups
 
 
-def panelled(groups: dict[str, list[Run]], names: Sequence[str]) -> dict[str, dict[str, list[Run]]]:
-    """The groups by the values of the named settings, each with the runs that have them; one nameless panel of none."""
+def split_panels(groups: dict[str, list[LoggedRun]], names: Sequence[str]) -> dict[str, dict[str, list[LoggedRun]]]:
+    """Panels by the values of the named settings, each with the groups of its runs; without names one panel."""
     if not names:
         return {"": groups}
-    found: dict[str, dict[str, list[Run]]] = {}
-    for panel, there in grouped([run for inside in groups.values() for run in inside], names).items():
-        paths = {run.path for run in there}
-        told = {label: [run for run in inside if run.path in paths] for label, inside in groups.items()}
-        found[panel] = {label: inside for label, inside in told.items() if inside}
-    return found
+    panels: dict[str, dict[str, list[LoggedRun]]] = {}
+    for panel, members in group_runs([run for runs in groups.values() for run in runs], names).items():
+        paths = {run.path for run in members}
+        subsets = {label: [run for run in runs if run.path in paths] for label, runs in groups.items()}
+        panels[panel] = {label: runs for label, runs in subsets.items() if runs}
+    return panels
 
 
 def _order(value: Any) -> tuple[int, float, str]:
@@ -81,84 +82,89 @@ def _order(value: Any) -> tuple[int, float, str]:
     return (0, value, "") if number else (1, 0.0, re.sub(r"\d+", lambda n: n[0].zfill(12), str(value)))
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def hold_to_one_budget(runs: Sequence[Run], strata: Sequence[str] = ()) -> None:
-    """Raises Unfit where two runs learned from more, longer or from other data; from other data of the same task."""
+def check_budgets(runs: Sequence[LoggedRun], strata: Sequence[str] = ()) -> None:
+    """Raises RunFolderError where budgets differ, or within a stratum the data."""
     for name in BUDGET:
-        _hold(runs, name, [run.settings.get(name, "absent") for run in runs], "budgets differ", "--different_budgets")
-    unsaid = [run for run in runs if run.total is None]
-    _hold(unsaid, "last step", [run.done for run in unsaid], "budgets differ", "--different_budgets")
+        _check_equal(
+            runs, name, [run.settings.get(name, "absent") for run in runs], "budgets differ", "--different_budgets"
+        )
+    open_ended = [run for run in runs if run.budget is None]
+    _check_equal(open_ended, "last step", [run.done for run in open_ended], "budgets differ", "--different_budgets")
     digests = all(run.data for run in runs)
     name = "data digest" if digests else DATA
-    for stratum in stratified(runs, strata):
-        told = [run.data[:12] if digests else run.settings.get(DATA, "absent") for run in stratum]
-        _hold(stratum, name, told, "budgets differ", "--different_budgets")
+    for stratum in by_stratum(runs, strata):
+        values = [run.data[:12] if digests else run.settings.get(DATA, "absent") for run in stratum]
+        _check_equal(stratum, name, values, "budgets differ", "--different_budgets")
 
 
-def hold_to_one_question(groups: dict[str, list[Run]], named: Sequence[str], along: Sequence[str] = ()) -> None:
-    """Raises Unfit where anything differs that is not `named`; what only other groups have belongs to the group.
+def check_settings(groups: dict[str, list[LoggedRun]], named: Sequence[str], along: Sequence[str] = ()) -> None:
+    """Raises RunFolderError where a setting differs that is not `named`, or where a run is there twice.
 
-    along: settings, or what whole families of them begin with, that may differ between the groups, never within one
+    A setting that only some groups have belongs to those groups.
+    along: settings, or prefixes of settings, that may differ between groups but not within one
     """
     free = {*named, *BUDGET, *BOOKKEEPING, DATA, SEED}
-    runs = [run for inside in groups.values() for run in inside]
+    runs = [run for members in groups.values() for run in members]
     names = {name for run in runs for name in run.settings} - free
-    for given in along:
-        if not any(_below(name, given) for run in runs for name in run.settings):
-            raise unknown("setting", given, {name for run in runs for name in run.settings})
-    # what all runs have comes first: it is why others have settings of their own
+    for prefix in along:
+        if not any(_matches(name, prefix) for run in runs for name in run.settings):
+            raise unknown_name("setting", prefix, {name for run in runs for name in run.settings})
+    # settings that all runs have come first: their values are why other settings are absent in some runs
     for name in sorted(names, key=lambda name: (any(name not in run.settings for run in runs), name)):
-        for inside in groups.values():
-            told = [run.settings.get(name, "absent") for run in inside]
-            _hold(inside, name, told, "two things vary under one curve", f"--group={name}")
-        if any(_below(name, given) for given in along):
+        for members in groups.values():
+            values = [run.settings.get(name, "absent") for run in members]
+            _check_equal(members, name, values, "two things vary under one curve", f"--group={name}")
+        if any(_matches(name, prefix) for prefix in along):
             continue
-        have = [run for run in runs if name in run.settings]
-        told = [run.settings[name] for run in have]
-        remedy = f"--group={name}, or --along={name} where it goes with the groups"
-        _hold(have, name, told, "more varies between the groups than was asked", remedy)
-    for label, inside in groups.items():
-        seen: dict[tuple, Run] = {}
-        for run in inside:
-            who = tuple(_shown(run.settings.get(name)) for name in (SEED, *named))
-            if who in seen and SEED in run.settings:
+        having = [run for run in runs if name in run.settings]
+        values = [run.settings[name] for run in having]
+        remedy = f"--group={name}, or --along={name} where it varies with the groups"
+        _check_equal(having, name, values, "the groups differ in a setting that --group does not name", remedy)
+    for label, members in groups.items():
+        known: dict[tuple, LoggedRun] = {}
+        for run in members:
+            identity = tuple(_text(run.settings.get(name)) for name in (SEED, *named))
+            if identity in known and SEED in run.settings:
                 raise run_folder.RunFolderError(
-                    f"{seen[who].path} and {run.path} are both seed {run.settings.get(SEED)} of {label}: a run counts "
-                    "once; leave one of them out of --runs"
+                    f"{known[identity].path} and {run.path} are both seed {run.settings.get(SEED)} of {label}: a run "
+                    "counts once; leave one of them out of --runs"
                 )
-            seen[who] = run
+            known[identity] = run
 
 
-def going_along(groups: dict[str, list[Run]], along: Sequence[str], named: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What differs between the groups because it goes along with them: setting -> group -> value."""
-    names = sorted({name for inside in groups.values() for run in inside for name in run.settings} - {*named})
-    found = {}
+def varying_along(
+    groups: dict[str, list[LoggedRun]], along: Sequence[str], named: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Settings below `along` that differ between the groups: setting -> group -> value."""
+    names = sorted({name for runs in groups.values() for run in runs for name in run.settings} - {*named})
+    varying = {}
     for name in names:
-        told = {label: inside[0].settings[name] for label, inside in groups.items() if name in inside[0].settings}
-        if len({_shown(value) for value in told.values()}) > 1 and any(_below(name, given) for given in along):
-            found[name] = told
-    return found
+        values = {label: runs[0].settings[name] for label, runs in groups.items() if name in runs[0].settings}
+        if len({_text(value) for value in values.values()}) > 1 and any(_matches(name, prefix) for prefix in along):
+            varying[name] = values
+    return varying
 
 
-def _below(name: str, given: str) -> bool:
-    return name == given or name.startswith(f"{given}.")
+def _matches(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
 
 
-def _hold(runs: Sequence[Run], name: str, values: Sequence[Any], why: str, remedy: str) -> None:
+def _check_equal(runs: Sequence[LoggedRun], name: str, values: Sequence[Any], why: str, remedy: str) -> None:
     for run, value in zip(runs, values, strict=True):
         if value != values[0]:
             raise run_folder.RunFolderError(
-                f"{why}: {name} is {_shown(values[0])} in {runs[0].path} and {_shown(value)} in {run.path}; "
+                f"{why}: {name} is {_text(values[0])} in {runs[0].path} and {_text(value)} in {run.path}; "
                 f"leave runs out of --runs, or give {remedy}"
             )
 
 
-def stratified(runs: Sequence[Run], strata: Sequence[str]) -> list[list[Run]]:
-    """Runs by task, which the named settings mark; one stratum where none are named."""
-    found: dict[tuple, list[Run]] = {}
+def by_stratum(runs: Sequence[LoggedRun], strata: Sequence[str]) -> list[list[LoggedRun]]:
+    """Runs by task, which the named settings identify; one stratum without names."""
+    tasks: dict[tuple, list[LoggedRun]] = {}
     for run in runs:
-        found.setdefault(tuple(_shown(run.settings.get(name, "absent")) for name in strata), []).append(run)
-    return [found[task] for task in sorted(found)]
+        tasks.setdefault(tuple(_text(run.settings.get(name, "absent")) for name in strata), []).append(run)
+    return [tasks[task] for task in sorted(tasks)]

@@ -1,4 +1,4 @@
-"""What agents do before they learn, as tables and as one HTML page that needs nothing else."""
+"""A table of agents with the mean of each figure over their episodes, as Markdown, JSON and one HTML page."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -10,7 +10,7 @@ from skillhier.report import drawing, figures, run_page, statistics
 from skillhier.report.comparison_page import STYLE
 from skillhier.report.sections import side_by_side
 
-FEW = 10  # episodes: below, intervals from a bootstrap say little
+FEW = 10  # episodes below which bootstrap intervals are unreliable
 
 
 class Column(NamedTuple):
@@ -22,13 +22,13 @@ class Column(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An agent and its figures, one of every whole episode."""
+    """An agent and the figures of its complete episodes."""
 
     label: str
-    source: str  # the run that it begins with; empty if none
-    acts: str  # what makes its choices
+    source: str  # the run whose parameters it starts from; empty if none
+    acts: str  # what chooses its actions
     episodes: Mapping[str, np.ndarray]  # name -> [E]
-    broken: int  # episodes that a broken world cut short; they count in no figure
+    broken: int  # episodes cut short by a broken world; they count in no figure
 
 
 def estimate(values: np.ndarray, seed: int) -> tuple[float, float, float]:
@@ -41,7 +41,7 @@ def estimate(values: np.ndarray, seed: int) -> tuple[float, float, float]:
 
 
 def content(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> list[dict[str, Any]]:
-    """What the JSON file holds of the agents; null stands for what is not finite."""
+    """The agents' figures for a JSON file; null stands for what is not finite."""
     finite = lambda value: value if np.isfinite(value) else None  # noqa: E731
     return [
         {
@@ -62,13 +62,13 @@ def content(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> list[d
 
 
 def cells(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> list[list[str]]:
-    """The table as text, the head first; an interval stands in brackets behind its mean."""
-    found = [["agent", "acts", *(column.title for column in columns), "episodes"]]
+    """The table as text, the head first; an interval follows its mean in brackets."""
+    table = [["agent", "acts", *(column.title for column in columns), "episodes"]]
     for row in rows:
-        told = [_told(*estimate(row.episodes[column.name], seed)) for column in columns]
+        values = [_text(*estimate(row.episodes[column.name], seed)) for column in columns]
         count = f"{len(row.episodes[columns[0].name]):,}" + (f" and {row.broken} broken" if row.broken else "")
-        found.append([row.label, row.acts, *told, count])
-    return found
+        table.append([row.label, row.acts, *values, count])
+    return table
 
 
 def markdown(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> str:
@@ -85,8 +85,8 @@ def page(rows: Sequence[Row], columns: Sequence[Column], seed: int, *, title: st
     lines = [f"<tr>{''.join(_cell(cell, i > 1, 'th') for i, cell in enumerate(head))}</tr>"]
     for paint, line in zip(paints, body, strict=True):
         dot = f'<span class="dot" style="background:{paint}"></span>'
-        told = "".join(_cell(cell, i > 1) for i, cell in enumerate(line[1:], 1))
-        lines.append(f"<tr><td>{dot}{escape(line[0])}</td>{told}</tr>")
+        cells_html = "".join(_cell(cell, i > 1) for i, cell in enumerate(line[1:], 1))
+        lines.append(f"<tr><td>{dot}{escape(line[0])}</td>{cells_html}</tr>")
     drawn = [
         figures.intervals(
             {
@@ -103,29 +103,29 @@ def page(rows: Sequence[Row], columns: Sequence[Column], seed: int, *, title: st
         f"<tr><th>{escape(row.label)}</th><td>{escape(row.source or 'from scratch')}</td></tr>" for row in rows
     )
     few = min((len(row.episodes[columns[0].name]) for row in rows), default=0) < FEW
-    warned = f'<p class="note">Fewer than {FEW} episodes: the intervals say little.</p>' if few else ""
+    warning = f'<p class="note">Fewer than {FEW} episodes: the intervals are unreliable.</p>' if few else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{escape(title)}</title><style>{drawing.STYLE}{run_page.PAGE}{STYLE}</style></head><body><main>"
-        f"<h1>{escape(title)}</h1><p>{escape(subtitle)}</p>{warned}"
+        f"<h1>{escape(title)}</h1><p>{escape(subtitle)}</p>{warning}"
         f'<div class="fig-card wide" style="margin-top:12px"><table>{"".join(lines)}</table></div>'
         f"{side_by_side(drawn)}"
-        "<h2>How to read this</h2><p>Every figure is the mean over episodes; brackets and shaded: its 95 % interval "
-        f"from the bootstrap over episodes ({statistics.DRAWS:,} draws, seed {seed}). It says how episodes differ, not "
-        "how skills learned anew would. All agents open their episodes at the same starts.</p>"
+        "<h2>How to read this</h2><p>Figures are means over episodes; brackets and shaded: the 95 % interval "
+        f"from the bootstrap over episodes ({statistics.DRAWS:,} draws, seed {seed}). It shows how episodes differ, "
+        "not how training runs differ. The episodes of all agents have the same initial states.</p>"
         f'<div class="fig-card wide"><table>{meanings}</table></div>'
-        f'<h2>Begun with</h2><div class="fig-card wide"><table>{sources}</table></div></main></body></html>\n'
+        f'<h2>Initial parameters</h2><div class="fig-card wide"><table>{sources}</table></div></main></body></html>\n'
     )
 
 
-def _told(mean: float, low: float, high: float) -> str:
+def _text(mean: float, low: float, high: float) -> str:
     known = np.isfinite(low) and np.isfinite(high)
     return drawing.number(mean) + (f" ({drawing.number(low)} to {drawing.number(high)})" if known else "")
 
 
 def _cell(text: str, right: bool, tag: str = "td") -> str:
-    """A cell; the interval of a figure stands below it."""
+    """A cell; an interval is put below its mean."""
     if not right:
         return f"<{tag}>{escape(text)}</{tag}>"
     mean, _, ends = text.removesuffix(")").partition(" (")

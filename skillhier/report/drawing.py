@@ -1,18 +1,18 @@
-"""The pencil: SVG text with colours, words, round numbers. figures.py draws with it.
+"""Elements of SVG figures as text: shapes, colours, labels, round numbers. figures.py draws with them.
 
-Colours are CSS variables of `STYLE`, light and dark, which a page includes once; `alone` makes an SVG file of a
-figure. All text that comes from outside is escaped here.
+Colours are CSS variables of `STYLE`, light and dark, which a page includes once; `standalone` makes a figure an SVG
+file. All text from outside is escaped here.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-SKILLS = 10  # colours before they repeat
+COLOURS = 10  # of the palette, before they repeat
 _NAMES = "ink dim line card page main good bad red green blue"
 _LIGHT = "#1d2530 #667081 #dde2e9 #ffffff #f4f6f9 #2764c5 #1f8a4c #c23b30 #d8352a #2f9e44 #2f6fe0"
 _DARK = "#e6eaf0 #98a3b3 #333c49 #1b212a #12161c #7aa9f7 #55c685 #f0776c #f0655a #5cc473 #6f9ff5"
-_SKILLS = "#3b6fd4 #e07b00 #0f9d8a #b5489e #8a6d00 #6a55c9 #c94f5d #4a8a1c #1a8fc0 #8c6a5a"
+_PALETTE = "#3b6fd4 #e07b00 #0f9d8a #b5489e #8a6d00 #6a55c9 #c94f5d #4a8a1c #1a8fc0 #8c6a5a"
 
 
 def _variables(names: Iterable[str], colours: str) -> str:
@@ -21,7 +21,7 @@ def _variables(names: Iterable[str], colours: str) -> str:
 
 STYLE = (
     f":root{{color-scheme:light dark;{_variables(_NAMES.split(), _LIGHT)}"
-    f"{_variables((f's{i}' for i in range(SKILLS)), _SKILLS)}}}"
+    f"{_variables((f's{i}' for i in range(COLOURS)), _PALETTE)}}}"
     f"@media(prefers-color-scheme:dark){{:root{{{_variables(_NAMES.split(), _DARK)}}}}}"
     "svg.fig{font:11px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;display:block;max-width:100%;height:auto}"
     ".fig text{fill:var(--dim)}.fig .ink{fill:var(--ink)}.fig .pale{fill:#fff}"
@@ -32,14 +32,14 @@ STYLE = (
 )
 
 
-def colour(skill: int | None) -> str:
-    """A skill's colour; that of the prior-driven lane for None."""
-    return "var(--dim)" if skill is None else f"var(--s{skill % SKILLS})"
+def colour(index: int | None) -> str:
+    """The palette's colour of that index, grey for None, as a CSS variable."""
+    return "var(--dim)" if index is None else f"var(--s{index % COLOURS})"
 
 
-def pigment(skill: int | None) -> str:
-    """A skill's colour as #rrggbb, for pictures that no page colours."""
-    return "#8a93a0" if skill is None else _SKILLS.split()[skill % SKILLS]
+def hex_colour(index: int | None) -> str:
+    """The same as #rrggbb, for pixels."""
+    return "#8a93a0" if index is None else _PALETTE.split()[index % COLOURS]
 
 
 def svg(width: float, height: float, parts: Sequence[str], label: str = "") -> str:
@@ -51,8 +51,8 @@ def svg(width: float, height: float, parts: Sequence[str], label: str = "") -> s
     )
 
 
-def alone(figure: str) -> str:
-    """A figure as the text of a file of its own, on its own ground."""
+def standalone(figure: str) -> str:
+    """A figure as the text of an SVG file, with styles and a background."""
     head, tail = figure.split(">", 1)
     return f'{head}><style>{STYLE}</style><rect width="100%" height="100%" fill="var(--card)"/>{tail}\n'
 
@@ -62,28 +62,28 @@ def text(x: float, y: float, content: object, anchor: str = "start", kind: str =
 
 
 def rect(
-    x: float, y: float, wide: float, tall: float, fill: str, *, corner: float = 2, opacity: float = 1, told: str = ""
+    x: float, y: float, wide: float, tall: float, fill: str, *, corner: float = 2, opacity: float = 1, tooltip: str = ""
 ) -> str:
-    """A filled rectangle; `told` is what it says under the pointer."""
+    """A filled rectangle."""
     shade = f";opacity:{opacity:.3g}" if opacity < 1 else ""
     return (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall:.1f}" rx="{corner:g}"'
-        f' style="fill:{fill}{shade}">{_title(told)}</rect>'
+        f' style="fill:{fill}{shade}">{_title(tooltip)}</rect>'
     )
 
 
-def stroke(data: str, kind: str = "", *, paint: str = "", style: str = "", told: str = "") -> str:
+def stroke(data: str, kind: str = "", *, paint: str = "", style: str = "", tooltip: str = "") -> str:
     """A path along `data`."""
     style = (f"stroke:{paint};" if paint else "") + style
-    return f'<path class="{kind}" style="{style}" d="{data}">{_title(told)}</path>'
+    return f'<path class="{kind}" style="{style}" d="{data}">{_title(tooltip)}</path>'
 
 
-def _title(told: str) -> str:
-    return f"<title>{escape(told)}</title>" if told else ""
+def _title(tooltip: str) -> str:
+    return f"<title>{escape(tooltip)}</title>" if tooltip else ""
 
 
 def number(value: float) -> str:
-    """A figure with about three digits."""
+    """A number with about three digits."""
     if not math.isfinite(value):
         return "–"
     if value == 0 or 1e-3 <= abs(value) < 1e5:
@@ -93,8 +93,16 @@ def number(value: float) -> str:
     return f"{value:.2g}"
 
 
+def tick_label(value: float) -> str:
+    """A round number as short as it can be written: 250, 25k, 2.5M."""
+    for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(scale, 1e4):
+            return f"{value / scale:.6g}{unit}"
+    return number(value)
+
+
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers that cover low .. high inside."""
+    """About `about` round numbers between low and high."""
     if not high > low:
         return [low]
     step = 10 ** math.floor(math.log10((high - low) / about))
@@ -105,25 +113,25 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 def path(x: Sequence[float], y: Sequence[float]) -> str:
     """The data of an SVG path through the points; a gap where one is not finite."""
-    found, pen = [], "M"
+    commands, pen = [], "M"
     for a, b in zip(x, y, strict=True):
         if math.isfinite(a) and math.isfinite(b):
-            found.append(f"{pen}{a:.1f} {b:.1f}")
+            commands.append(f"{pen}{a:.1f} {b:.1f}")
             pen = "L"
         else:
             pen = "M"
-    return "".join(found)
+    return "".join(commands)
 
 
 def band(x: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
     """The data of the closed paths between two curves; a gap where one is not finite."""
-    found, run = [], []
+    areas, run = [], []
     for a, b, c in [*zip(x, low, high, strict=True), (math.nan, math.nan, math.nan)]:
         if math.isfinite(a) and math.isfinite(b) and math.isfinite(c):
             run.append((a, b, c))
             continue
         if len(run) > 1:
             edge = [(a, c) for a, _, c in run] + [(a, b) for a, b, _ in reversed(run)]
-            found.append("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in edge) + "Z")
+            areas.append("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in edge) + "Z")
         run = []
-    return "".join(found)
+    return "".join(areas)

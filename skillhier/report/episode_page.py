@@ -1,7 +1,7 @@
-"""Episodes as one HTML page with a small 3-D viewer of our own: no network, nothing fetched, nothing but data in.
+"""Episodes as one self-contained HTML page with a small 3-D viewer: nothing is fetched.
 
-The page is made of the files in player/: page.html, page.css, shapes.js (triangles), viewer.js (WebGL 2), player.js
-(controls). Nothing here knows MuJoCo: what is drawn arrives as plain data (see `Episode` and `page`).
+The page is assembled from the files in player/: page.html, page.css, shapes.js (triangles), viewer.js (WebGL 2),
+player.js (controls). The page does not depend on MuJoCo: the scene arrives as plain data (see `Episode` and `page`).
 """
 
 import base64
@@ -22,24 +22,27 @@ SCRIPTS = ("shapes.js", "viewer.js", "player.js")
 
 
 class Episode(NamedTuple):
-    """One episode of T rows to look at."""
+    """One episode of T rows."""
 
-    name: str  # what it is called where one is chosen
+    name: str  # in the page's list of episodes
     interval: float  # s between rows
     poses: np.ndarray  # [T, bodies, 7] x y z (m), w x y z
     reward: np.ndarray  # [T]
-    skill: np.ndarray | None = None  # [T] int: the skill in charge, -1 for none
+    skill: np.ndarray | None = None  # [T] int: the active skill, -1 for none
 
 
 def page(title: str, subtitle: str, scene: dict[str, Any], episodes: Sequence[Episode]) -> str:
-    """The HTML of `episodes` in `scene`, whose bodies, shapes, meshes and views envs.scene.scene describes."""
+    """The HTML of `episodes` in `scene`, as envs.render.viewer.scene describes one.
+
+    Raises ValueError where poses are not finite [T, bodies, 7].
+    """
     for episode in episodes:
         rows, wanted = len(episode.reward), (len(episode.reward), len(scene["bodies"]), 7)
         if episode.poses.shape != wanted or rows < 1 or not np.isfinite(episode.poses).all():
             raise ValueError(
                 f"episode {episode.name}: poses {episode.poses.shape} are not finite [T, bodies, 7] {wanted}"
             )
-    told = {
+    data = {
         "title": title,
         "subtitle": subtitle,
         "scene": scene,
@@ -51,13 +54,13 @@ def page(title: str, subtitle: str, scene: dict[str, Any], episodes: Sequence[Ep
         HASH=f"sha256-{digest}",
         TITLE=escape(title),
         STYLE=drawing.STYLE + (PARTS / "page.css").read_text(encoding="utf-8"),
-        DATA=_quiet(json.dumps(told, separators=(",", ":"), allow_nan=False)),
+        DATA=_escaped(json.dumps(data, separators=(",", ":"), allow_nan=False)),
         SCRIPT=f"\n{script}\n",
     )
 
 
 def unpack(text: str, bodies: int) -> np.ndarray:
-    """The poses [T, bodies, 7] that a page holds as text."""
+    """The poses [T, bodies, 7] from their text in a page."""
     return np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, bodies, 7)
 
 
@@ -71,8 +74,8 @@ def _plain(episode: Episode) -> dict[str, Any]:
     }
 
 
-def _quiet(text: str) -> str:
-    """JSON that ends no element of the page it stands in, whatever its strings hold."""
+def _escaped(text: str) -> str:
+    """JSON whose strings cannot end the HTML element that contains it."""
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text

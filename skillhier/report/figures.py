@@ -1,13 +1,13 @@
-"""Figures as SVG text: small, crisp, no library and no network. Every function gives back one <svg> element."""
+"""Figures as SVG text, without a plotting library. Every function returns one <svg> element."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from skillhier.report.drawing import band, number, path, rect, stroke, svg, text, ticks
+from skillhier.report.drawing import band, number, path, rect, stroke, svg, text, tick_label, ticks
 
-LONGEST = 30  # letters of a name beside its row
+LONGEST = 30  # letters of a label beside its row
 
 
 def curves(
@@ -58,7 +58,7 @@ def curves(
         y = float(to_y(value))
         parts += [stroke(f"M{x0} {y:.1f}H{x1}", "grid"), text(x0 - 6, y + 4, number(value), "end")]
     for value in ticks(left, right, 5):
-        parts.append(text(float(to_x(value)), height - 14, number(value), "middle"))
+        parts.append(text(float(to_x(value)), height - 14, tick_label(value), "middle"))
     parts.append(text(x1, height - 2, below, "end"))
     # an inner svg cuts off what leaves the frame
     parts.append(
@@ -71,14 +71,14 @@ def curves(
     for name, (x, y, paint) in clean.items():
         parts += [rect(to_x(x[0]) - 2.5, to_y(y[0]) - 2.5, 5, 5, paint)] if len(x) == 1 and np.isfinite(y[0]) else []
         last = y[np.isfinite(y)]
-        told = f"{name}: {number(float(last[-1]))} at the end" if len(last) else name
-        parts.append(stroke(path(to_x(x), to_y(y)), "curve", paint=paint, told=told))
+        tooltip = f"{name}: {number(float(last[-1]))} at the end" if len(last) else name
+        parts.append(stroke(path(to_x(x), to_y(y)), "curve", paint=paint, tooltip=tooltip))
     parts.append("</svg>")
     return svg(width, height, parts, title)
 
 
 def matrix(values: Sequence[Sequence[float]], title: str, rows: str, columns: str, *, cell: float = 46) -> str:
-    """Shares 0 .. 1 as a table of shaded cells with their values; rows are what was, columns what comes."""
+    """A square matrix of shares 0 .. 1 as shaded cells with their values. rows, columns: the names of its axes."""
     values = np.asarray(values, float)
     count = len(values)
     cell = min(cell, 400 / count)
@@ -100,9 +100,9 @@ def matrix(values: Sequence[Sequence[float]], title: str, rows: str, columns: st
             share = min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0
             x, y = left + j * cell, top + i * cell
             shown = f"{value:.2f}".removeprefix("0") if value < 0.995 else "1"
-            shade, told = 0.05 + 0.95 * share, f"{i} to {j}: {value:.4f}"
+            shade, tooltip = 0.05 + 0.95 * share, f"{i} to {j}: {value:.4f}"
             parts += [
-                rect(x + 1, y + 1, cell - 2, cell - 2, "#2764c5", corner=3, opacity=shade, told=told),
+                rect(x + 1, y + 1, cell - 2, cell - 2, "#2764c5", corner=3, opacity=shade, tooltip=tooltip),
                 text(x + cell / 2, y + cell / 2 + 4, shown, "middle", "pale" if share > 0.55 else "ink"),
             ]
     return svg(width, top + count * cell + 12, parts, title)
@@ -118,7 +118,7 @@ def columns(
     width: float = 340,
     height: float = 230,
 ) -> str:
-    """Shares as upright bars with their values; `floor` draws the share that each should reach."""
+    """Shares as a column chart with values; `floor` draws a dashed line at the share that each should reach."""
     count = max(len(values), 1)
     top, bottom = 40, height - 26
     most = max([*(v for v in values if math.isfinite(v)), floor or 0, 1e-9])
@@ -141,7 +141,7 @@ def columns(
 
 
 def bars(values: Mapping[str, float], title: str, paints: Sequence[str], *, width: float = 380) -> str:
-    """Named figures as lying bars, from zero."""
+    """Named values as horizontal bars from zero."""
     known = [v for v in values.values() if math.isfinite(v)]
     most = max([*known, 1e-12])
     start = 14 + 6.3 * max([len(name) for name in values] or [0])
@@ -160,7 +160,7 @@ def bars(values: Mapping[str, float], title: str, paints: Sequence[str], *, widt
 def intervals(
     values: Mapping[str, tuple[float, float, float, Sequence[float], str]], title: str, *, width: float = 380
 ) -> str:
-    """Named figures with their intervals as lying whiskers: name -> (value, low, high, single figures, colour)."""
+    """Named values with intervals, horizontal: name -> (value, low, high, single values, colour)."""
     known = [v for value, low, high, singles, _ in values.values() for v in (value, low, high, *singles)]
     known = [v for v in known if math.isfinite(v)]
     if not known:
@@ -180,9 +180,9 @@ def intervals(
         parts.append(text(x0 - 8, y + 4, shown[name], "end", "ink"))
         if math.isfinite(low) and math.isfinite(high):
             wide = max(to_x(high) - to_x(low), 1.0)
-            told = f"{name}: {number(low)} to {number(high)}"
-            parts.append(rect(to_x(low), y - 5, wide, 10, paint, opacity=0.3, told=told))
+            tooltip = f"{name}: {number(low)} to {number(high)}"
+            parts.append(rect(to_x(low), y - 5, wide, 10, paint, opacity=0.3, tooltip=tooltip))
         parts += [rect(to_x(v) - 2, y - 2, 4, 4, paint) for v in singles if math.isfinite(v)]
         if math.isfinite(value):
-            parts.append(rect(to_x(value) - 1.5, y - 9, 3, 18, paint, told=f"{name}: {number(value)}"))
+            parts.append(rect(to_x(value) - 1.5, y - 9, 3, 18, paint, tooltip=f"{name}: {number(value)}"))
     return svg(width, bottom + 24, parts, title)

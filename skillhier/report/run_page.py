@@ -1,6 +1,6 @@
-"""A run folder as one HTML page that needs nothing else: no script, no network. What is missing is left out.
+"""A run folder as one self-contained HTML page: no script, no network. Sections without content are left out.
 
-Read with it: sections.py (what the page is made of) and figures.py (drawing).
+Read with it: sections.py (the sections) and figures.py (drawing).
 """
 
 import time
@@ -9,7 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skillhier.report import drawing, sections
+from skillhier.report import axis, drawing, sections
+from skillhier.report.axis import ENV_STEPS
 from skillhier.report.sections import Folder, Section, read
 
 PAGE = (
@@ -34,12 +35,12 @@ PAGE = (
 
 
 class Headline(NamedTuple):
-    """A figure at the head of a page, and what it is held to."""
+    """A number at the head of a page, and the target that it should reach."""
 
     label: str
     shown: str
     expected: str
-    met: bool | None  # None: nothing to hold it to
+    met: bool | None  # None: no target
     meaning: str
 
 
@@ -48,7 +49,7 @@ def write(
     parts: Sequence[Section] = (sections.watched, sections.learning),
     headlines: Callable[[Folder], Iterable[Headline]] = lambda run: (),
 ) -> Path:
-    """Writes report.html into a run folder, whole or not at all; returns its path. `parts`, `headlines`: see `page`."""
+    """Writes report.html into a run folder atomically; returns its path. `parts`, `headlines`: see `page`."""
     path = Path(folder) / "report.html"
     draft = path.with_name("report.html.part")
     draft.write_text(page(read(Path(folder)), parts, headlines), encoding="utf-8")
@@ -61,7 +62,7 @@ def page(
     parts: Sequence[Section] = (sections.watched, sections.learning),
     headlines: Callable[[Folder], Iterable[Headline]] = lambda run: (),
 ) -> str:
-    """The HTML of a run: its headlines, its sections in their order, its settings."""
+    """The HTML of a run: headlines, sections in their order, settings."""
     title = f"{run.config.get('config', {}).get('agent.name', 'run')} · {run.path.resolve().name}"
     content = [
         f"<h1>{escape(title)}</h1><p>{escape(_subtitle(run))}</p>",
@@ -82,6 +83,7 @@ def _subtitle(run: Folder) -> str:
     steps = run.summary.get("train_steps") or (run.rows[-1]["step"] if run.rows else None)
     parts = [
         f"{steps:,} updates" if isinstance(steps, int) else "",
+        f"{axis.end(run.rows, ENV_STEPS):,} {ENV_STEPS.label}" if axis.counts(run.rows, ENV_STEPS) else "",
         f"{run.summary['episodes']:,} episodes" if isinstance(run.summary.get("episodes"), int) else "",
         str(start.get("device", {}).get("kind", "")),
         str(start.get("time", "")) or time.strftime("%Y-%m-%d"),
@@ -89,8 +91,8 @@ def _subtitle(run: Folder) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _cards(found: Iterable[Headline]) -> str:
-    return f'<div class="cards">{"".join(map(_card, found))}</div>'
+def _cards(headlines: Iterable[Headline]) -> str:
+    return f'<div class="cards">{"".join(map(_card, headlines))}</div>'
 
 
 def _card(item: Headline) -> str:
@@ -103,16 +105,16 @@ def _card(item: Headline) -> str:
 
 
 def _details(run: Folder) -> str:
-    """Settings, circumstances and the summary, folded."""
+    """Settings, provenance and the summary, folded."""
     start = (run.config.get("starts") or [{}])[-1]
-    circumstances = {**start, **start.get("versions", {})}
-    circumstances.pop("versions", None)
+    provenance = {**start, **start.get("versions", {})}
+    provenance.pop("versions", None)
     speed = sections.last(run.rows, "time/updates_per_second")
     if speed:
-        circumstances["updates per second, last epoch"] = speed[-1]
+        provenance["updates per second, last epoch"] = speed[-1]
     tables = {
         "Settings": run.config.get("config", {}),
-        "Versions, machine, time": circumstances,
+        "Versions, machine, time": provenance,
         "summary.json": run.summary,
     }
     return "".join(

@@ -1,4 +1,4 @@
-"""Sections of a run's page: each takes what the folder holds and gives HTML, nothing where its part is missing."""
+"""Sections of a run's page: functions from a run folder's content to HTML, empty where the content is missing."""
 
 import base64
 import json
@@ -9,9 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skillhier.report import figures
+from skillhier.report import axis, figures
+from skillhier.report.axis import UPDATES, Axis
 
-TITLES = {  # in the order in which they are drawn; other terms follow under their own names
+TITLES = {  # in drawing order; other metrics follow under their own names
     "elbo/bound": "bound per row (nats, higher is better)",
     "elbo/log_likelihood": "log-likelihood of actions (nats)",
     "elbo/skill_kl": "KL of skills to the transition prior (nats)",
@@ -22,12 +23,12 @@ TITLES = {  # in the order in which they are drawn; other terms follow under the
     "learner/gradient_norm": "gradient norm before clipping",
     "learner/loss": "loss",
 }
-WATCHED = "watch"  # folder of episodes looked at
-EMBEDDED = 8 * 2**20  # bytes of a film that a page holds at most
+WATCHED = "watch"  # subfolder that experiments.watch writes
+EMBEDDED = 8 * 2**20  # bytes of a film that a page embeds at most
 
 
 class Folder(NamedTuple):
-    """What a run folder holds; empty where a file is missing or cut short."""
+    """The content of a run folder; empty where a file is missing or truncated."""
 
     path: Path
     config: dict[str, Any]
@@ -39,7 +40,7 @@ Section = Callable[[Folder], str]
 
 
 def read(path: Path) -> Folder:
-    """A run folder's contents."""
+    """The content of the run folder at `path`."""
     return Folder(path, read_json(path / "config.json"), read_rows(path), read_json(path / "summary.json"))
 
 
@@ -50,12 +51,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object that a JSON file holds; empty where the file is missing or holds none."""
+    """The object in a JSON file; empty if the file is missing or contains no object."""
     return parse(file.read_text()) if file.is_file() else {}
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The object that a text holds; empty where it holds none."""
+    """The object in a JSON text; empty if it contains none."""
     try:
         content = json.loads(text)
     except ValueError:
@@ -68,16 +69,16 @@ def side_by_side(drawn: Iterable[str]) -> str:
 
 
 def watched(run: Folder) -> str:
-    """The episodes that experiments.watch left: their film, some instants, and the page to look at them from anywhere.
+    """The episodes that experiments.watch recorded: their film, a strip of frames, a link to the 3-D page.
 
-    The film is put into the page where it is small, else beside a link to it.
+    Files of at most `EMBEDDED` bytes are embedded, larger ones linked.
     """
     folder = run.path / WATCHED
-    told = read_json(folder / "episode.json")
+    summary = read_json(folder / "episode.json")
     parts = []
     for name, kind, element in (
         ("episode.mp4", "video/mp4", '<video controls loop muted playsinline style="max-width:100%" src="{}"></video>'),
-        ("strip.jpg", "image/jpeg", '<img alt="instants of the episodes" style="max-width:100%" src="{}">'),
+        ("strip.jpg", "image/jpeg", '<img alt="frames of the episodes" style="max-width:100%" src="{}">'),
     ):
         file = folder / name
         if not file.is_file():
@@ -86,39 +87,40 @@ def watched(run: Folder) -> str:
         source = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}" if small else f"{WATCHED}/{name}"
         parts.append(f'<div class="fig-card wide">{element.format(source)}</div>')
     if (folder / "episode.html").is_file():
-        parts.insert(0, f'<p><a href="{WATCHED}/episode.html">The same in three dimensions</a></p>')
-    about = ": ".join(escape(str(told[name])) for name in ("title", "about") if name in told)
+        parts.insert(0, f'<p><a href="{WATCHED}/episode.html">3-D view of the episodes</a></p>')
+    about = ": ".join(escape(str(summary[name])) for name in ("title", "about") if name in summary)
     return f"<h2>Episodes</h2><p>{about}</p>{''.join(parts)}" if parts else ""
 
 
 def learning(run: Folder) -> str:
-    """Curves of every term, training and held-out in one frame."""
-    known = {name for row in run.rows for name in row if name != "step" and not name.startswith("time/")}
+    """Curves of every metric, training and held-out in one frame."""
+    known = {name for name in axis.metric_names(run.rows) if not name.startswith("time/")}
     terms = {name.removeprefix("heldout/") for name in known if not re.search(r"/\d+$", name)}
+    over = axis.common([run.rows])
     drawn = []
     for name in sorted(terms, key=lambda name: ([*TITLES, name].index(name), name)):
-        found = {
-            "training": series(run.rows, name, "var(--main)"),
-            "held-out": series(run.rows, f"heldout/{name}", "var(--bad)"),
+        curves = {
+            "training": series(run.rows, name, "var(--main)", over),
+            "held-out": series(run.rows, f"heldout/{name}", "var(--bad)", over),
         }
-        found = {label: line for label, line in found.items() if len(line[0])}
-        if found:
-            title = TITLES.get(name, name) + (", held-out" if list(found) == ["held-out"] else "")
-            drawn.append(figures.curves(found, title, "updates", settle=0.1))
+        curves = {label: curve for label, curve in curves.items() if len(curve[0])}
+        if curves:
+            title = TITLES.get(name, name) + (", held-out" if list(curves) == ["held-out"] else "")
+            drawn.append(figures.curves(curves, title, over.label, settle=0.1))
     return "<h2>Learning</h2>" + side_by_side(drawn) if drawn else ""
 
 
-def series(rows: list[dict], name: str, paint: str) -> tuple[list[float], list[float], str]:
-    """(updates, values, colour) of one metric, as figures.curves draws it."""
-    points = [(row["step"], row[name]) for row in rows if isinstance(row.get(name), int | float)]
+def series(rows: list[dict], name: str, paint: str, over: Axis = UPDATES) -> tuple[list[float], list[float], str]:
+    """(x, values, colour) of one metric, as figures.curves draws it. over: the axis of x."""
+    points = [(row[over.entry], row[name]) for row in rows if isinstance(row.get(name), int | float)]
     return [x for x, _ in points], [y for _, y in points], paint
 
 
 def last(rows: list[dict], pattern: str) -> list[float]:
-    """The figures of that name in the last line that has them, in the order of their numbers."""
+    """The values of the metrics that match, from the last row that has any, in the order of their numbers."""
     for row in reversed(rows):
-        found = [name for name in row if re.fullmatch(pattern, name)]
-        if found:
-            found.sort(key=lambda name: [int(part) for part in name.split("/") if part.isdigit()])
-            return [math.nan if row[name] is None else row[name] for name in found]
+        names = [name for name in row if re.fullmatch(pattern, name)]
+        if names:
+            names.sort(key=lambda name: [int(part) for part in name.split("/") if part.isdigit()])
+            return [math.nan if row[name] is None else row[name] for name in names]
     return []

@@ -1,8 +1,8 @@
-"""What a handful of runs says, and how surely: rliable's definitions (Agarwal et al., NeurIPS 2021).
+"""Statistics of few runs with bootstrap intervals, as defined by rliable (Agarwal et al., NeurIPS 2021).
 
-Scores are arrays [R, ...]: runs first. A statistic takes away that axis and leaves the others, so one call serves a
-curve, and the bootstrap calls it once for all its draws. Runs of several tasks come as strata, one array a task.
-A score that is not finite makes what is computed from it NaN: a run that broke down must not be trimmed away.
+Scores are arrays [R, ...], runs first. A statistic reduces that axis and keeps the others, so one call serves a whole
+curve or all draws of the bootstrap. Runs of several tasks come as strata, one array a task. A score that is not finite
+makes every statistic of it NaN, so that a run that broke down is not trimmed away.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ Strata = Sequence[np.ndarray]  # [R of the stratum, ...] each
 
 LEVEL = 0.95  # of the intervals
 DRAWS = 2000  # rliable's for profiles; its 50,000 for aggregates move the ends by some percent of the width
-ROOM = 4_000_000  # numbers drawn at once
+MAX_NUMBERS = 4_000_000  # drawn at once
 
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:
@@ -24,7 +24,7 @@ def interquartile_mean(scores: np.ndarray) -> np.ndarray:
     scores = np.asarray(scores, float)
     count = len(scores)
     if not count:
-        raise ValueError("an interquartile mean of no runs; give at least one")
+        raise ValueError("an interquartile mean needs at least one run, got none")
     cut = count // 4
     middle = np.sort(scores, axis=0)[cut : count - cut].mean(axis=0)
     return np.where(np.isfinite(scores).all(axis=0), middle, np.nan)
@@ -54,23 +54,22 @@ def interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the percentile interval of `statistic(*samples)` under the stratified bootstrap: [...] each.
 
-    In every draw the runs of each stratum of each sample are drawn anew, with replacement, as many as there are.
-    `statistic` takes one list of strata for each sample. NaN where a stratum has one run: it cannot say how runs
-    differ.
+    Every draw resamples the runs of each stratum of each sample with replacement. `statistic` takes one list of strata
+    for each sample. NaN where a stratum has one run, which does not show how runs differ.
     """
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     samples = [[np.asarray(scores, float) for scores in strata] for strata in samples]
     size = sum(scores.size for strata in samples for scores in strata)
-    found, left = [], draws
+    results, left = [], draws
     while left:
-        now = min(left, max(1, ROOM // max(size, 1)))
+        now = min(left, max(1, MAX_NUMBERS // max(size, 1)))
         left -= now
         drawn = [
-            [scores[dice.integers(len(scores), size=(len(scores), now))] for scores in strata]  # [R, draws, ...]
+            [scores[rng.integers(len(scores), size=(len(scores), now))] for scores in strata]  # [R, draws, ...]
             for strata in samples
         ]
-        found.append(statistic(*drawn))
-    values = np.concatenate(found)  # [draws, ...]
+        results.append(statistic(*drawn))
+    values = np.concatenate(results)  # [draws, ...]
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
     if any(len(scores) < 2 for strata in samples for scores in strata):
         return np.full_like(low, np.nan), np.full_like(high, np.nan)

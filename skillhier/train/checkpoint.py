@@ -1,18 +1,18 @@
-"""Checkpoints of a run: Orbax behind a few functions, held to their bytes by our own SHA-256 manifest.
+"""Checkpoints of a run: Orbax and segments of the replay behind a few functions, verified by a SHA-256 manifest.
 
     RUN/checkpoints/<update>/...             what Orbax writes
-    RUN/checkpoints/<update>/manifest.json   every file's digest, every leaf's name, shape and dtype
+    RUN/checkpoints/<update>/manifest.json   every file's digest, every leaf's name, shape and dtype, segments by ring
+    RUN/checkpoints/rings/...                the rows of replays, shared by checkpoints: see ring_files.py
 
-Orbax restores a flipped byte without a word, so every file is compared with the manifest before anything is read.
-The manifest is written last: a folder without one is half a checkpoint, which is ignored, and cleaned by the next
-writer. Leaves are stored under their names ('learner/params/low/kernel'), so one named subtree can be read without
-knowing the rest. Nothing is pickled.
+Orbax restores a flipped byte without an error, so every file is compared with the manifest before it is read. The
+manifest is written last: a folder without one is an incomplete checkpoint, which readers ignore and the next writer
+deletes. Segments are written before the manifest that lists them, and deleted after the one that needs them no
+longer. So a process may be killed at any moment. Leaves are stored under their names ('learner/params/low/kernel'), so
+that one named subtree can be read without knowing the rest. Nothing is pickled.
 """
 
-import hashlib
-import json
-import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +23,33 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 
 from skillhier.distributed import hosts, sharding
+from skillhier.train import manifest, ring_files
+from skillhier.train.manifest import MANIFEST, Manifest, steps, verify
+from skillhier.train.ring_files import CheckpointError, Ring
 
-FORMAT = 1  # raised when old checkpoints can no longer be read
-MANIFEST = "manifest.json"
 ITEM = "default"  # Orbax's name for the one thing it saves
-REMEDY = "go on with what the run began with, or choose another --workdir"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that must not be used; one line that names the file and says what to do."""
+REMEDY = "continue with the settings that the run began with, or choose another --workdir"
 
 
 class Checkpoints:
     """Those of one run folder. One writer at a time; `read` is for everybody else."""
 
-    def __init__(self, folder: Path, *, keep: int = 2, about: dict[str, str] | None = None) -> None:
-        """`about`: what must be the same when the run goes on (digest of the config, of the data, ...)."""
+    def __init__(
+        self, folder: Path, *, keep: int = 2, about: dict[str, str] | None = None, rings: tuple[str, ...] = ()
+    ) -> None:
+        """about: what must be the same when the run is resumed (digest of the config, of the data, ...)
+        rings: names of the replays in the state ('source/replay'), of which a save writes the new rows only
+        """
         self.folder = Path(folder).absolute()
         self.about = dict(about or {})
+        self.rings = rings
+        self.stored: dict[str, Ring] = {}  # the rings as of the checkpoint that the next one continues
         if hosts.is_main_host():
             self.folder.mkdir(parents=True, exist_ok=True)
             for entry in self.folder.iterdir():
-                if entry.is_dir() and not (entry / MANIFEST).is_file():
-                    shutil.rmtree(entry)  # half written when its process was killed
+                if entry.is_dir() and entry.name != ring_files.FOLDER and not (entry / MANIFEST).is_file():
+                    shutil.rmtree(entry)  # its process was killed while it saved
+            self._delete_unused()
         hosts.barrier("checkpoints")
         # Orbax would clean up too, in a thread of its own, which dies with a traceback where a run is refused at once
         options = ocp.CheckpointManagerOptions(
@@ -58,98 +62,121 @@ class Checkpoints:
         return max(steps(self.folder), default=None)
 
     def save(self, step: int, state: Any, leave_out: tuple[str, ...] = ()) -> None:
-        """Saves `state` as that of update `step`; leaves below the names in `leave_out` are rebuilt on restoring."""
+        """Saves `state` as that of update `step`; leaves below the names in `leave_out` are rebuilt on restoring.
+
+        The rows of a ring are those of the last `save` or `restore` of this object and the ones added since.
+        """
         if step in steps(self.folder):
             return
         leaves = {name: leaf for name, leaf in named(state).items() if not _below(name, leave_out)}
-        kept = {name: _plain(leaf) for name, leaf in leaves.items() if leaf.size}
-        self.manager.save(step, args=ocp.args.PyTreeSave(kept))
+        plain = {name: _plain(leaf) for name, leaf in leaves.items()}
+        rings = {}
+        for ring in self.rings:
+            inner = {name.removeprefix(f"{ring}/"): leaf for name, leaf in plain.items() if _below(name, (ring,))}
+            if inner:
+                rings[ring] = ring_files.save(self.folder, step, inner, self.stored.get(ring))
+        in_rings = _rows_of(rings)
+        self.manager.save(
+            step,
+            args=ocp.args.PyTreeSave(
+                {name: leaf for name, leaf in plain.items() if leaf.size and not _below(name, in_rings)}
+            ),
+        )
         self.manager.wait_until_finished()
         if hosts.is_main_host():
-            _write_manifest(self.folder / str(step), step, leaves, leave_out, self.about)
+            described = {name: _described(leaf) for name, leaf in leaves.items()}
+            content = Manifest(step, self.about, list(leave_out), described, rings)
+            manifest.write(self.folder / str(step), content)
+            self._delete_unused()
+        self.stored = rings
         hosts.barrier("saved")
 
     def restore(self, template: Any, step: int | None = None) -> Any:
         """The state saved at `step` (the last one if None), in the form of `template`, which is consumed.
 
-        What was left out, and arrays without elements, come from the template. Raises Broken.
+        What was left out, and arrays without elements, come from the template. Raises CheckpointError.
         """
         step = self.latest() if step is None else step
         if step is None:
             raise CheckpointError(f"{self.folder} holds no complete checkpoint; start the run anew")
         path = self.folder / str(step)
         try:
-            manifest = verify(path)
+            stored = verify(path)
+            ring_files.verify(self.folder, stored.rings.values())
         except CheckpointError as error:
             raise CheckpointError(f"{error}; {self._advice(step)}") from None
         for name, value in self.about.items():
-            if manifest["about"].get(name) != value:
+            if stored.about.get(name) != value:
                 raise CheckpointError(f"{path} was written with another {name} than this run has; {REMEDY}")
         wanted = named(template)
-        _compare(path, manifest["leaves"], wanted, tuple(manifest["left_out"]))
-        names = [name for name, leaf in wanted.items() if name in manifest["leaves"] and leaf.size]
-        found = _fetch(path, {name: wanted[name] for name in names})
-        leaves = [found.get(name, leaf) for name, leaf in wanted.items()]
-        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+        _compare(path, stored.leaves, wanted, tuple(stored.left_out))
+        arrays = _fetch(path, stored.rings, {name: leaf for name, leaf in wanted.items() if name in stored.leaves})
+        self.stored = stored.rings
+        return jax.tree.unflatten(jax.tree.structure(template), [arrays.get(name, wanted[name]) for name in wanted])
 
     def _advice(self, bad: int) -> str:
         for step in sorted(steps(self.folder), reverse=True):
             if step != bad:
                 try:
-                    verify(self.folder / str(step))
+                    ring_files.verify(self.folder, verify(self.folder / str(step)).rings.values())
                 except CheckpointError:
                     continue
                 return f"the checkpoint of update {step} is whole: delete {self.folder / str(bad)} to go on from there"
         return f"no other checkpoint is whole: delete {self.folder} to start anew"
 
+    def _delete_unused(self) -> None:
+        """Deletes the segments that no complete checkpoint needs; none at all if that cannot be told."""
+        try:
+            complete = [manifest.read(self.folder / str(step)) for step in steps(self.folder)]
+        except CheckpointError:
+            return  # `restore` says what is wrong with it
+        ring_files.delete_unused(self.folder, [ring for one in complete for ring in one.rings.values()])
+
     def close(self) -> None:
         self.manager.close()
 
 
-def steps(folder: Path) -> list[int]:
-    """Updates of the complete checkpoints in a folder, in order."""
-    found = Path(folder).glob(f"*/{MANIFEST}")
-    return sorted(int(path.parent.name) for path in found if path.parent.name.isdigit())
-
-
 def was_left_out(path: Path, name: str) -> bool:
-    """Whether the run in folder `path` has a checkpoint to go on from, and the last one was saved without `name`."""
-    there = steps(path / "checkpoints")
-    if not there:
+    """Whether the run in folder `path` has a checkpoint to resume from, and the last one was saved without `name`."""
+    complete = steps(path / "checkpoints")
+    if not complete:
         return False
     try:
-        return name in json.loads((path / "checkpoints" / str(there[-1]) / MANIFEST).read_text())["left_out"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False  # whoever restores it says what is wrong with it
+        return name in manifest.read(path / "checkpoints" / str(complete[-1])).left_out
+    except CheckpointError:
+        return False  # `restore` says what is wrong with it
 
 
 def read(folder: Path, subtree: str, step: int | None = None) -> Any:
     """The named subtree ('learner/params/low') of a checkpoint, as nested dicts of arrays, or one array.
 
     `folder`: a run folder, its checkpoints folder, or that of one seed in a run of several (RUN/seed_3), which gives
-    that seed's part; `step`: the last one if None. Changes nothing. Raises Broken.
+    that seed's part; `step`: the last one if None. Changes nothing. Segments of rings are verified if rows of one are
+    read. Raises CheckpointError.
     """
     folder, seed = _checkpoints(Path(folder))
     step = max(steps(folder), default=None) if step is None else step
     if step is None:
         raise CheckpointError(f"{folder} holds no complete checkpoint")
     path = folder.absolute() / str(step)
-    manifest = verify(path)
-    leaves = manifest["leaves"]
+    stored = verify(path)
+    leaves = stored.leaves
     wanted = {name: leaf for name, leaf in leaves.items() if _below(name, (subtree,))}
     if not wanted:
         tops = sorted({"/".join(name.split("/")[:3]) for name in leaves})
         raise CheckpointError(f"{path} holds nothing named {subtree!r}; it holds {', '.join(tops)}")
-    first, count = map(int, manifest["about"].get("seeds", "0 1").split())
+    first, count = map(int, stored.about.get("seeds", "0 1").split())
     if count > 1 and (seed is None or not 0 <= seed - first < count):
         raise CheckpointError(
             f"{path} holds seeds {first} to {first + count - 1}; read one of them, {folder.parent / f'seed_{first}'}"
         )
+    needed = [name for name in stored.rings if any(_below(leaf, _rows_of([name])) for leaf in wanted)]
+    ring_files.verify(folder, [stored.rings[name] for name in needed])
     templates = {name: _template(leaf) for name, leaf in wanted.items()}
-    found = {**templates, **_fetch(path, {name: leaf for name, leaf in templates.items() if leaf.size})}
+    arrays = {**templates, **_fetch(path, stored.rings, templates)}
     if count > 1:
-        found = {name: leaf[seed - first] for name, leaf in found.items()}
-    return nested({name[len(subtree) :].strip("/"): leaf for name, leaf in found.items()})
+        arrays = {name: leaf[seed - first] for name, leaf in arrays.items()}
+    return nested({name[len(subtree) :].strip("/"): leaf for name, leaf in arrays.items()})
 
 
 def _checkpoints(folder: Path) -> tuple[Path, int | None]:
@@ -162,49 +189,9 @@ def _checkpoints(folder: Path) -> tuple[Path, int | None]:
     return folder, None
 
 
-def verify(path: Path) -> dict[str, Any]:
-    """The manifest of the checkpoint at `path`, after comparing every file with it. Raises Broken."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-        told, manifest["digest"] = manifest["digest"], ""
-        if told != _digest(manifest) or manifest["format"] != FORMAT:
-            raise KeyError
-    except FileNotFoundError:
-        raise CheckpointError(f"{path / MANIFEST} is missing") from None
-    except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{path / MANIFEST} is damaged, or of another version than {FORMAT}") from None
-    for name, expected in manifest["files"].items():
-        if not (path / name).is_file():
-            raise CheckpointError(f"{path / name} is missing")
-        if hashlib.sha256((path / name).read_bytes()).hexdigest() != expected:
-            raise CheckpointError(f"{path / name} is damaged (its SHA-256 is not the one that was written down)")
-    return manifest
-
-
-def _write_manifest(
-    path: Path, step: int, leaves: dict[str, Any], left_out: tuple[str, ...], about: dict[str, str]
-) -> None:
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    manifest = {
-        "format": FORMAT,
-        "step": step,
-        "about": about,
-        "left_out": list(left_out),
-        "leaves": {name: _described(leaf) for name, leaf in leaves.items()},
-        "files": {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
-        "digest": "",
-    }
-    manifest["digest"] = _digest(manifest)
-    draft = path / f"{MANIFEST}.part"
-    with draft.open("w") as file:
-        json.dump(manifest, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path / MANIFEST)
-
-
-def _digest(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps({**manifest, "digest": ""}, sort_keys=True).encode()).hexdigest()
+def _rows_of(rings: Iterable[str]) -> tuple[str, ...]:
+    """The subtrees whose leaves are stored in segments."""
+    return tuple(f"{ring}/rows" for ring in rings)
 
 
 def named(tree: Any) -> dict[str, Any]:
@@ -251,22 +238,38 @@ def _template(described: dict[str, Any]) -> Any:
     return np.zeros(described["shape"], jnp.dtype(described["dtype"]))
 
 
-def _fetch(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The stored arrays of those names, on the devices that hold what is wanted; keys become typed keys again."""
+def _fetch(path: Path, rings: dict[str, Ring], wanted: dict[str, Any]) -> dict[str, Any]:
+    """The stored arrays of those names, but for empty ones, laid out as `wanted`; keys become typed keys again."""
+    wanted = {name: leaf for name, leaf in wanted.items() if leaf.size}
     plain = {name: _plain(leaf) for name, leaf in wanted.items()}
-    abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in plain.items()}
-    to_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in plain}
+    ring_of = {name: ring for name in plain for ring in rings if _below(name, _rows_of([ring]))}
+    stored = _from_orbax(path, {name: leaf for name, leaf in plain.items() if name not in ring_of})
+
+    def array(name: str, leaf: Any) -> jax.Array:
+        if name not in ring_of:
+            values = np.asarray(stored[name], leaf.dtype)
+        else:
+            ring = ring_of[name]
+            values = ring_files.load(path.parent, rings[ring], name.removeprefix(f"{ring}/"), leaf.shape, leaf.dtype)
+            if isinstance(leaf, jax.Array):
+                leaf.delete()  # so that the device never holds two rings
+        values, template = _laid(values, leaf), wanted[name]
+        return jax.random.wrap_key_data(values, impl=jax.random.key_impl(template)) if _is_key(template) else values
+
+    return {name: array(name, leaf) for name, leaf in plain.items()}
+
+
+def _from_orbax(path: Path, wanted: dict[str, Any]) -> dict[str, np.ndarray]:
+    if not wanted:
+        return {}
+    abstract = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
+    to_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in wanted}
     arguments = ocp.args.PyTreeRestore(item=abstract, restore_args=to_numpy, partial_restore=True)
     me = jax.process_index()  # each host reads for itself, and one may do so alone
     alone = ocp.options.MultiprocessingOptions(me, {me}, f"host{me}") if jax.process_count() > 1 else None
     handler = ocp.PyTreeCheckpointHandler(**({"multiprocessing_options": alone} if alone else {}))
     with ocp.Checkpointer(handler, **({"multiprocessing_options": alone} if alone else {})) as checkpointer:
-        found = checkpointer.restore(path / ITEM, args=arguments)
-    arrays = {name: _laid(np.asarray(found[name], plain[name].dtype), leaf) for name, leaf in plain.items()}
-    return {
-        name: jax.random.wrap_key_data(arrays[name], impl=jax.random.key_impl(leaf)) if _is_key(leaf) else arrays[name]
-        for name, leaf in wanted.items()
-    }
+        return checkpointer.restore(path / ITEM, args=arguments)
 
 
 def _laid(values: np.ndarray, like: Any) -> jax.Array:
@@ -275,15 +278,15 @@ def _laid(values: np.ndarray, like: Any) -> jax.Array:
 
 
 def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any], left_out: tuple[str, ...]) -> None:
-    """Refuses a checkpoint whose leaves are not those of the state that it is to fill."""
+    """Raises CheckpointError unless the stored leaves are those of the wanted state."""
     for name, leaf in wanted.items():
         if _below(name, left_out):
             continue
         if name not in stored:
             raise CheckpointError(f"{path} lacks {name}; {REMEDY}")
         if stored[name] != _described(leaf):
-            found, needed = (" ".join(map(str, said.values())) for said in (stored[name], _described(leaf)))
-            raise CheckpointError(f"{path} holds {name} as {found}, this run needs {needed}; {REMEDY}")
+            present, needed = (" ".join(map(str, leaf.values())) for leaf in (stored[name], _described(leaf)))
+            raise CheckpointError(f"{path} holds {name} as {present}, this run needs {needed}; {REMEDY}")
     extra = sorted(set(stored) - set(wanted))
     if extra:
         raise CheckpointError(f"{path} holds {extra[0]}, which this run does not know; {REMEDY}")

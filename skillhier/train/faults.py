@@ -1,7 +1,7 @@
-"""What a run leaves when bad numbers end it: the learner's state, the batch and the key of the update that failed.
+"""Records of non-finite updates: the learner's state, the batch and the key of the update that ended a run.
 
-One .npz of plain arrays, by their names ('learner/params/low/kernel', 'batch/step/reward', 'key'), and the run's
-config.json as text in 'run'. No pickle: it can be opened with numpy.load as it is.
+A record is one .npz of plain arrays by name ('learner/params/low/kernel', 'batch/step/reward', 'key') with the run's
+config.json as text in 'run'. No pickle: numpy.load opens it.
 """
 
 import json
@@ -17,27 +17,27 @@ from skillhier.types import Key
 
 
 class FaultRecord(NamedTuple):
-    """What a file holds."""
+    """The content of a record."""
 
-    run: dict[str, Any]  # config.json of the run that wrote it, with 'update', the updates it had done, and 'seed'
-    arrays: dict[str, np.ndarray]  # by name; keys as their raw numbers
+    run: dict[str, Any]  # config.json of the run that wrote it, with 'update' (updates done) and 'seed'
+    arrays: dict[str, np.ndarray]  # by name; keys as raw numbers
 
     def fill(self, top: str, template: Any) -> Any:
-        """The tree saved under `top` ('learner', 'batch'), in the form of `template`. Raises folder.Unfit."""
+        """The tree saved under `top` ('learner', 'batch'), structured as `template`. Raises RunFolderError."""
         leaves = []
         for name, leaf in checkpoint.named(template).items():
-            found = self.arrays.get(f"{top}/{name}")
-            if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
-                what = "lacks it" if found is None else f"has {found.dtype} {list(found.shape)}"
+            array = self.arrays.get(f"{top}/{name}")
+            if array is None or array.shape != leaf.shape or array.dtype != leaf.dtype:
+                what = "lacks it" if array is None else f"has {array.dtype} {list(array.shape)}"
                 raise run_folder.RunFolderError(
                     f"the learner needs {top}/{name} as {leaf.dtype} {list(leaf.shape)}, the file {what}; "
                     "replay it with the version that wrote it"
                 )
-            leaves.append(jax.numpy.asarray(found))
+            leaves.append(jax.numpy.asarray(array))
         return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
     def tree(self, top: str) -> dict[str, Any]:
-        """What was saved under `top`, as nested dictionaries."""
+        """The arrays below `top` as nested dictionaries."""
         return checkpoint.nested(
             {n.removeprefix(f"{top}/"): x for n, x in self.arrays.items() if n.startswith(f"{top}/")}
         )
@@ -47,22 +47,22 @@ class FaultRecord(NamedTuple):
         return jax.random.wrap_key_data(self.arrays["key"], impl=self.run["key"])
 
 
-def write(path: Path, stuck: NonFiniteError) -> Path:
-    """Writes what led to `stuck` into the run folder; returns the file."""
-    held = {"learner": stuck.learner, "batch": stuck.suspect.batch}
-    arrays = {name: np.asarray(leaf) for name, leaf in checkpoint.named(held).items()}
-    arrays["key"] = np.asarray(jax.random.key_data(stuck.suspect.key))
+def write(path: Path, error: NonFiniteError) -> Path:
+    """Writes the record of `error` into the run folder; returns the file."""
+    trees = {"learner": error.learner, "batch": error.suspect.batch}
+    arrays = {name: np.asarray(leaf) for name, leaf in checkpoint.named(trees).items()}
+    arrays["key"] = np.asarray(jax.random.key_data(error.suspect.key))
     about = run_folder.read_config(path)
     about |= {
-        "update": stuck.done,
-        "seed": about["config"].get("seed", 0) + stuck.seed,
-        "key": str(jax.random.key_impl(stuck.suspect.key)),
+        "update": error.done,
+        "seed": about["config"].get("seed", 0) + error.seed,
+        "key": str(jax.random.key_impl(error.suspect.key)),
     }
     origin = path / run_folder.ORIGIN
     if origin.is_file():
         about["origin"] = json.loads(origin.read_text())
     arrays["run"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    file = path / f"fault-{stuck.done}.npz"
+    file = path / f"fault-{error.done}.npz"
     draft = path / f"{file.name}.part"
     with draft.open("wb") as opened:
         np.savez_compressed(opened, **arrays)
@@ -71,7 +71,7 @@ def write(path: Path, stuck: NonFiniteError) -> Path:
 
 
 def read(file: Path) -> FaultRecord:
-    """What a file holds. Raises folder.Unfit."""
+    """The record in a file. Raises RunFolderError."""
     try:
         with np.load(file, allow_pickle=False) as opened:
             arrays = dict(opened)
@@ -81,8 +81,8 @@ def read(file: Path) -> FaultRecord:
         raise run_folder.RunFolderError(
             f"{file} cannot be read: {error.strerror}; give a fault-*.npz of a run folder"
         ) from None
-    except Exception:  # zipfile, zlib, numpy and json each have their own ways to refuse a damaged file
+    except Exception:  # zipfile, zlib, numpy and json each raise errors of their own for a damaged file
         raise run_folder.RunFolderError(
-            f"{file} is damaged, or no record of a fault; give a fault-*.npz of a run folder"
+            f"{file} is damaged, or not a fault record; give a fault-*.npz of a run folder"
         ) from None
     return FaultRecord(run, arrays)

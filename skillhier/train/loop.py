@@ -16,6 +16,7 @@ from skillhier.distributed import hosts, sharding
 from skillhier.types import Key, Learner, LearnerState, Metrics, Source, SourceState, Trajectory
 
 SEQUENCES = 1  # the axis of a batch that counts them
+COUNTER = "total/"  # metrics below this name are counters: an epoch reports their last value, an integer, not a mean
 
 
 class RunState(NamedTuple):
@@ -27,22 +28,22 @@ class RunState(NamedTuple):
 
 
 class RejectedUpdate(NamedTuple):
-    """What the last update that was left out for bad numbers would have learned from."""
+    """The arguments of the last update that was skipped because its loss or gradients were not finite."""
 
     batch: Trajectory
     key: Key
 
 
 class Report(NamedTuple):
-    """What callbacks are told after an epoch."""
+    """The argument of the callbacks after an epoch."""
 
     done: int  # updates so far
-    state: RunState  # lent until the callback returns: the next epoch takes its memory
-    metrics: list[dict[str, float]]  # of each seed: averages over the epoch, then what earlier callbacks measured
+    state: RunState  # valid until the callback returns: the next epoch reuses its memory
+    metrics: list[dict[str, float]]  # of each seed: those of the epoch, then what earlier callbacks measured
     seconds: float  # s of wall clock that the epoch took
     updates: int  # updates in the epoch
-    spent: bool  # the budget: nothing follows
-    stopped: bool  # a signal came: nothing follows now, and what was to come will when the run goes on
+    budget_exhausted: bool  # the run is complete
+    stopped: bool  # a signal ends this process; the rest of the run follows when it is resumed
 
 
 class Outcome(NamedTuple):
@@ -52,7 +53,7 @@ class Outcome(NamedTuple):
 
 
 class NonFiniteError(FloatingPointError):
-    """Too many updates in a row had to be left out for bad numbers; holds what led there."""
+    """Too many updates in a row were skipped because their numbers were not finite; holds the last of them."""
 
     def __init__(self, done: int, seed: int, learner: LearnerState, suspect: RejectedUpdate) -> None:
         self.done, self.seed, self.learner, self.suspect = done, seed, learner, suspect
@@ -64,47 +65,47 @@ class NonFiniteError(FloatingPointError):
 
 
 Measured = list[dict[str, float]] | None  # of each seed
-Callback = Callable[[Report], Measured]  # what it gives back joins the metrics
+Callback = Callable[[Report], Measured]  # its result is added to the metrics
 
 
 def start(learner: Learner, source: Source, key: Key, mesh: Mesh | None = None) -> RunState:
-    """The state of a run before its first update; from keys [S] that of S runs, one for each seed.
+    """The state of a run before its first update; with keys [S], that of S runs, one for each seed.
 
-    mesh: the devices that share the work: each holds the learner, and its own part of the worlds.
+    mesh: the devices that share the work: each holds the whole learner and its own part of the worlds.
 
-    Built inside jit: built eagerly, two leaves may share one buffer, which donation refuses. Weak types are
-    dropped, for a state that changes its type between the first epoch and the second compiles twice.
+    Built inside jit: eagerly, two leaves may share one buffer, and donation fails. Weak types are dropped, because a
+    state whose types change between the first epoch and the second is compiled twice.
     """
     seeds = key.ndim > 0
 
-    def built(init: Callable, key: Key, where: Any = None, many: bool = seeds) -> Any:
-        def strict(key: Key) -> Any:
+    def build(init: Callable, key: Key, where: Any = None, seeds: bool = seeds) -> Any:
+        def strong(key: Key) -> Any:
             with sharding.use_mesh(mesh if where else None):
                 return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), init(key))
 
-        return jax.jit(jax.vmap(strict) if many else strict, **({"out_shardings": where} if where else {}))(key)
+        return jax.jit(jax.vmap(strong) if seeds else strong, **({"out_shardings": where} if where else {}))(key)
 
     split = partial(jax.random.split, num=3)
     k_learner, k_source, k_run = jnp.moveaxis(jax.vmap(split)(key), 1, 0) if seeds else split(key)
     where = layout(source, mesh, seeds) if mesh else RunState(None, None, None)
-    # two programs: a source that reads data calls back to the host, and such a program is compiled anew every time
+    # two programs: a source that reads data calls back to the host, and such a program is never cached
     if source.constant:
-        data = built(source.init, k_source[0] if seeds else k_source, many=False)
+        data = build(source.init, k_source[0] if seeds else k_source, seeds=False)
         data = sharding.put(data, where.source) if mesh else data
     if mesh:
         k_learner, k_source, k_run = sharding.put((k_learner, k_source, k_run), where.key)
-    made = built(learner.init, k_learner, where.learner)
-    return RunState(made, data if source.constant else built(source.init, k_source, where.source), k_run)
+    learner_state = build(learner.init, k_learner, where.learner)
+    return RunState(learner_state, data if source.constant else build(source.init, k_source, where.source), k_run)
 
 
 def layout(source: Source, mesh: Mesh, seeds: bool = False) -> RunState:
-    """Where the leaves of a state lie: one place for the whole learner, one for each leaf of the source."""
+    """The shardings of a run's state: one for the whole learner, one for each leaf of the source."""
     everywhere = sharding.named_sharding(mesh)
     if source.worlds is None:
         return RunState(everywhere, everywhere, everywhere)
     axes = source.worlds(jax.eval_shape(source.init, jax.random.key(0)))
-    places = jax.tree.map(lambda axis: sharding.named_sharding(mesh, axis + seeds) if axis >= 0 else everywhere, axes)
-    return RunState(everywhere, places, everywhere)
+    by_world = jax.tree.map(lambda axis: sharding.named_sharding(mesh, axis + seeds) if axis >= 0 else everywhere, axes)
+    return RunState(everywhere, by_world, everywhere)
 
 
 def epoch(
@@ -112,30 +113,34 @@ def epoch(
 ) -> Callable[[RunState], tuple[RunState, Metrics, RejectedUpdate]]:
     """`updates` updates as one jitted scan that takes the state's memory.
 
-    Gives back the state, the averages of the metrics over the epoch (made on the device; what is NaN counts as not
-    measured), and what the last update to be left out would have learned from (zeros if there was none).
-    seeds: states have a leading axis, and so has all that comes back.
-    mesh: the devices that share the work, sequence by sequence; states lie as `start` lays them and go on lying so.
+    Returns the state, the metrics of the epoch, and the arguments of the last update that was skipped (zeros if there
+    was none). Metrics are means over the updates, where NaN means not measured; those below `total/` are counters
+    and keep their last value. The metrics of a skipped update do not count.
+    seeds: the state has a leading axis, and so have the results.
+    mesh: the devices that share the work, sequence by sequence; states keep the shardings of `start`.
     """
 
     def update(carry: tuple[RunState, RejectedUpdate], _: None) -> tuple[tuple[RunState, RejectedUpdate], Metrics]:
         state, suspect = carry
         key, k_batch, k_update = jax.random.split(state.key, 3)
-        source_state, batch, told = source.next(state.source, state.learner.params, k_batch)
+        source_state, batch, source_metrics = source.next(state.source, state.learner.params, k_batch)
         batch = sharding.shard(batch, SEQUENCES)
-        moved, metrics = learner.update(state.learner, batch, k_update)
-        left_out = moved.health.skipped > state.learner.health.skipped
-        metrics = jax.tree.map(lambda value: jnp.where(left_out, jnp.nan, value), metrics)
-        caught = left_out & ~state.learner.health.stuck
-        suspect = jax.tree.map(lambda new, old: jnp.where(caught, new, old), RejectedUpdate(batch, k_update), suspect)
-        return (RunState(moved, source_state, key), suspect), {**told, **metrics}
+        learner_state, metrics = learner.update(state.learner, batch, k_update)
+        skipped = learner_state.health.skipped > state.learner.health.skipped
+        metrics = {
+            name: value if is_counter(name) else jnp.where(skipped, jnp.nan, value) for name, value in metrics.items()
+        }
+        rejected = skipped & ~state.learner.health.stuck
+        suspect = jax.tree.map(lambda new, old: jnp.where(rejected, new, old), RejectedUpdate(batch, k_update), suspect)
+        return (RunState(learner_state, source_state, key), suspect), {**source_metrics, **metrics}
 
     def run_epoch(state: RunState) -> tuple[RunState, Metrics, RejectedUpdate]:
         _, batch, _ = jax.eval_shape(source.next, state.source, state.learner.params, state.key)
-        nobody = RejectedUpdate(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch), state.key)
+        none = RejectedUpdate(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), batch), state.key)
         with sharding.use_mesh(mesh):
-            (state, suspect), metrics = jax.lax.scan(update, (state, nobody), None, length=updates)
-        return state, {name: jnp.nanmean(values) for name, values in metrics.items()}, suspect
+            (state, suspect), metrics = jax.lax.scan(update, (state, none), None, length=updates)
+        reduced = {name: v[-1] if is_counter(name) else jnp.nanmean(v) for name, v in metrics.items()}
+        return state, reduced, suspect
 
     if seeds:
         axes = RunState(0, None if source.constant else 0, 0)
@@ -143,20 +148,25 @@ def epoch(
     if mesh is None:
         return jax.jit(run_epoch, donate_argnums=0)
     where, everywhere = layout(source, mesh, seeds), sharding.named_sharding(mesh)
-    caught = RejectedUpdate(sharding.named_sharding(mesh, SEQUENCES + seeds), everywhere)
-    return jax.jit(run_epoch, donate_argnums=0, out_shardings=(where, everywhere, caught))
+    rejected = RejectedUpdate(sharding.named_sharding(mesh, SEQUENCES + seeds), everywhere)
+    return jax.jit(run_epoch, donate_argnums=0, out_shardings=(where, everywhere, rejected))
+
+
+def is_counter(name: str) -> bool:
+    """Whether the metric of this name counts since the start of the run."""
+    return name.startswith(COUNTER)
 
 
 def every(updates: int, callback: Callback, *, stopped: bool = False) -> Callback:
     """`callback` each time that many updates have passed, and at the end of the run.
 
-    stopped: also when a signal stops the run. For saving; whoever writes figures down then would write what the
-    same run without a break does not.
+    stopped: also when a signal stops the run, for checkpoints. A callback that measures must not be called then: the
+    same run without a break has no such measurement.
     """
 
     def sometimes(report: Report) -> Measured:
         due = report.done // updates > (report.done - report.updates) // updates
-        return callback(report) if due or report.spent or (stopped and report.stopped) else None
+        return callback(report) if due or report.budget_exhausted or (stopped and report.stopped) else None
 
     return sometimes
 
@@ -171,9 +181,9 @@ def run(
 ) -> Outcome:
     """Epochs of `updates` updates until `budget` updates are done in all, or a signal to stop comes.
 
-    SIGTERM and Ctrl-C let the epoch finish; the callbacks are then told, so that what must be kept is kept.
-    A second Ctrl-C interrupts at once. `state` is consumed. Raises Stuck where a learner stands still; callbacks
-    are not told of that epoch, for what it did is not worth keeping.
+    SIGTERM and Ctrl-C let the epoch finish, and the callbacks are called with `stopped`, so that the state is saved.
+    A second Ctrl-C interrupts at once. `state` is consumed. Raises NonFiniteError where a learner stands still, before
+    the callbacks of that epoch, because its state must not be saved.
     """
     done = updates_of(state)
     if budget % updates:
@@ -182,14 +192,14 @@ def run(
         raise ValueError(
             f"the run stands at update {done}, no multiple of the epoch of {updates}; set train.updates_per_epoch"
         )
-    with _StopSignals() as asked:
-        spent, stopped = done >= budget, False
-        while not spent and not stopped:
-            began = time.perf_counter()
-            state, measured, suspect = run_epoch(state)
+    with _StopSignals() as signals:
+        exhausted, stopped = done >= budget, False
+        while not exhausted and not stopped:
+            start_time = time.perf_counter()
+            state, epoch_metrics, suspect = run_epoch(state)
             health = jax.device_get(state.learner.health)
-            metrics = per_seed(measured | {"learner/skipped": health.skipped})
-            seconds = time.perf_counter() - began
+            metrics = per_seed(epoch_metrics | {"learner/skipped": health.skipped})
+            seconds = time.perf_counter() - start_time
             done += updates
             if health.stuck.any():
                 suspect = sharding.replicate(suspect)
@@ -198,14 +208,14 @@ def run(
                     of_seed(tree, seed) if health.stuck.ndim else tree for tree in (state.learner, suspect)
                 )
                 raise NonFiniteError(done, int(seed), learner, suspect)
-            # asked once, before the callbacks: all of them hear the same, and a signal that comes
-            # while they run lets one more epoch pass
-            spent, stopped = done >= budget, hosts.any_host(bool(asked))
+            # evaluated once, before the callbacks, so that all of them see the same; a signal that arrives while
+            # they run takes effect one epoch later
+            exhausted, stopped = done >= budget, hosts.any_host(bool(signals))
             for callback in callbacks:
-                told = callback(Report(done, state, metrics, seconds, updates, spent, stopped))
-                metrics = [{**one, **more} for one, more in zip(metrics, told or [{}] * len(metrics), strict=True)]
-        number = asked[0] if asked else signal.SIGTERM  # another host's
-        return Outcome(state, done, number if stopped and not spent else None)
+                measured = callback(Report(done, state, metrics, seconds, updates, exhausted, stopped))
+                metrics = [{**one, **more} for one, more in zip(metrics, measured or [{}] * len(metrics), strict=True)]
+        number = signals[0] if signals else signal.SIGTERM  # the signal of another host
+        return Outcome(state, done, number if stopped and not exhausted else None)
 
 
 def updates_of(state: RunState) -> int:
@@ -218,30 +228,31 @@ def of_seed(tree, seed: int):
     return jax.tree.map(lambda leaf: leaf[seed], tree)
 
 
-def per_seed(measured: Metrics) -> list[dict[str, float]]:
-    """Metrics [] or [S], from the device, as one dictionary of numbers for each seed."""
-    arrays = {name: np.atleast_1d(value) for name, value in jax.device_get(measured).items()}
+def per_seed(metrics: Metrics) -> list[dict[str, float]]:
+    """Metrics [] or [S], from the device, as one dictionary of numbers for each seed; counters are integers."""
+    arrays = {name: np.atleast_1d(value) for name, value in jax.device_get(metrics).items()}
     seeds = max(len(values) for values in arrays.values())
-    return [{name: float(values[seed]) for name, values in arrays.items()} for seed in range(seeds)]
+    number = lambda name, value: int(value) if is_counter(name) else float(value)  # noqa: E731
+    return [{name: number(name, values[seed]) for name, values in arrays.items()} for seed in range(seeds)]
 
 
 class _StopSignals:
-    """The signals that arrived while inside, in a list; restores the former handlers on leaving."""
+    """A context that lists the signals received in it, and restores the former handlers at its end."""
 
     def __enter__(self) -> list[signal.Signals]:
-        self.asked: list[signal.Signals] = []
+        self.received: list[signal.Signals] = []
         self.former = {}
         for number in (signal.SIGTERM, signal.SIGINT):
             try:
                 self.former[number] = signal.signal(number, self._note)
-            except ValueError:  # only the main thread may listen; elsewhere a run just cannot be stopped this way
+            except ValueError:  # only the main thread can set handlers; elsewhere a run cannot be stopped this way
                 break
-        return self.asked
+        return self.received
 
     def _note(self, number: int, _frame: object) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked.append(signal.Signals(number))
+        self.received.append(signal.Signals(number))
         # print may be interrupted by its own signal handler; a plain write may not
         os.write(2, f"\n{signal.Signals(number).name}: stopping after this epoch\n".encode())
 

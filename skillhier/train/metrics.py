@@ -1,7 +1,8 @@
-"""Where metrics go: the terminal, JSON lines, TensorBoard.
+"""Writers of metrics: a progress bar, JSON lines, TensorBoard events.
 
-The JSON lines are the record; TensorBoard's events are made from them, so that after a resume neither holds a line
-twice. Clock figures are named time/...; every other figure is the same in a repeated run.
+The JSON lines are the record. TensorBoard's events are rebuilt from them when a run resumes, so that neither holds an
+epoch twice. Wall-clock metrics are named time/...; all others are identical in a repeated run. Metrics named total/...
+are cumulative counters: what curves are drawn over, never a curve.
 """
 
 import json
@@ -16,14 +17,17 @@ from typing import NamedTuple, TextIO
 
 from skillhier.train.loop import Report
 
+COUNTERS = "total/"  # begins the names of cumulative counters
+ENV_STEPS = "total/env_steps"  # control steps that all worlds of an online run have taken so far
+
 
 class Writer(NamedTuple):
-    write: Callable[[int, dict[str, float]], None]  # (updates so far, figures by name)
+    write: Callable[[int, dict[str, float]], None]  # (updates so far, metrics by name)
     close: Callable[[], None]
 
 
 def logged(writers: Sequence[Sequence[Writer]]) -> Callable[[Report], None]:
-    """A callback of the loop that hands the writers of each seed its metrics with the clock's figures."""
+    """A callback of the loop that passes the metrics of each seed and the wall clock to the writers of that seed."""
 
     def log(report: Report) -> None:
         clock = {
@@ -31,9 +35,9 @@ def logged(writers: Sequence[Sequence[Writer]]) -> Callable[[Report], None]:
             "time/epoch_seconds": report.seconds,
             "time/updates_per_second": report.updates / report.seconds,
         }
-        for each, figures in zip(writers, report.metrics, strict=True):
-            for writer in each:
-                writer.write(report.done, {**figures, **clock})
+        for seed_writers, seed_metrics in zip(writers, report.metrics, strict=True):
+            for writer in seed_writers:
+                writer.write(report.done, {**seed_metrics, **clock})
 
     return log
 
@@ -47,18 +51,18 @@ def rows(path: Path) -> list[dict]:
 
 
 def json_lines(path: Path, *, after: int = 0) -> Writer:
-    """One line an epoch: {"step": updates, name: figure, ...}; null stands for NaN and infinities.
+    """One line an epoch: {"step": updates, name: value, ...}; null stands for NaN and infinities.
 
-    `after`: the update the run goes on from; lines of later ones, written before it was killed, are taken out.
+    `after`: the update at which the run resumes; rows of later updates, written before it was killed, are removed.
     """
-    kept = [row for row in rows(path) if row["step"] <= after]
+    past = [row for row in rows(path) if row["step"] <= after]
     draft = path.with_name(f"{path.name}.part")
-    draft.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
+    draft.write_text("".join(f"{json.dumps(row)}\n" for row in past))
     draft.rename(path)
     file = path.open("a")
 
-    def write(step: int, figures: dict[str, float]) -> None:
-        row = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    def write(step: int, values: dict[str, float]) -> None:
+        row = {name: value if math.isfinite(value) else None for name, value in values.items()}
         file.write(f"{json.dumps({'step': step, **row})}\n")
         file.flush()
 
@@ -66,16 +70,16 @@ def json_lines(path: Path, *, after: int = 0) -> Writer:
 
 
 def tensorboard(folder: Path, *, past: Iterable[dict] = ()) -> Writer:
-    """Event files; those that were there are replaced by ones made from the `past` rows of the JSON lines."""
-    from tensorboardX import SummaryWriter  # slow to import, and wanted by runs only
+    """Event files over updates, without counters. Existing ones are rebuilt from the `past` rows of the JSON lines."""
+    from tensorboardX import SummaryWriter  # slow to import, and needed by runs only
 
     shutil.rmtree(folder, ignore_errors=True)
     events = SummaryWriter(str(folder), flush_secs=10)
 
-    def write(step: int, figures: dict[str, float]) -> None:
-        when = figures.get("time/unix")
-        for name, value in figures.items():
-            if name not in ("step", "time/unix") and value is not None:
+    def write(step: int, values: dict[str, float]) -> None:
+        when = values.get("time/unix")
+        for name, value in values.items():
+            if name not in ("step", "time/unix") and not name.startswith(COUNTERS) and value is not None:
                 events.add_scalar(name, value, step, walltime=when)
 
     for row in past:
@@ -93,18 +97,18 @@ def progress(
     out: TextIO | None = None,
     pause: float = 10.0,
 ) -> Writer:
-    """A bar with the main terms, `unit`/s and the time left; off a terminal, a line every `pause` s instead."""
+    """A bar with the metrics `terms`, `unit`/s and the time left; off a terminal, a line every `pause` s instead."""
     out = out or sys.stderr
     live = out.isatty()
-    begun, first, told = time.monotonic(), done, [-math.inf]
+    begin, first, last_write = time.monotonic(), done, [-math.inf]
 
-    def write(step: int, figures: dict[str, float]) -> None:
+    def write(step: int, values: dict[str, float]) -> None:
         now = time.monotonic()
-        if not live and now - told[0] < pause and step < total:
+        if not live and now - last_write[0] < pause and step < total:
             return
-        told[0] = now
-        rate = (step - first) / max(now - begun, 1e-9)
-        shown = [f"{name.split('/')[-1]} {figures[name]:.4g}" for name in terms if figures.get(name) is not None]
+        last_write[0] = now
+        rate = (step - first) / max(now - begin, 1e-9)
+        shown = [f"{name.split('/')[-1]} {values[name]:.4g}" for name in terms if values.get(name) is not None]
         parts = [*shown, f"{rate:.3g} {unit}/s", f"{_duration((total - step) / max(rate, 1e-9))} left"]
         where = f"{label} {100 * step // total:3d}% {step}/{total}".strip()
         if live:
@@ -124,7 +128,7 @@ def progress(
 
 
 def write_json(path: Path, content: object) -> None:
-    """Writes a JSON file whole or not at all."""
+    """Writes a JSON file atomically: whole or not at all."""
     draft = path.with_name(f"{path.name}.part")
     with draft.open("w") as file:
         json.dump(content, file, indent=2)

@@ -1,13 +1,13 @@
-"""The run folder: who works in it, with which config, under which circumstances.
+"""The run folder: its lock, its config, and the provenance of every start of the run.
 
-config.json     the config, and for each start of the run its command, versions, git commit, device, flags
+config.json     the config; for each start of the run its command, versions, git commit, device, flags
 metrics.jsonl   a line an epoch
 tensorboard/    the same as events
 checkpoints/    see checkpoint.py
-origin.json    of skills put to work: how they were made
-seed_<n>/       with several seeds: what the run of that seed alone would keep, but for its checkpoints
-summary.json    what came out, in numbers; there while the run is done, gone while it goes on
-report.html     the same to look at
+origin.json     of agents that start from pretrained skills: the settings of those skills
+seed_<n>/       with several seeds: the folder of a run of that seed alone, without checkpoints
+summary.json    results of the finished run; removed while the run goes on
+report.html     the page of the run
 """
 
 import fcntl
@@ -27,22 +27,22 @@ import jax
 from skillhier.train import metrics
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "mujoco", "mujoco-mjx", "numpy")
-_LOCKS = {}  # open files by folder; a folder stays locked until its process ends, however it ends
+_LOCKS = {}  # open lock files by folder; a folder stays locked until its process ends
 
 ORIGIN = "origin.json"
 
 
 class RunFolderError(ValueError):
-    """A folder this run cannot work in; one line that says why and what to do."""
+    """A folder that this process cannot use; the message is one line with the reason and the remedy."""
 
 
 def open_run(
     path: Path, entry: str, settings: dict[str, Any], free: tuple[str, ...] = ()
 ) -> tuple[Path, dict[str, str]]:
-    """Opens a run folder for this process: (its path, what a continued run must share with the one that began it).
+    """Locks and opens a run folder: (its path, the fingerprint that checkpoints of the run must share).
 
-    `settings` are the config's, by dotted names; those in `free` may change when a run goes on. Raises Unfit for a
-    folder that was begun with other settings, or that another process works in.
+    `settings` are the config's, by dotted names; those in `free` may change when a run resumes. Raises RunFolderError
+    for a folder that was begun with other settings, or that another process uses.
     """
     path = Path(path)
     settings = json.loads(json.dumps(settings))
@@ -50,13 +50,7 @@ def open_run(
     starts = []
     if file.is_file():
         former = read_config(path)
-        for name in sorted({*settings, *former["config"]} - set(free)):
-            then, now = former["config"].get(name, "absent"), settings.get(name, "absent")
-            if then != now:
-                raise RunFolderError(
-                    f"{path} was begun with config.{name}={then}, now it is {now}; "
-                    "go on with the former, or choose another --workdir"
-                )
+        _check_settings(path, former["config"], settings, free)
         starts = former["starts"]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -75,60 +69,78 @@ def open_run(
     return path, fingerprint(settings, free)
 
 
+def _check_settings(path: Path, former: dict[str, Any], settings: dict[str, Any], free: tuple[str, ...]) -> None:
+    """Raises RunFolderError where a run's settings differ from those that its folder was begun with.
+
+    Shared names are compared first: a value, such as the agent's name, may be why other names are absent.
+    """
+    shared = former.keys() & settings.keys()
+    for name in sorted({*former, *settings} - set(free), key=lambda name: (name not in shared, name)):
+        then, now = former.get(name, "absent"), settings.get(name, "absent")
+        if then != now:
+            what = (
+                "former value" if name in shared else "settings and the version that began it (names may have changed)"
+            )
+            raise RunFolderError(
+                f"{path} was begun with config.{name}={then}, now it is {now}; continue with the {what}, "
+                "or choose another --workdir"
+            )
+
+
 def fingerprint(settings: dict[str, Any], free: tuple[str, ...] = ()) -> dict[str, str]:
-    """What a continued run must share with the one that began it: a digest of all settings that are not free."""
-    held = {name: value for name, value in settings.items() if name not in free}
-    return {"config": hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()}
+    """What all starts of a run must have in common: a digest of the settings that are not free."""
+    fixed = {name: value for name, value in settings.items() if name not in free}
+    return {"config": hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()}
 
 
 def seed_folders(path: Path, seed: int, seeds: int) -> list[Path]:
-    """Where each seed of a run keeps its figures: the run folder, or with several seeds RUN/seed_<n> for each.
+    """Where each seed of a run logs: the run folder, or with several seeds RUN/seed_<n> for each, created if missing.
 
-    Such a folder is that of a run of one seed, but that its checkpoint lies above it; it is made where there is none.
+    Such a folder is that of a run of one seed, except that its checkpoints are in the run folder.
     """
     if seeds == 1:
         return [path]
-    found = []
+    folders = []
     for number in range(seed, seed + seeds):
-        found.append(path / f"seed_{number}")
-        found[-1].mkdir(exist_ok=True)
+        folders.append(path / f"seed_{number}")
+        folders[-1].mkdir(exist_ok=True)
         about = read_config(path)
         about["config"] |= {"seed": number, "seeds": 1}
-        metrics.write_json(found[-1] / "config.json", about)
-    return found
+        metrics.write_json(folders[-1] / "config.json", about)
+    return folders
 
 
 def settings(path: Path) -> dict[str, Any]:
-    """The config that the run in a folder was begun with, as nested dictionaries; lists become tuples. Raises Unfit."""
+    """The config of the run in a folder, as nested dictionaries; lists become tuples. Raises RunFolderError."""
     return nested(read_config(Path(path))["config"])
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
     """Settings by dotted names as nested dictionaries; lists become tuples."""
-    found: dict[str, Any] = {}
+    tree: dict[str, Any] = {}
     for name, value in flat.items():
         *groups, last = name.split(".")
-        inner = found
+        inner = tree
         for group in groups:
             inner = inner.setdefault(group, {})
         inner[last] = tuple(value) if isinstance(value, list) else value
-    return found
+    return tree
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """What config.json of a run folder says: entry, config, starts. Raises Unfit."""
+    """The content of a run folder's config.json: entry, config, starts. Raises RunFolderError."""
     try:
-        found = json.loads((path / "config.json").read_text())
-        found["config"].items(), found["starts"].copy()
+        content = json.loads((path / "config.json").read_text())
+        content["config"].items(), content["starts"].copy()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RunFolderError(
             f"{path / 'config.json'} is no config of a run; give the folder of a run, or a new one"
         ) from None
-    return found
+    return content
 
 
 def provenance() -> dict[str, Any]:
-    """What a run depends on besides its config."""
+    """What a run depends on besides its config: command, versions, commit, devices, machine, XLA flags."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -149,9 +161,9 @@ def provenance() -> dict[str, Any]:
 
 def _git(*command: str) -> str:
     try:
-        told = subprocess.run(
+        done = subprocess.run(
             ["git", *command], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return "" if command[0] == "status" else "unknown"
-    return told.stdout.strip()
+    return done.stdout.strip()

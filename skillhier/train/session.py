@@ -49,7 +49,8 @@ def execute(
     if source.constant:
         left_out = (*left_out, "source")
     state = loop.start(learner, source, key, mesh)
-    saved = checkpoint.Checkpoints(path / "checkpoints", about=about)
+    rings = tuple(f"source/{name}" for name in source.rings)
+    saved = checkpoint.Checkpoints(path / "checkpoints", about=about, rings=rings)
     if saved.latest() is not None:
         state = saved.restore(state)
     done = loop.updates_of(state)

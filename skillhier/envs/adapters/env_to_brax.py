@@ -56,9 +56,9 @@ class BraxEnv(envs.Env):
         return State(Pipeline(_plain(state), step.last[0], obs), obs, zero, zero, {"broken": zero})
 
     def step(self, state: State, action: Array) -> State:
-        before = state.pipeline_state
+        before, spec = state.pipeline_state, self._env.spec
         template = jax.eval_shape(self._env.reset, jax.random.key(0))[0]
-        after, step = self._env.step(_typed(before.state, template), action[None])
+        after, step = self._env.step(_typed(before.state, template), spec.action.clip(action)[None])
         broken = step.first[0] & ~before.last
         obs = jax.tree.map(lambda old, new: jnp.where(broken, old, new), before.obs, self._obs(step))
         ended = broken | (step.last[0] & (step.discount[0] == 0))

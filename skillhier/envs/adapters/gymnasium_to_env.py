@@ -70,7 +70,7 @@ def make(
 
     def step(ticket: Ticket, action: Array) -> tuple[Ticket, TimeStep]:
         results = (turn, obs, vector(jnp.float32), vector(jnp.bool_), vector(jnp.bool_))
-        now, shown, reward, ended, cut = io_callback(host.step, results, ticket.turn, action, ordered=True)
+        now, shown, reward, ended, cut = io_callback(host.step, results, ticket.turn, bounds.clip(action), ordered=True)
         first = ticket.last
         last = ended | cut
         ticket = Ticket(now, last, stacks.push_frame(ticket.frames, shown, first))
@@ -172,7 +172,7 @@ def _actions(space: spaces.Space, told: str) -> tuple[Bounds, Callable[[np.ndarr
     low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
 
     def stretched(action: np.ndarray) -> np.ndarray:
-        share = (np.clip(action, -1.0, 1.0).astype(np.float64) + 1) / 2
+        share = (action.astype(np.float64) + 1) / 2
         return (low + share * (high - low)).reshape(len(action), *space.shape).astype(space.dtype)
 
     return Bounds((len(low),), -1.0, 1.0), stretched

@@ -80,8 +80,7 @@ def wrapped(env: Any, *, worlds: int, limit: int, stack: int = 1, repeat: int = 
         return inner, rewards.sum(0)
 
     def step(state: Worlds, action: Array) -> tuple[Worlds, TimeStep]:
-        action = jnp.clip(action, bounds.low, bounds.high)
-        inner, reward = jax.vmap(acted)(state.inner, action)
+        inner, reward = jax.vmap(acted)(state.inner, bounds.clip(action))
         sound = jnp.isfinite(reward)
         for entry in jax.vmap(_entries)(inner).values():
             sound &= jnp.isfinite(entry.reshape(worlds, -1)).all(-1)

@@ -83,7 +83,7 @@ def _programs(env: Env) -> Programs:
         return where(chosen, fresh, carry), row
 
     def step(carry: Carry, action: Array) -> tuple[Carry, Row]:
-        state, seen = where(carry.held, (carry.state, carry.step), env.step(carry.state, action))
+        state, seen = where(carry.held, (carry.state, carry.step), env.step(carry.state, env.spec.action.clip(action)))
         broken = seen.first & ~carry.step.last & ~carry.held
         terminated = seen.last & (seen.discount == 0)
         truncated = broken | (seen.last & ~terminated)

@@ -116,7 +116,7 @@ def make(
         interval=INTERVAL,
         limit=suite.LIMIT,
         start=start,
-        control=lambda data, memory, action: stretch(action),
+        control=lambda data, memory, action: (data.state, stretch(action)),
         observe=observe,
         judge=judge,
         privileged=tuple(goals.TOLD),

@@ -106,6 +106,7 @@ def task(
     reward: Callable[[physics.Data], Array],
 ) -> batch.Task:
     """A task of the suite: it remembers nothing, shows entries of `sizes`, and only the clock ends it."""
+    stretch = stretched(engines.model)
     return batch.Task(
         physics=engines,
         obs={name: jax.ShapeDtypeStruct((size,), jnp.float32) for name, size in sizes.items()},
@@ -113,14 +114,10 @@ def task(
         interval=interval,
         limit=LIMIT,
         start=lambda key, index: (start(key), ()),
-        control=_acted(stretched(engines.model)),
+        control=lambda data, memory, action: (data.state, stretch(action)),
         observe=lambda data, memory, action: (observe(data), ()),
         judge=lambda data, memory: (reward(data), jnp.ones(())),
     )
-
-
-def _acted(stretch: Callable[[Array], Array]) -> Callable:
-    return lambda data, memory, action: stretch(action)
 
 
 def scattered(model: mujoco.MjModel) -> Callable[[Key], Array]:

@@ -61,7 +61,8 @@ def functions(
         # MJX gives some integers back wider than it took them where JAX has 64 bits
         once = lambda _, d: jax.tree.map(lambda new, old: new.astype(old.dtype), mjx.step(m, d), d)  # noqa: E731
         d = jax.lax.fori_loop(0, substeps, once, d)
-        diverged = record.diverged(state.qpos, state.qvel, state.act, ctrl, reach=reach)
+        mocap = [state.mocap_pos.ravel(), state.mocap_quat.ravel()] if model.nmocap else []
+        diverged = record.diverged(state.qpos, state.qvel, state.act, ctrl, *mocap, reach=reach)
         diverged = diverged | record.diverged(d.qpos, d.qvel, d.act, d.sensordata, reach=reach)
         broken = diverged & ~renew
         fresh = renew | broken

@@ -172,6 +172,8 @@ def functions(model: mujoco.MjModel, substeps: int, reach: float) -> tuple[Calla
         def stepped(mine: Worlds, state: dict, ctrl: np.ndarray, renew: np.ndarray) -> np.ndarray:
             """Steps the worlds that do not open anew; which worlds broke [n]."""
             before = [state[k] for k in ("qpos", "qvel", "act")] + [ctrl]
+            if model.nmocap:
+                before += [state[k].reshape(len(renew), -1) for k in ("mocap_pos", "mocap_quat")]
             broken = np.zeros(len(renew), bool) if in_bounds(*before) else ~renew & diverged(*before)
             idle = renew | broken
             ids = None
