@@ -145,7 +145,9 @@ def test_every_command_is_accepted_by_its_entry_point():
 def test_a_wrong_command_would_be_refused(monkeypatch):
     wrong = ["python", "-m", "experiments.envs", "--nmae=dmc"]
     monkeypatch.setitem(globals(), "commands", lambda: [("nowhere", wrong)])
-    assert refusals.__wrapped__() == {"experiments.envs --nmae=dmc": "flag --nmae is not known; did you mean --name? --help lists all"}
+    assert refusals.__wrapped__() == {
+        "experiments.envs --nmae=dmc": "flag --nmae is not known; did you mean --name? --help lists all"
+    }
 
 
 def test_every_command_is_of_a_known_kind():
@@ -173,7 +175,9 @@ def test_the_readme_quotes_what_the_main_job_prints():
     printed = next(
         [key.value for key in node.value.keys]
         for node in ast.walk(source)
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "summary" and isinstance(node.value, ast.Dict)
+        if isinstance(node, ast.Assign)
+        and ast.unparse(node.targets[0]) == "summary"
+        and isinstance(node.value, ast.Dict)
     )
     quoted = next(block.text for block in of_language("text") if block.text.startswith("episodes "))
     assert [line.split()[0] for line in quoted.splitlines()] == [*printed, "report:"]
@@ -253,7 +257,9 @@ def setting_names() -> set[str]:
         with mock.patch.object(cli, "choose", wraps=cli.choose) as choose:
             module.get_config(next(iter(module.PRESETS)))
         options = choose.call_args_list[0].kwargs  # name -> its default, or a list of the values allowed
-        values = [f",{name}={value}" for name, listed in options.items() if isinstance(listed, list) for value in listed]
+        values = [
+            f",{name}={value}" for name, listed in options.items() if isinstance(listed, list) for value in listed
+        ]
         for preset in module.PRESETS:
             for argument in ("", *values):
                 found |= set(settings.flat(module.get_config(preset + argument)))
@@ -313,7 +319,11 @@ def is_file(name: str) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_and_every_file_exists(page):
     text = prose(page)
-    links = [link for link in re.findall(r"\]\(([\w./:#-]+)\)", re.sub("`[^`]*`", "code", text)) if not re.match(r"https?:", link)]
+    links = [
+        link
+        for link in re.findall(r"\]\(([\w./:#-]+)\)", re.sub("`[^`]*`", "code", text))
+        if not re.match(r"https?:", link)
+    ]
     broken = []
     for link in links:
         target, _, anchor = link.partition("#")
