@@ -44,6 +44,7 @@ from experiments.benchmarks.physics import Size
 from experiments.shared import cli
 from skillhier.train import metrics
 
+MINUTES = 5.0  # of the suite gpu
 WORLD = "sawyer.stack_red_on_blue.set4"
 QUICK = {
     "agent.hidden": "16,16",
@@ -57,11 +58,6 @@ def main(run: cli.Run) -> None:
     file = (run.workdir or Path("runs") / f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}") / "benchmark.json"
     if "gpu" in settings.suite:
         return gpu_suite(file)
-    for flag in ("minutes", "anyway"):
-        if settings[flag].present:
-            raise cli.Refused(
-                f"--{flag} means nothing to the suites {', '.join(settings.suite)}; it is for --suite=gpu"
-            )
     file.parent.mkdir(parents=True, exist_ok=True)
     if set(settings.suite) != {"transfer"}:  # compiling is measured, so no program may come from the cache
         jax.config.update("jax_compilation_cache_dir", None)
@@ -77,16 +73,13 @@ def main(run: cli.Run) -> None:
 def gpu_suite(file: Path) -> None:
     """The suite `gpu`, alone: this process must not take the device's memory, so it computes nothing itself."""
     settings = flags.FLAGS
-    if settings.suite != ["gpu"]:
-        raise cli.Refused(f"--suite={','.join(settings.suite)}: gpu runs alone, for it shares out its minutes itself")
-    if settings.quick:
-        raise cli.Refused("--quick means nothing to --suite=gpu, whose sizes on a CPU (--anyway) are small")
+    minutes = MINUTES if settings.minutes is None else settings.minutes
 
     def write(results: dict[str, Any]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         metrics.write_json(file, results)
 
-    print("\n".join(accelerator.lines(accelerator.run(settings.minutes, write, anyway=settings.anyway))))
+    print("\n".join(accelerator.lines(accelerator.run(minutes, write, anyway=settings.anyway))))
     print(f"all of it: {file}")
 
 
@@ -171,12 +164,22 @@ SUITES = {
 }
 flags.DEFINE_list("suite", list(SUITES), f"what to measure, of {', '.join(SUITES)}; or gpu")
 flags.DEFINE_bool("quick", False, "few worlds and small nets: the figures mean nothing, but all of it runs")
-flags.DEFINE_float("minutes", 5.0, "budget of --suite=gpu; items that it does not reach are skipped", lower_bound=0.0)
+flags.DEFINE_float("minutes", None, f"budget of --suite=gpu, by default {MINUTES:g}", lower_bound=0.0)
 flags.DEFINE_bool("anyway", False, "--suite=gpu on a machine without an NVIDIA GPU, in sizes for a CPU")
 flags.register_validator(
     "suite",
     lambda names: bool(names) and set(names) <= {*SUITES, "gpu"},
     f"choose one or more of {', '.join(SUITES)}, or gpu alone",
+)
+flags.register_multi_flags_validator(
+    ["suite", "quick"],
+    lambda flag: "gpu" not in flag["suite"] or (flag["suite"] == ["gpu"] and not flag["quick"]),
+    "gpu runs alone, and not --quick: it shares out its minutes itself",
+)
+flags.register_multi_flags_validator(
+    ["suite", "minutes", "anyway"],
+    lambda flag: flag["suite"] == ["gpu"] or (flag["minutes"] is None and not flag["anyway"]),
+    "--minutes and --anyway are for --suite=gpu",
 )
 
 

@@ -1,8 +1,12 @@
-"""An expert at work in simulated worlds, recorded as a data set.
+"""An expert, or the agent of a run, at work in simulated worlds, recorded as a data set.
 
 python -m experiments.collect --config=experiments/configs/collect.py:red_on_blue
 python -m experiments.collect --config=experiments/configs/collect.py:all_pairs --workdir=datasets/all_pairs
+python -m experiments.collect --config=experiments/configs/collect.py:red_on_blue --run=runs/stack
 python -m experiments.collect --config=experiments/configs/collect.py:debug                      # seconds
+
+--run names a run of any entry point: its agent acts, greedily unless --config.noise or a disturbance says otherwise, in
+the worlds of config.tasks, in place of config.policy.
 
 Writes a Minari folder (data/main_data.hdf5, data/metadata.json) and summary.json. A recording that was stopped or
 killed goes on with the same command; a larger --config.episodes adds to it. The data set opens with
@@ -16,32 +20,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments.shared import cli, scripted
+from absl import flags
+
+from experiments.shared import cli, saved, scripted
+from experiments.stacking.worlds import PAIRS
 from skillhier.data import minari, recorder
 from skillhier.envs import registry
-from skillhier.envs.sawyer.rewards import PAIRS
-from skillhier.train import metrics
-from skillhier.types import Env, Policy
+from skillhier.train import metrics, run_folder
+from skillhier.types import Env, Params, Policy
+
+
+def from_flags(run: cli.Run) -> None:
+    """`main`, with --run as the setting that it stands for."""
+    if flags.FLAGS.run:
+        run.config.run = flags.FLAGS.run
+    main(run)
 
 
 def main(run: cli.Run) -> None:
     config = run.config
+    source = Path(config.run) if config.run else None
+    settings = run_folder.settings(source) if source else None
+    stack = 1 if settings is None else settings["env" if "env" in settings else "data"]["stack"]
+    if source:  # refuses an agent that does not fit before anything is written
+        saved.agent(source, settings, world(config.tasks[0], config, stack))
     path, _ = cli.open_run(run, run.workdir or Path(config.folder))
     began = time.perf_counter()
     about = {
         "world": config.tasks[0],
         "worlds": list(config.tasks),
-        "algorithm_name": config.policy,
-        "description": f"{config.policy} in {', '.join(config.tasks)}; options: {dict(config.env)}",
+        "algorithm_name": actor_name(config, settings),
+        "description": f"{actor_name(config, settings)} in {', '.join(config.tasks)}; options: {dict(config.env)}",
     }
     new, dropped, recording = 0, 0, None
     with listening() as heard:
         try:
             for task in config.tasks:
-                env = world(task, config)
+                env = world(task, config, stack)
+                policy, params = actor(task, config, env, source, settings)
                 recording = recording or minari.Recorder(path, env.spec, about)
                 before = len(recording.attributes)
-                counted = record(env, task, config, recording, heard)
+                counted = record(env, policy, params, task, config, recording, heard)
                 new, dropped = new + len(recording.attributes) - before, dropped + counted.broken
                 if heard:
                     break
@@ -52,8 +71,8 @@ def main(run: cli.Run) -> None:
     summary = {**figures(recording.attributes), "new": new, "dropped": dropped, "seconds": seconds, "folder": str(path)}
     if not heard:
         metrics.write_json(path / "summary.json", summary)
-    for task, told in summary["tasks"].items():
-        print(f"{task:36} {told['episodes']:5d} episodes  success {100 * told['success']:5.1f} %")
+    for task, counts in summary["tasks"].items():
+        print(f"{task:36} {counts['episodes']:5d} episodes  success {100 * counts['success']:5.1f} %")
     line = (
         f"{summary['episodes']} episodes, success {100 * summary['success']:.1f} %, {new} new in {seconds:.0f} s "
         f"({new / seconds:.2f} episodes/s), {dropped} dropped, in {path}"
@@ -63,14 +82,14 @@ def main(run: cli.Run) -> None:
     print(line)
 
 
-def world(task: str, config) -> Env:
-    """The worlds of one task; no more of them than episodes are wanted."""
+def world(task: str, config, stack: int = 1) -> Env:
+    """The worlds of one task; no more of them than episodes are wanted. Raises Refused."""
     settings = dict(config.env)
     settings["worlds"] = min(settings["worlds"], wanted(task, config))
     if not task.startswith("sawyer."):
         del settings["timestep"], settings["randomise"]  # these worlds have no such settings; the config refuses them
     try:
-        return registry.make(task, stack=1, **settings)
+        return registry.make(task, stack=stack, **settings)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
 
@@ -80,7 +99,9 @@ def wanted(task: str, config) -> int:
     return config.episodes * (len(PAIRS) if ".stack_all." in task else 1)
 
 
-def record(env: Env, task: str, config, recording: minari.Recorder, heard: list[int]) -> recorder.Count:
+def record(
+    env: Env, policy: Policy, params: Params, task: str, config, recording: minari.Recorder, heard: list[int]
+) -> recorder.Count:
     """Episodes of one world, with a progress bar."""
     there = sum(attributes.get("task") == task for attributes in recording.attributes)
     episodes = wanted(task, config)
@@ -89,17 +110,17 @@ def record(env: Env, task: str, config, recording: minari.Recorder, heard: list[
     bar = metrics.progress(episodes, done=there, terms=("success", "dropped"), label=task, unit="episodes")
 
     def tell(count: recorder.Count) -> None:
-        told = {"dropped": count.broken}
+        shown = {"dropped": count.broken}
         if count.episodes:
-            told["success"] = count.successes / count.episodes
+            shown["success"] = count.successes / count.episodes
         seen = int(count.episodes + count.under_way)
-        bar.write(min(seen, episodes - (count.episodes < episodes)), told)  # full when the last one is written
+        bar.write(min(seen, episodes - (count.episodes < episodes)), shown)  # full when the last one is written
 
     try:
         return recorder.record(
             env,
-            policy(task, config, env),
-            (),
+            policy,
+            params,
             recording,
             task=task,
             episodes=episodes,
@@ -122,20 +143,28 @@ def disturbance(config, env: Env) -> tuple[float, ...]:
     return (arm,) * (env.spec.action.shape[-1] - 1) + (gripper,)
 
 
-def policy(task: str, config, env: Env) -> Policy:
-    """Who acts."""
-    return scripted.make(config.policy, task, env)
+def actor(task: str, config, env: Env, source: Path | None, settings: dict | None) -> tuple[Policy, Params]:
+    """Who acts, and with which parameters. Raises Refused, CheckpointError."""
+    if source is None:
+        return scripted.make(config.policy, task, env), ()
+    agent = saved.agent(source, settings, env)
+    return agent.act(), agent.params
+
+
+def actor_name(config, settings: dict | None) -> str:
+    """What a data set calls who acts."""
+    return settings["agent"]["name"] if settings else config.policy
 
 
 def figures(attributes: list[dict]) -> dict:
     """Episodes and success, of all and of every task; the pairs of a stack_all world are told apart."""
     by_task = {}
-    for told in attributes:
-        task = str(told["task"])
+    for episode in attributes:
+        task = str(episode["task"])
         if ".stack_all." in task:
-            top, bottom = (registry.COLOURS[i] for i in PAIRS[int(told["world"]) % len(PAIRS)])
+            top, bottom = (registry.COLOURS[i] for i in PAIRS[int(episode["world"]) % len(PAIRS)])
             task = task.replace("all", f"{top}_on_{bottom}")
-        by_task.setdefault(task, []).append(float(told.get("success", 0)))
+        by_task.setdefault(task, []).append(float(episode.get("success", 0)))
     tasks = {task: {"episodes": len(s), "success": sum(s) / len(s)} for task, s in sorted(by_task.items())}
     every = [success for task in by_task.values() for success in task]
     return {"episodes": len(every), "success": sum(every) / max(len(every), 1), "tasks": tasks}
@@ -160,4 +189,4 @@ def listening() -> Iterator[list[int]]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(from_flags)

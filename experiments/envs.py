@@ -1,12 +1,13 @@
-"""Every world there is: what it shows and takes, how long an episode lasts, which engines step it.
+"""The registered worlds: observations, actions, episode lengths, engines.
 
 python -m experiments.envs
 python -m experiments.envs --name=dmc.walker
 python -m experiments.envs --name=sawyer.pyramid.set1 --json
 
-Columns: numbers and pictures that one frame shows (without privileged entries), numbers of an action, control steps
-of an episode and the seconds they last, seconds of a control step, engines whose model builds. Engine warp takes what
-mjx takes, on an NVIDIA GPU with the extra `warp`. --json tells all entries with their shapes, and privileged ones.
+Columns: size of the observation of one frame (numbers and images, without privileged entries), size of an action,
+control steps of an episode and their seconds, seconds of a control step, engines that build the model. Engine warp
+builds what mjx builds, on an NVIDIA GPU with the extra `warp`. --json lists all entries with their shapes, the
+privileged ones, and the entry that says success.
 """
 
 import contextlib
@@ -22,8 +23,8 @@ from absl import flags
 from experiments.shared import cli
 from skillhier.envs import registry
 
-flags.DEFINE_string("name", "", "only worlds whose name begins like this")
-flags.DEFINE_bool("json", False, "a JSON list in place of the table")
+flags.DEFINE_string("name", "", "only worlds whose name begins with this")
+flags.DEFINE_bool("json", False, "a JSON list instead of the table")
 
 COLUMNS = (("world", "name"), ("obs", "observation"), ("action", "action"), ("steps", "limit"),
            ("seconds", "seconds"), ("interval", "interval"), ("engines", "engines"))  # fmt: skip
@@ -31,7 +32,7 @@ COLUMNS = (("world", "name"), ("obs", "observation"), ("action", "action"), ("st
 
 def main(run: cli.Run) -> None:
     if run.workdir is not None:
-        raise cli.Refused("--workdir means nothing here, where nothing is written; leave it out")
+        raise cli.Refused("--workdir means nothing here, because nothing is written; leave it out")
     prefix = registry.canonical(flags.FLAGS.name)
     names = [name for name in registry.names() if name.startswith(prefix)]
     if not names:
@@ -43,31 +44,32 @@ def main(run: cli.Run) -> None:
 
 
 def world(name: str, known: dict[int, bool]) -> dict:
-    """What is to be said of one world; nothing is compiled. `known`: models whose engines were looked at."""
+    """The facts about one world, without compiling anything. known: whether MJX builds a model, by its id; updated."""
     spec = registry.make(name).spec
     model = registry.task(name).physics.model
     if id(model) not in known:
         known[id(model)] = has_mjx(model)
-    seen = {k: v for k, v in spec.obs.items() if k not in spec.privileged}
-    numbers = sum(math.prod(v.shape[1:]) for v in seen.values() if v.dtype != jnp.uint8)
+    visible = {name: spec.obs[name] for name in spec.visible}
+    numbers = sum(math.prod(v.shape[1:]) for v in visible.values() if v.dtype != jnp.uint8)
     return {
         "name": name,
         "observation": numbers,
-        "pictures": ["x".join(map(str, v.shape[1:])) for v in seen.values() if v.dtype == jnp.uint8],
+        "images": ["x".join(map(str, v.shape[1:])) for v in visible.values() if v.dtype == jnp.uint8],
         "action": spec.action.shape[0],
         "limit": spec.limit,
         "seconds": round(spec.limit * spec.interval, 6),
         "interval": round(spec.interval, 6),
         "engines": ["native", "mjx"] if known[id(model)] else ["native"],
-        "stack": next(iter(seen.values())).shape[0],
-        "entries": {k: list(v.shape[1:]) for k, v in sorted(seen.items())},
+        "stack": next(iter(visible.values())).shape[0],
+        "entries": {k: list(v.shape[1:]) for k, v in sorted(visible.items())},
         "privileged": {k: list(spec.obs[k].shape[1:]) for k in sorted(spec.privileged)},
+        "success": spec.success,
     }
 
 
 def has_mjx(model: mujoco.MjModel) -> bool:
-    """Whether MJX takes the model; it refuses what it cannot step."""
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells there that it finds no warp
+    """Whether MJX builds the model; it raises for features that it does not support."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints there that warp is not installed
         from mujoco import mjx
     try:
         mjx.put_model(model)
@@ -79,13 +81,13 @@ def has_mjx(model: mujoco.MjModel) -> bool:
 def table(worlds: Iterable[dict]) -> str:
     """Aligned columns, numbers to the right."""
 
-    def told(value: object) -> str:
+    def text(value: object) -> str:
         return " ".join(value) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
 
     rows = [[title for title, _ in COLUMNS]]
     for world in worlds:
-        shown = [*world["pictures"], *([str(world["observation"])] if world["observation"] else [])]
-        rows.append([told(value) for value in ({**world, "observation": shown}[key] for _, key in COLUMNS)])
+        sizes = [*world["images"], *([str(world["observation"])] if world["observation"] else [])]
+        rows.append([text(value) for value in ({**world, "observation": sizes}[key] for _, key in COLUMNS)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
     left = (0, len(COLUMNS) - 1)
     lines = [

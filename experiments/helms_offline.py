@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, run_report
+from experiments.shared import cli, learning, run_report
 from experiments.stacking import demonstrations as stacking
 from skillhier.agents import registry
 from skillhier.data import dataset, sources, toy
@@ -28,7 +28,7 @@ from skillhier.types import LearnerState, Trajectory
 
 def main(run: cli.Run) -> None:
     config = run.config
-    cli.check_divisible(run, "train.batch_size")
+    learning.check_divisible(run, "train.batch_size")
     data, about_data = demonstrations(config)
     train, held_out = dataset.split(data, config.data.held_out, config.data.seed)
     agent = registry.make(
@@ -39,7 +39,7 @@ def main(run: cli.Run) -> None:
         "lookahead": config.agent.lookahead,
         "stack": config.data.stack,
     }
-    learner = cli.with_init_from(run, agent.learner)
+    learner = learning.with_init_from(run, agent.learner)
     path, about = cli.open_run(run)
     episodes = f"{len(train.length)} episodes, {len(held_out.length)} held out"
     print(f"{path}: {config.agent.name} on {episodes}", file=sys.stderr)
@@ -63,7 +63,7 @@ def main(run: cli.Run) -> None:
         about={**about, "data": digest(train)},  # the data is not saved: it is held to be the same by this
         mesh=run.mesh,
     )
-    cli.check_stopped(outcome, path)
+    learning.check_stopped(outcome, path)
     session.finish(path, config.seed, config.seeds, lambda rows: about_data | summarise(rows), run_report.write)
 
 

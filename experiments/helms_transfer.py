@@ -15,7 +15,7 @@ checkpoints (unless --config.replay.in_checkpoint=false).
 
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, online_run, warm_start
+from experiments.shared import cli, learning, online_run, warm_start
 
 
 def main(run: cli.Run) -> None:
@@ -35,7 +35,7 @@ def main(run: cli.Run) -> None:
         **({} if source is None else {"source": source}),
     )
     if start.resumed:
-        agent = agent._replace(learner=cli.with_init_from(run, agent.learner))
+        agent = agent._replace(learner=learning.with_init_from(run, agent.learner))
     online_run.train(
         run,
         worlds,

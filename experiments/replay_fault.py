@@ -49,9 +49,9 @@ def main(run: cli.Run) -> None:
 
 def trajectory(box: faults.FaultRecord) -> Trajectory:
     """The batch that a file holds."""
-    found = jax.tree.map(jax.numpy.asarray, box.tree("batch"))
-    step = TimeStep(**{**found["step"], "obs": found["step"].get("obs", {})})
-    return Trajectory(step, found["action"], found.get("extras", {}))
+    rows = jax.tree.map(jax.numpy.asarray, box.tree("batch"))
+    step = TimeStep(**{**rows["step"], "obs": rows["step"].get("obs", {})})
+    return Trajectory(step, rows["action"], rows.get("extras", {}))
 
 
 def rebuilt(record: faults.FaultRecord, batch: Trajectory) -> Learner:

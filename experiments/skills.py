@@ -1,12 +1,12 @@
-"""The main job: stacking data in, HeLMS skills out, with their rivals and a report.
+"""The main job: stacking data in, HeLMS skills out, with baselines and a report.
 
 python -m experiments.skills --config=experiments/configs/skills.py:quickstart --workdir=runs/skills
 python -m experiments.skills --config=experiments/configs/skills.py:quickstart --config.data=LOGS     # other data
 python -m experiments.skills --config=experiments/configs/skills.py:debug                             # a minute or two
 
-Runs, one after the other, the commands that anybody may run alone: collect, helms_offline three times (five skills;
-one skill; NPMP), helms_skills, watch. The run folder is that of the five skills; the rivals lie in its rivals/. A stage
-that was finished is not run again, so the same command on the same --workdir continues.
+Runs these commands one after the other: collect, helms_offline three times (five skills; one skill; NPMP),
+helms_skills, watch. The run folder is that of the five skills; the baselines are in its rivals/. A finished stage is
+not run again, so the same command on the same --workdir continues.
 """
 
 import json
@@ -29,12 +29,12 @@ def main(run: cli.Run) -> None:
     job = Job(folder)
     data = config.data or config.collected
     if not config.data:
-        asked = [f"--config.episodes={config.episodes}", f"--workdir={data}"]
+        arguments = [f"--config.episodes={config.episodes}", f"--workdir={data}"]
         job.stage(
             "collect",
             "collect",
             f"{cli.CONFIGS}/collect.py:red_on_blue",
-            *asked,
+            *arguments,
             leaves=Path(data) / "data" / "main_data.hdf5",
         )
     rivals = {name: folder / "rivals" / name for name in ("k1", "npmp")}
@@ -46,15 +46,15 @@ def main(run: cli.Run) -> None:
         file = f"{cli.CONFIGS}/helms_offline.py:{config.preset},task=red_on_blue,agent={agent}"
         settings += [f"--config.data.path={data}", f"--config.seed={config.seed}", f"--workdir={path}"]
         job.stage(f"train/{name}", "helms_offline", file, *settings, leaves=path / "summary.json")
-    asked = [f"--run={folder}", f"--episodes={config.rollouts}"]
-    job.stage("report/rollouts", "helms_skills", "", *asked, leaves=folder / "skills.json")
+    arguments = [f"--run={folder}", f"--episodes={config.rollouts}"]
+    job.stage("report/rollouts", "helms_skills", "", *arguments, leaves=folder / "skills.json")
 
-    asked = [f"--run={folder}", "--skill=each", "--width=240", "--height=180", f"--film={str(config.film).lower()}"]
-    job.stage("report/watch", "watch", "", *asked, leaves=folder / "watch" / "episode.html")
+    arguments = [f"--run={folder}", "--skill=each", "--width=240", "--height=180", f"--film={str(config.film).lower()}"]
+    job.stage("report/watch", "watch", "", *arguments, leaves=folder / "watch" / "episode.html")
 
-    began = time.monotonic()
+    start = time.monotonic()
     own, k1, npmp = (_json(path / "summary.json") for path in (folder, *rivals.values()))
-    shown = _json(folder / "skills.json")
+    measures = _json(folder / "skills.json")
     summary = {
         "episodes": own["episodes"],
         "expert_success": own["expert_success"],
@@ -67,13 +67,13 @@ def main(run: cli.Run) -> None:
         "skill_usage": own["skill_usage"],
         "transition_diagonal": own["transition_diagonal"],
         "skill_entropy": own["skill_entropy"],
-        "fixed_skill_spread": shown["spread"],
-        "fixed_skill_noise": shown["noise"],
+        "fixed_skill_spread": measures["spread"],
+        "fixed_skill_noise": measures["noise"],
         "seconds": job.seconds(),
     }
     metrics.write_json(folder / "summary.json", summary)  # the report shows it
     page = run_report.write(folder)
-    summary["seconds"]["report"] += time.monotonic() - began
+    summary["seconds"]["report"] += time.monotonic() - start
     metrics.write_json(folder / "summary.json", summary)
     for name, value in summary.items():
         print(f"{name:24} {_shown(value)}")
@@ -81,7 +81,7 @@ def main(run: cli.Run) -> None:
 
 
 class Job:
-    """Stages of a job, each a command; what was done and for how long lies in job.json."""
+    """Stages of a job, each a command; job.json records their commands, durations and ends."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,15 +90,15 @@ class Job:
         self.stopped: list[int] = []
 
     def stage(self, name: str, entry: str, config: str, *arguments: str, leaves: Path) -> None:
-        """Runs `python -m experiments.<entry>` unless the same command has already left what it `leaves`."""
+        """Runs `python -m experiments.<entry>` unless the same command has already finished and `leaves` exists."""
         command = ["-m", f"experiments.{entry}", *([f"--config={config}"] if config else []), *arguments]
         before = self.done.get(name, {"command": command, "seconds": 0.0, "finished": False})
         if before["finished"] and before["command"] == command and leaves.exists():
             return
         print(f"{name}: {entry}, in {leaves.parent}", file=sys.stderr, flush=True)
-        began = time.monotonic()
+        start = time.monotonic()
         code = self._spawn([sys.executable, *command])
-        spent = before["seconds"] * (before["command"] == command and not before["finished"]) + time.monotonic() - began
+        spent = before["seconds"] * (before["command"] == command and not before["finished"]) + time.monotonic() - start
         finished = code == 0 and not self.stopped
         self.done[name] = {"command": command, "seconds": spent, "finished": finished}
         metrics.write_json(self.file, self.done)
@@ -106,23 +106,23 @@ class Job:
             number = signal.Signals(self.stopped[0])
             raise cli.RunStopped(number, f"stopped in stage {name}; the same command continues")
         if not finished:
-            raise cli.Refused(f"stage {name} ended with code {code}; what it said stands above")
+            raise cli.Refused(f"stage {name} ended with code {code}; its message is above")
 
     def _spawn(self, command: list[str]) -> int:
-        """The command's exit code; it hears of the signals that come here, and ends in its own good time."""
+        """Runs a command and returns its exit code; signals are passed on to it."""
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         child = subprocess.Popen(
             command,
             env={**os.environ, "PYTHONPATH": path},
-            stdout=subprocess.DEVNULL,  # what it says at its end is said once more at ours; its progress is not there
-            start_new_session=True,  # Ctrl-C would reach it twice
+            stdout=subprocess.DEVNULL,  # its results are printed at the end of the job; progress goes to stderr
+            start_new_session=True,  # otherwise Ctrl-C would reach it twice
         )
 
         def pass_on(number: int, _frame: object) -> None:
             self.stopped.append(number)
             child.send_signal(number)
 
-        patience = 60.0  # s that a stage has to save and go once it has been told to
+        patience = 60.0  # s that a stage has to save and end after a signal
         former = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         try:
             while child.poll() is None:

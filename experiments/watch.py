@@ -1,4 +1,4 @@
-"""Look at an episode: a film, and a page with the episode in three dimensions that needs no network.
+"""Records episodes of an agent: a film, and a self-contained page with a 3-D view.
 
 python -m experiments.watch --run=runs/skills                              # the agent of a run, in its own world
 python -m experiments.watch --run=runs/skills --skill=3                    # with a skill held fixed
@@ -7,8 +7,8 @@ python -m experiments.watch --policy=expert --env=sawyer.stack_red_on_blue.set4
 python -m experiments.watch --policy=random --env=dmc.cheetah_run --rows=200
 
 Agents act greedily. Writes into RUN/watch (without a run into runs/watch-<time>; --workdir names another folder):
-episode.mp4, episode.html, strip.jpg (some instants side by side), episode.json (what came out, in numbers), and the
-run's report.html anew if it has one.
+episode.mp4, episode.html, strip.jpg (frames side by side), episode.json (returns, lengths, success), and updates the
+run's report.html if it has one.
 """
 
 import sys
@@ -21,99 +21,110 @@ import mujoco
 import numpy as np
 from absl import flags
 
-from experiments.shared import cli, pictures, run_report, saved, scripted
-from experiments.stacking.skill_rollouts import PRIOR, lanes, validity
+from experiments.shared import (
+    acting_flags,  # noqa: F401  defines the flags
+    cli,
+    pictures,
+    run_report,
+    saved,
+    scripted,
+)
+from experiments.stacking.skill_rollouts import PRIOR, collect_lanes, validity
 from skillhier.envs import registry
 from skillhier.envs.render import viewer
 from skillhier.report import drawing, episode_page, film
 from skillhier.train import metrics, run_folder
 from skillhier.types import Env, Trajectory
 
-flags.DEFINE_enum("policy", None, scripted.NAMES, "who acts in place of a run's agent; needs --env")
-flags.DEFINE_string("skill", None, "the number of a skill to hold fixed; or each: an episode of every one, same starts")
-flags.DEFINE_bool("film", True, "make episode.mp4, which takes longest")
+flags.DEFINE_enum("policy", None, scripted.NAMES, "a scripted policy instead of a run's agent; needs --env")
+flags.DEFINE_string(
+    "skill",
+    None,
+    "the number of a skill to hold fixed; or each: an episode of every skill from the same initial states",
+)
+flags.DEFINE_bool("film", True, "write episode.mp4, which takes longest")
 flags.DEFINE_integer("height", 360, "of the film, pixels", lower_bound=16)
 flags.DEFINE_integer("width", 480, "of the film, pixels", lower_bound=16)
 flags.DEFINE_string("camera", None, "of the model, by name; by default one that tracks")
 flags.DEFINE_bool("shadows", True, "in the film")
-flags.DEFINE_integer("samples", 2, "rays a pixel and axis of the film; 1: rough edges, four times as fast", 1, 8)
+flags.DEFINE_integer("samples", 2, "rays per pixel and axis of the film; 1: rough edges, four times as fast", 1, 8)
 
-SUCCESS = "task.success"  # the entry whose last row says whether an episode succeeded, in worlds that have one
-SMALL = 240  # pixels, the width of a picture in strip.jpg
+FRAME_WIDTH = 240  # pixels, of the frames in strip.jpg
 FILES = ("episode.mp4", "episode.html", "strip.jpg", "episode.json")
 
 
-class Cast(NamedTuple):
-    """Who acts where."""
+class Scene(NamedTuple):
+    """An agent and the world that it acts in."""
 
-    who: str
+    agent_name: str
     world: str
-    settings: dict[str, Any]  # of the world, but for engine and number
+    settings: dict[str, Any]  # of the world, without engine and number of worlds
     env: Env
     agent: saved.Agent
 
 
 def main(run: cli.Run) -> None:
-    asked = flags.FLAGS
-    if asked.height % 2 or asked.width % 2:
-        raise cli.Refused(f"a film of {asked.width} x {asked.height} pixels cannot be coded; give even numbers")
-    began = time.perf_counter()
-    cast = in_person(asked) if asked.policy else saved_one(asked)
-    skills = which(asked.skill, cast.agent.skills)
-    model = saved.model(cast.world, asked.engine, cast.settings)
-    camera = chosen(model, asked.camera)
-    watched = act(cast, skills, asked.rollout_seed, asked.rows)
-    path = place(asked)
-    told = summary(cast, watched)
-    shown = viewer.scene(model)
-    shown["views"].sort(key=lambda view: view["camera"] != camera)
-    title, line = f"{cast.who} in {cast.world}", worded(told)
-    episodes = [episode for lane in watched for episode in lane.episodes]
-    (path / "episode.html").write_text(episode_page.page(title, line, shown, episodes), encoding="utf-8")
+    args = flags.FLAGS
+    if args.height % 2 or args.width % 2:
+        raise cli.Refused(f"a film of {args.width} x {args.height} pixels cannot be encoded; give even numbers")
+    start = time.perf_counter()
+    scene = scripted_scene(args) if args.policy else saved_scene(args)
+    skills = choose_skills(args.skill, scene.agent.skills)
+    model = saved.model(scene.world, args.engine, scene.settings)
+    camera = choose_camera(model, args.camera)
+    recordings = record(scene, skills, args.rollout_seed, args.rows)
+    path = make_folder(args)
+    summary = summarise(scene, recordings)
+    geometry = viewer.scene(model)
+    geometry["views"].sort(key=lambda view: view["camera"] != camera)
+    title, line = f"{scene.agent_name} in {scene.world}", summary_line(summary)
+    episodes = [episode for recording in recordings for episode in recording.episodes]
+    (path / "episode.html").write_text(episode_page.page(title, line, geometry, episodes), encoding="utf-8")
     if camera >= 0:
-        draw = pictures.drawer(model, camera, asked.height, asked.width, asked.shadows, asked.samples)
-        if asked.film:
+        draw = pictures.drawer(model, camera, args.height, args.width, args.shadows, args.samples)
+        if args.film:
             try:
-                pictures.shoot(path / "episode.mp4", draw, watched, cast.env.spec.interval)
-            except film.FilmError as error:  # the rest is worth having
+                pictures.write_film(path / "episode.mp4", draw, recordings, scene.env.spec.interval)
+            except film.FilmError as error:  # the other files do not need the film
                 print(error, file=sys.stderr)
-        (path / "strip.jpg").write_bytes(film.strip(pictures.instants(draw, watched), SMALL))
-    told["seconds"] = time.perf_counter() - began
-    told["files"] = [name for name in FILES if (path / name).is_file()]
-    metrics.write_json(path / "episode.json", told | {"title": title, "about": line})
-    if asked.run and (Path(asked.run) / "report.html").is_file():
-        run_report.write(Path(asked.run))
-    print(f"{title}: {line}, in {told['seconds']:.0f} s; in {path}: {' '.join(told['files'])}")
+        (path / "strip.jpg").write_bytes(film.strip(pictures.frames_of(draw, recordings), FRAME_WIDTH))
+    summary["seconds"] = time.perf_counter() - start
+    summary["files"] = [name for name in FILES if (path / name).is_file()]
+    metrics.write_json(path / "episode.json", summary | {"title": title, "about": line})
+    if args.run and (Path(args.run) / "report.html").is_file():
+        run_report.write(Path(args.run))
+    print(f"{title}: {line}, in {summary['seconds']:.0f} s; in {path}: {' '.join(summary['files'])}")
 
 
-def saved_one(asked: Any) -> Cast:
-    """The agent of a run, in its own world or in --env. Raises Refused, Unfit, Broken."""
-    if not asked.run:
+def saved_scene(args: Any) -> Scene:
+    """The agent of a run, in its own world or in --env. Raises Refused, RunFolderError, CheckpointError."""
+    if not args.run:
         raise cli.Refused(
             f"--run is missing; give the folder of a run, or --policy ({', '.join(scripted.NAMES)}) and --env"
         )
-    path = Path(asked.run)
+    path = Path(args.run)
     settings = run_folder.settings(path)
-    name, chosen = saved.world(path, settings, asked.env)
-    env = saved.worlds(name, asked.episodes or 1, asked.engine, **chosen)
-    return Cast(settings.get("agent", {}).get("name", "agent"), name, chosen, env, saved.agent(path, settings, env))
+    name, world_settings = saved.world(path, settings, args.env)
+    env = saved.worlds(name, args.episodes or 1, args.engine, **world_settings)
+    agent_name = settings.get("agent", {}).get("name", "agent")
+    return Scene(agent_name, name, world_settings, env, saved.agent(path, settings, env))
 
 
-def in_person(asked: Any) -> Cast:
-    """Somebody who has learned nothing, in --env. Raises Refused."""
-    if asked.run or not asked.env:
+def scripted_scene(args: Any) -> Scene:
+    """A policy that was not learned, in --env. Raises Refused."""
+    if args.run or not args.env:
         raise cli.Refused(
-            f"--policy={asked.policy} acts without a run, in a world that --env names; --run has its own agent"
+            f"--policy={args.policy} acts without a run, in a world that --env names; --run has its own agent"
         )
-    name = registry.canonical(asked.env)
+    name = registry.canonical(args.env)
     cli.pick("world", name, registry.WORLDS)
-    env = saved.worlds(name, asked.episodes or 1, asked.engine)
-    acting = scripted.make(asked.policy, name, env)
-    return Cast(asked.policy, name, {}, env, saved.Agent(lambda skill: acting, (), 0))
+    env = saved.worlds(name, args.episodes or 1, args.engine)
+    policy = scripted.make(args.policy, name, env)
+    return Scene(args.policy, name, {}, env, saved.Agent(lambda skill: policy, (), 0))
 
 
-def which(skill: str | None, skills: int) -> list[int]:
-    """The lanes to watch: skills held fixed, or PRIOR for the agent as it is. Raises Refused."""
+def choose_skills(skill: str | None, skills: int) -> list[int]:
+    """The skills to record, with PRIOR for the agent without a fixed skill. Raises Refused."""
     if skill is None:
         return [PRIOR]
     if skills and skill == "each":
@@ -124,18 +135,18 @@ def which(skill: str | None, skills: int) -> list[int]:
     return [int(skill)]
 
 
-def chosen(model: mujoco.MjModel, name: str | None) -> int:
-    """The camera to film with; -1 where the model has none. Raises Refused."""
+def choose_camera(model: mujoco.MjModel, name: str | None) -> int:
+    """The camera of the film; -1 where the model has none. Raises Refused."""
     names = [model.camera(i).name for i in range(model.ncam)]
     if name is None:
         return viewer.filmed(model)
     return names.index(cli.pick("camera", name, dict(zip(names, names, strict=True))))
 
 
-def place(asked: Any) -> Path:
-    """The folder to write into, made where there is none. Raises Unfit."""
-    path = Path(asked.run) / "watch" if asked.run else Path("runs") / f"watch-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = Path(asked.workdir) if asked.workdir else path
+def make_folder(args: Any) -> Path:
+    """The output folder, created if missing. Raises RunFolderError."""
+    path = Path(args.run) / "watch" if args.run else Path("runs") / f"watch-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = Path(args.workdir) if args.workdir else path
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -145,64 +156,61 @@ def place(asked: Any) -> Path:
     return path
 
 
-def act(cast: Cast, skills: list[int], seed: int, rows: int | None) -> list[pictures.Watched]:
-    """Greedy episodes of each of the skills, from the same starts, with the record of every row."""
-    keys = {"reward": lambda seen: seen.step.reward, "record": lambda seen: seen.step.obs[viewer.RECORD]}
-    if SUCCESS in cast.env.spec.obs:
-        keys["success"] = lambda seen: seen.step.obs[SUCCESS][:, :, 0, 0] > 0.5
+def record(scene: Scene, skills: list[int], seed: int, rows: int | None) -> list[pictures.RecordedEpisodes]:
+    """Greedy episodes with each of the skills, from the same initial states, with the physics record of every row."""
+    success, agent, has_skills = scene.env.spec.success, scene.agent, scene.agent.skills > 0
 
-    def keep(seen: Trajectory) -> dict[str, Any]:
-        return {name: take(seen) for name, take in keys.items()}
+    def select(trajectory: Trajectory) -> dict[str, Any]:
+        step = trajectory.step
+        selected = {"reward": step.reward, "record": step.obs[viewer.RECORD]}
+        return selected | ({} if success is None else {"success": step.obs[success][:, :, 0, 0] > 0.5})
 
-    agent, held = cast.agent, cast.agent.skills > 0
-    seen = lanes(
-        viewer.shown(cast.env), lambda skill: viewer.unaware(agent.act(skill)), agent.params, skills,
-        jax.random.key(seed), keep, held=held, rows=rows,
+    arrays = collect_lanes(
+        viewer.shown(scene.env), lambda skill: viewer.unaware(agent.act(skill)), agent.params, skills,
+        jax.random.key(seed), select, has_skills=has_skills, rows=rows,
     )  # fmt: skip
-    valid, broken = validity(seen["first"], seen["last"])
-    found = []
+    valid, broken = validity(arrays["first"], arrays["last"])
+    recordings = []
     for lane, skill in enumerate(skills):
-        label = f"skill {skill}" if skill != PRIOR else "prior" if held else ""
-        watched = pictures.Watched(label, [], [], [], broken[lane].tolist())
+        label = f"skill {skill}" if skill != PRIOR else "prior" if has_skills else ""
+        recording = pictures.RecordedEpisodes(label, [], [], [], broken[lane].tolist())
         for e in range(valid.shape[1]):
             count = int(valid[lane, e].sum())
-            own = jax.tree.map(lambda leaf, e=e, lane=lane, count=count: leaf[lane, e, :count], seen)
+            own = jax.tree.map(lambda leaf, e=e, lane=lane, count=count: leaf[lane, e, :count], arrays)
             name = " ".join(filter(None, [label, str(e + 1) if valid.shape[1] > 1 or not label else ""]))
-            chosen = own["chosen"] if held else None
-            episode = episode_page.Episode(
-                name, cast.env.spec.interval, viewer.poses(own["record"]), own["reward"], chosen
-            )
-            watched.episodes.append(episode)
-            watched.records.append(own["record"])
-            watched.success.extend([bool(own["success"][-1])] if "success" in own else [])
-        found.append(watched)
-    return found
+            active = own["chosen"] if has_skills else None
+            poses = viewer.poses(own["record"])
+            recording.episodes.append(episode_page.Episode(name, scene.env.spec.interval, poses, own["reward"], active))
+            recording.records.append(own["record"])
+            recording.success.extend([bool(own["success"][-1])] if "success" in own else [])
+        recordings.append(recording)
+    return recordings
 
 
-def summary(cast: Cast, watched: list[pictures.Watched]) -> dict[str, Any]:
-    """What came out, in numbers; of the lanes one after the other where there are several."""
-    episodes = [episode for lane in watched for episode in lane.episodes]
-    success = [won for lane in watched for won in lane.success]
-    told = {
-        "world": cast.world,
-        "agent": cast.who,
+def summarise(scene: Scene, recordings: list[pictures.RecordedEpisodes]) -> dict[str, Any]:
+    """The figures of episode.json, each a list over the episodes of one recording after the other."""
+    episodes = [episode for recording in recordings for episode in recording.episodes]
+    success = [value for recording in recordings for value in recording.success]
+    summary = {
+        "world": scene.world,
+        "agent": scene.agent_name,
         "names": [episode.name for episode in episodes],
         "returns": [float(episode.reward.sum()) for episode in episodes],
         "lengths": [len(episode.reward) - 1 for episode in episodes],
-        "broken": sum(sum(lane.broken) for lane in watched),
-        "interval": float(cast.env.spec.interval),
+        "broken": sum(sum(recording.broken) for recording in recordings),
+        "interval": float(scene.env.spec.interval),
     }
-    return told | ({"success": success} if success else {})
+    return summary | ({"success": success} if success else {})
 
 
-def worded(told: dict[str, Any]) -> str:
+def summary_line(summary: dict[str, Any]) -> str:
     """A summary in one line."""
-    returns, count = told["returns"], len(told["returns"])
-    parts = [f"{count} episode{'s' * (count > 1)} of {max(told['lengths']) * told['interval']:.3g} s"]
-    parts.append(f"return {drawing.number(float(np.mean(returns)))}" + (" in the mean" if count > 1 else ""))
-    if "success" in told:
-        parts.append(f"success {sum(told['success'])} of {count}")
-    parts.extend([f"{told['broken']} cut short by a broken world"] if told["broken"] else [])
+    returns, count = summary["returns"], len(summary["returns"])
+    parts = [f"{count} episode{'s' * (count > 1)} of {max(summary['lengths']) * summary['interval']:.3g} s"]
+    parts.append(f"{'mean ' * (count > 1)}return {drawing.number(float(np.mean(returns)))}")
+    if "success" in summary:
+        parts.append(f"success {sum(summary['success'])} of {count}")
+    parts.extend([f"{summary['broken']} cut short by a broken world"] if summary["broken"] else [])
     return ", ".join(parts)
 
 

@@ -26,11 +26,11 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments.shared import cli, scripted, warm_start
+from experiments.stacking import coverage as stacking
 from skillhier.agents import registry as known_agents
 from skillhier.envs import registry
-from skillhier.envs.sawyer.observations import OBJECTS
 from skillhier.report import coverage_page
-from skillhier.report.coverage_page import Column, Row
+from skillhier.report.coverage_page import Row
 from skillhier.train import checkpoint, coverage, metrics
 from skillhier.types import Env, Params, Policy
 
@@ -38,25 +38,6 @@ flags.DEFINE_multi_string(
     "skills", [], "runs of helms_offline, as a shell pattern in quotes; may be given several times"
 )
 
-SUCCESS, STAGED = "task.success", "task.staged"
-GROUPS = {
-    "joints": ("sawyer.joints.angle", "sawyer.joints.velocity"),
-    "grasp": ("gripper.grasp",),
-    "objects": tuple(name for name in OBJECTS if name.endswith("abs_pose")),
-}
-COLUMNS = (
-    Column(
-        "variance/joints", "joint variance", "of the arm's 7 angles (rad²) and 7 velocities (rad²/s²) in an episode"
-    ),
-    Column("variance/grasp", "grasp variance", "of the grasp sensor: 1 nothing, 2 inward, 3 outward"),
-    Column("variance/objects", "object variance", "of the poses of the three objects: positions (m²) and quaternions"),
-    Column("return", "dense return", "sum of the dense reward over an episode"),
-    Column("return/staged", "staged return", "sum of the sparse staged reward"),
-    Column("return/sparse", "sparse return", "sum of the fully sparse reward"),
-    Column("held", "ever held", "share of episodes in which sparse staged reward is paid: first for red in the hand"),
-    Column("paid", "ever paid", "share of episodes in which the fully sparse reward is paid at all"),
-    Column("success", "success", "share of episodes that end stacked, by the public test"),
-)
 TITLES = {
     "helms": "HeLMS",
     "helms_discrete": "HeLMS, discrete only",
@@ -81,14 +62,14 @@ class Agent(NamedTuple):
 
 def main(run: cli.Run) -> None:
     config = run.config
-    sources = found(flags.FLAGS.skills)
+    sources = skill_runs(flags.FLAGS.skills)
     settings = config.env.to_dict() | {"reward": "dense"}
     try:
         env = registry.make(settings.pop("name"), **settings)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
     agents = [
-        *(begun(path, told, params, config, env) for path, (told, params) in sources.items()),
+        *(begun(path, settings_, params, config, env) for path, (settings_, params) in sources.items()),
         *(beside(name, config, env) for name in config.baselines),
     ]
     if not agents:
@@ -103,18 +84,18 @@ def main(run: cli.Run) -> None:
         f"{' to '.join(map(str, config.env.delay))} steps · physics {'drawn anew' if config.env.randomise else 'fixed'}"
         f" · {'drawn' if config.stochastic else 'likeliest'} actions"
     )
-    table = coverage_page.markdown(rows, COLUMNS, config.seed)
+    table = coverage_page.markdown(rows, stacking.COLUMNS, config.seed)
     title = "Before anything is learned online"
-    about = {"config": cli.flat(config), "agents": coverage_page.content(rows, COLUMNS, config.seed)}
+    about = {"config": cli.flat(config), "agents": coverage_page.content(rows, stacking.COLUMNS, config.seed)}
     metrics.write_json(path / "zero_shot.json", about)
     (path / "zero_shot.md").write_text(f"# {title}\n\n{subtitle}\n\n{table}")
-    page = coverage_page.page(rows, COLUMNS, config.seed, title=title, subtitle=subtitle)
+    page = coverage_page.page(rows, stacking.COLUMNS, config.seed, title=title, subtitle=subtitle)
     (path / "zero_shot.html").write_text(page)
     print(table)
     print(f"page: {path / 'zero_shot.html'}")
 
 
-def found(patterns: list[str]) -> dict[Path, tuple[dict, Params]]:
+def skill_runs(patterns: list[str]) -> dict[Path, tuple[dict, Params]]:
     """The runs that match, in the order given, with their agents' settings and parameters. Raises Refused, Broken."""
     paths = []
     for pattern in patterns:
@@ -127,20 +108,20 @@ def found(patterns: list[str]) -> dict[Path, tuple[dict, Params]]:
     return {path: warm_start.load_skills(path) for path in dict.fromkeys(paths)}
 
 
-def begun(path: Path, told: dict, params: Params, config: ConfigDict, env: Env) -> Agent:
+def begun(path: Path, agent: dict, params: Params, config: ConfigDict, env: Env) -> Agent:
     """The agent that begins with the skills of a run."""
-    kind = told["name"]
+    kind = agent["name"]
     name = next(name for name in config.agents if kind in known_agents.entry(name).sources)
     choice = config.choice if kind in CHOOSING else "agent"
 
     def make() -> tuple[Policy, Params]:
         if choice == "prior":
-            system = known_agents.make(**told, spec=env.spec)
+            system = known_agents.make(**agent, spec=env.spec)
             shapes = jax.eval_shape(system.learner.init, jax.random.key(0)).params
             if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, shapes):
                 raise cli.Refused(f"the skills of {path} see other things than these worlds show; set config.env.stack")
             return system.explore if config.stochastic else system.exploit, params
-        policy, fresh = new(name, config, env, source=params, **known_agents.entry(name).settings_of(told))
+        policy, fresh = new(name, config, env, source=params, **known_agents.entry(name).settings_of(agent))
         return (held(policy, config.choice_period) if choice == "held" else policy), fresh
 
     rows = "1 row" if config.choice_period == 1 else f"{config.choice_period} rows"
@@ -204,9 +185,9 @@ def row(agent: Agent, config: ConfigDict, env: Env, folder: Path) -> Row:
     seen = read(file, agent.stamp)
     if seen is None:
         policy, params = agent.make()
-        sparse = ("task.stack", 1) if "task.stack" in env.spec.obs else (SUCCESS, 0)  # what reward=sparse pays
-        totals = {"staged": (STAGED, 0), "sparse": sparse}
-        measure = coverage.episodes(env, policy, groups=GROUPS, totals=totals, success=SUCCESS, poses=GROUPS["objects"])
+        groups, poses = stacking.GROUPS, stacking.GROUPS["objects"]
+        totals, success = stacking.totals(env.spec), env.spec.success
+        measure = coverage.episodes(env, policy, groups=groups, totals=totals, success=success, poses=poses)
         bar = metrics.progress(config.episodes, label=agent.label, unit="episodes")
         chunks = []
         for i, first in enumerate(range(0, config.episodes, env.spec.worlds)):

@@ -80,7 +80,7 @@ def conditions(texts: Iterable[str], axes: Sequence[Axis]) -> list[Condition]:
         if absent:
             raise Refused(f"--when={text}: {swept.target} is never {absent[0]}; it is {', '.join(swept.values)}")
         if not arguments or not all(argument.startswith("--") for argument in arguments):
-            raise Refused(f"--when={text} has no flags; write --when='agent=a,b --init_from=RUN:skills'")
+            raise Refused(f"--when={text} has no flags; write --when='agent=a,b --init_from=RUN:all'")
         result.append(Condition(swept.target, selected.values, tuple(arguments)))
     return result
 

@@ -88,8 +88,13 @@ learn() { # FOLDER TASK REWARD SETS AGENTS [FLAGS]; SKILLS names another system 
   learning=yes
   case $goal in pyramid) task=all_pairs ;; *) task=red_on_blue ;; esac
   for agent in $(printf '%s' "$agents" | tr , ' '); do
-    case $agent in mpo) continue ;; helms_*) system=helms ;; *) system=$agent ;; esac
-    set -- "$@" "--when=agent=$agent --init_from=$(quoted "$runs/$task/skills/agent=${SKILLS:-$system}:skills")"
+    case $agent in
+      mpo) continue ;;
+      helms_*) system=helms ;;
+      npmp_kl) system=npmp ;;
+      *) system=${agent%_finetuned} ;;
+    esac
+    set -- "$@" "--when=agent=$agent --init_from=$(quoted "$runs/$task/skills/agent=${SKILLS:-$system}:all")"
   done
   set -- --experiment=helms_transfer --folder="$runs/$task/$folder" \
     --config="experiments/configs/helms_transfer.py:$preset,task=$goal,reward=$reward" \

@@ -6,7 +6,7 @@ python -m launch.sweep --experiment=helms_offline --config=experiments/configs/h
 Several --sweep make a grid. `a..b` counts from a to b; a value in brackets, hidden=(256,256), may hold commas.
 config.NAME is a setting, config:NAME an option of the preset (config:agent=helms,npmp), any other name another flag.
 What is not listed below goes to every run, such as --config.train.updates=50. What only some runs take:
---when='agent=helms_cat,helms_mix --init_from=runs/skills:skills', where config:agent is swept.
+--when='agent=helms_cat,helms_mix --init_from=runs/skills:all', where config:agent is swept.
 
 Each run has its own folder under --folder, named after what varies. Runs that are done are skipped and runs that were
 begun go on, so the same command again continues a sweep. All runs are checked before any starts; --dry_run stops there.

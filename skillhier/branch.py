@@ -1,4 +1,4 @@
-"""Branches that stay branches when seeds are vmapped."""
+"""A predicate for `lax.cond` that stays unbatched under `vmap`."""
 
 from jax.custom_batching import custom_vmap
 
@@ -7,9 +7,9 @@ from skillhier.types import Array
 
 @custom_vmap
 def any_unbatched(flags: Array) -> Array:
-    """Whether any flag is set, []. Under `vmap` (seeds, worlds) any of all, and still one flag for all.
+    """Whether any flag is set, []. Under `vmap` (seeds, worlds) over all instances, and one unbatched flag for them.
 
-    A `lax.cond` on it therefore stays a branch; on a batched predicate it would become a `select` that runs both.
+    A `lax.cond` on it therefore stays a branch; a batched predicate would turn it into a `select` that runs both sides.
     """
     return flags.any()
 

@@ -1,4 +1,4 @@
-"""The one scan that steps a policy in an env: collecting, evaluating, dreaming and planning all use it."""
+"""Rollouts of a policy in an env: the one scan behind collection, evaluation, imagination and planning."""
 
 from typing import NamedTuple
 
@@ -8,15 +8,15 @@ from skillhier.types import Carry, Env, EnvState, Key, Params, Policy, TimeStep,
 
 
 class ActorState(NamedTuple):
-    """All that acting carries from one row to the next."""
+    """The state of acting between two rows."""
 
     env: EnvState
-    step: TimeStep  # the row that is about to be acted on
-    carry: Carry  # the policy's own memory
+    step: TimeStep  # the row to act on next
+    carry: Carry  # the policy's state
 
 
 def start(env: Env, policy: Policy, key: Key) -> ActorState:
-    """Opens an episode in every world of `env`."""
+    """The state at the start of a new episode in every world of `env`."""
     state, step = env.reset(key)
     return ActorState(state, step, policy.init(step.first.shape[0]))
 
@@ -26,8 +26,8 @@ def rollout(
 ) -> tuple[ActorState, Trajectory]:
     """`length` rows of `policy` acting in `env` from `actor` on; leaves of the trajectory are [length, B, ...].
 
-    Row t holds the step that was seen and the action taken there; the step it led to is row t + 1,
-    and the last one of them is `actor.step` of the returned state. Pure: jit, vmap and scan it freely.
+    Row t holds a step and the action taken there; the step that the action led to is row t + 1, after the last row
+    `actor.step` of the returned state. Pure, so it can be jitted, vmapped and scanned.
     """
 
     def row(actor: ActorState, key: Key) -> tuple[ActorState, Trajectory]:

@@ -68,7 +68,7 @@ def counters(
         return state, show(state, first)
 
     shapes = {"count": jax.ShapeDtypeStruct((STACK, 2), jnp.float32), "told": jax.ShapeDtypeStruct((1, 1), jnp.float32)}
-    return Env(reset, step, Spec(shapes, Bounds((1,), -1.0, 1.0), worlds, 0.05, max(lengths), ("told",)))
+    return Env(reset, step, Spec(shapes, Bounds((1,), -1.0, 1.0), worlds, 0.05, max(lengths), ("told",), "told"))
 
 
 def act(params, carry, step: TimeStep, key):

@@ -79,5 +79,9 @@ def survive(
     step = record(untouched)[-1]["step"]
     assert leaves(folder, step, parts) == leaves(untouched, step, parts)
     assert len(list((folder / "tensorboard").iterdir())) == 1
-    assert {entry.name for entry in (folder / "checkpoints").iterdir()} == {str(step - 10), str(step)}
+    steps = {entry.name for entry in (folder / "checkpoints").iterdir()} - {"rings"}
+    assert steps == {str(step - 10), str(step)}
+    rings = (checkpoint.verify(folder / "checkpoints" / name).rings for name in steps)
+    needed = {segment.file for each in rings for ring in each.values() for segment in ring.segments}
+    assert {entry.name for entry in (folder / "checkpoints" / "rings").glob("*")} == needed
     return hits

@@ -14,10 +14,11 @@ import numpy as np
 from counters import NOISE, SEEN, counters
 from faulty import regression
 from leftovers import plain
+from specs import spec_of
 
 from experiments.shared import cli
 from skillhier import rollout
-from skillhier.agents import offline
+from skillhier.agents import registry
 from skillhier.data import online, replay, sources, toy
 from skillhier.distributed import sharding
 from skillhier.policies.flat import flat
@@ -31,10 +32,9 @@ WORLD = "sawyer.stack_red_on_blue.set4"
 
 
 def system(name: str, **settings):
-    obs = {entry: jax.ShapeDtypeStruct((2, size), jnp.float32) for entry, size in OBS.items()}
+    spec = spec_of({entry: (2, size) for entry, size in OBS.items()}, 5)
     settings = {"hidden": (16,), "lookahead": 2, "learning_rate": 1e-2, **settings}
-    action = jax.ShapeDtypeStruct((5,), jnp.float32)
-    return offline.make(obs, action, name=name, low=("arm",), mid=tuple(OBS), **settings).learner
+    return registry.make(name, spec, low=("arm",), mid=tuple(OBS), **settings).learner
 
 
 def windows(batch: int):

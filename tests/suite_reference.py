@@ -60,13 +60,13 @@ def stepped(made: batch.Task, state: physics.State, action) -> physics.Data:
 
 
 @functools.cache
-def _teller(observe, judge, shape):
-    return jax.jit(jax.vmap(lambda data: (observe(data, (), jnp.zeros(shape))[0], judge(data, ())[0])))
+def _teller(observe, reward_and_discount, shape):
+    return jax.jit(jax.vmap(lambda data: (observe(data, (), jnp.zeros(shape))[0], reward_and_discount(data, ())[0])))
 
 
 def told(made: batch.Task, data: physics.Data) -> tuple[dict, np.ndarray]:
     """Observation and reward [n] of the records `data` [n]."""
-    obs, reward = _teller(made.observe, made.judge, made.action.shape)(data)
+    obs, reward = _teller(made.observe, made.reward_and_discount, made.action.shape)(data)
     return {k: np.asarray(obs[k]) for k in made.obs}, np.asarray(reward)  # JAX sorts the entries of a dict
 
 

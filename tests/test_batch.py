@@ -34,13 +34,13 @@ def task(engine="native", ends_at=np.inf, breaks_at=np.inf):
         frame = {"x": data.state.qpos, "acts": action, "moves": memory["moves"][None].astype(jnp.float32)}
         return frame, {"moves": memory["moves"] + 1}
 
-    def judge(data, memory):
+    def reward_and_discount(data, memory):
         return data.state.qpos[0], jnp.where(memory["moves"] > ends_at, 0.0, 1.0)
 
     one = jax.ShapeDtypeStruct((1,), jnp.float32)
     return batch.Task(
         p, {"x": one, "acts": one, "moves": one}, Bounds((1,), -1.0, 1.0), 0.05, 4,
-        start, control, observe, judge, privileged=("moves",),
+        start, control, observe, reward_and_discount, privileged=("moves",),
     )  # fmt: skip
 
 
@@ -153,7 +153,9 @@ def test_one_trace_and_no_more():
 
 def test_a_step_gives_back_the_types_it_took_even_of_a_careless_task():
     """A reward that is a plain Python number at heart would have a scan over steps traced twice."""
-    careless = task()._replace(judge=lambda data, memory: (jnp.where(data.state.qpos[0] > 0, 0.0, 1.0), jnp.ones(())))
+    careless = task()._replace(
+        reward_and_discount=lambda data, memory: (jnp.where(data.state.qpos[0] > 0, 0.0, 1.0), jnp.ones(()))
+    )
     for repeat in (1, 2):
         env = batch.make(careless, 2, repeat=repeat)
         opened = jax.eval_shape(env.reset, jax.random.key(0))
@@ -184,10 +186,10 @@ def test_rollouts_under_mjx_export_for_accelerators(platform):
 @pytest.mark.parametrize(
     "setting, message",
     [
-        (dict(delay=(2, 1)), r"delay \(2, 1\) is not .* set env.delay"),
-        (dict(stack=0), "stack 0 is less than 1; set env.stack"),
-        (dict(limit=0), "limit 0 is less than 1; set env.limit"),
-        (dict(repeat=0), "repeat 0 is less than 1; set env.repeat"),
+        (dict(delay=(2, 1)), r"delay must be .* got \(2, 1\); set env.delay"),
+        (dict(stack=0), "stack must be >= 1, got 0; set env.stack"),
+        (dict(limit=0), "limit must be >= 1, got 0; set env.limit"),
+        (dict(repeat=0), "repeat must be >= 1, got 0; set env.repeat"),
     ],
 )
 def test_bad_settings_are_named(setting, message):
@@ -197,7 +199,7 @@ def test_bad_settings_are_named(setting, message):
 
 def test_worlds_multiply_in_full_precision_whatever_nets_do():
     one = task()
-    turned = one._replace(judge=lambda data, memory: (jnp.eye(1)[0] @ data.state.qpos, jnp.ones(())))
+    turned = one._replace(reward_and_discount=lambda data, memory: (jnp.eye(1)[0] @ data.state.qpos, jnp.ones(())))
     env = batch.make(turned, 2)
     with jax.default_matmul_precision("bfloat16"):
         state, step = jax.eval_shape(env.reset, jax.random.key(0))
@@ -208,11 +210,11 @@ def test_worlds_multiply_in_full_precision_whatever_nets_do():
 def counting(ends_at=np.inf, breaks_at=np.inf, limit=7):
     """A task whose n-th control step of an episode pays 10^n; `moves` shows n. Ends or breaks at a given step."""
 
-    def judge(data, memory):
+    def reward_and_discount(data, memory):
         moved = memory["moves"] - 1
         return 10.0**moved, jnp.where(moved >= ends_at, 0.0, 1.0)
 
-    return task(breaks_at=breaks_at)._replace(judge=judge, limit=limit)
+    return task(breaks_at=breaks_at)._replace(reward_and_discount=reward_and_discount, limit=limit)
 
 
 def test_a_decision_acts_for_several_control_steps_and_is_paid_their_sum():

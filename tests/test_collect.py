@@ -7,13 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 from clocks import COUNTING, clocks
+from counters import counters
 
 from experiments import collect
 from experiments.shared import cli
+from skillhier.agents import registry as registry_of_agents
 from skillhier.data import dataset
 from skillhier.envs import registry
+from skillhier.train import checkpoint
 
 CONFIG = cli.CONFIGS / "collect.py"
 ONE = "sawyer.stack_red_on_blue.set4"
@@ -29,7 +34,7 @@ def stand_ins(monkeypatch):
         return clocks(worlds, limit=30)
 
     monkeypatch.setattr(registry, "make", make)
-    monkeypatch.setattr(collect, "policy", lambda task, config, env: COUNTING)
+    monkeypatch.setattr(collect.scripted, "make", lambda name, world, env: COUNTING)
     return asked
 
 
@@ -51,6 +56,47 @@ def test_one_task(tmp_path, stand_ins, capsys):
     said = capsys.readouterr()
     assert said.out.splitlines()[-1].startswith("6 episodes, success 50.0 %, 6 new in ")
     assert "100% 6/6" in said.err and "episodes/s" in said.err
+
+
+def trained(path: Path, env) -> tuple:
+    """(settings, agent, params) of a clone of the clock worlds, left in the folder of a run."""
+    settings = {"name": "bc", "mid": ["clock.all"], "hidden": [8], "lookahead": 1}
+    agent = registry_of_agents.make("bc", env.spec, mid=("clock.all",), hidden=(8,), lookahead=1)
+    state = agent.learner.init(jax.random.key(3))
+    saved = checkpoint.Checkpoints(path / "checkpoints")
+    saved.save(7, {"learner": state._asdict()})
+    saved.close()
+    config = {f"agent.{name}": value for name, value in settings.items()} | {"data.path": "toy", "data.stack": 2}
+    (path / "config.json").write_text(json.dumps({"entry": "helms_offline", "config": config, "starts": []}))
+    return settings, agent, state.params
+
+
+def test_the_agent_of_a_run_is_recorded(tmp_path, stand_ins):
+    """Every recorded action is what the agent does at that observation, with the frames that it was trained on."""
+    env = clocks(2, limit=30)
+    _, agent, params = trained(tmp_path / "run", env)
+    collect.main(command("debug", tmp_path / "data", tasks="dmc.cheetah_run", run=str(tmp_path / "run"), env__worlds=2))
+    assert {asked["stack"] for asked in stand_ins} == {2}
+    data = dataset.load(tmp_path / "data")
+    assert len(data.length) == 4
+    frame = data.obs["clock.all"][: data.length[0]]
+    step = jax.eval_shape(env.reset, jax.random.key(0))[1]
+    stacks = np.stack([frame, frame - 100], 1)  # what the clock shows as the older frame
+    step = step._replace(obs={"clock.all": stacks, "task.success": np.zeros((len(frame), 1, 1))})
+    _, action, _ = agent.exploit.act(params, (), step, jax.random.key(0))
+    np.testing.assert_allclose(data.action[: data.length[0]], np.clip(action, -1, 1), atol=1e-5)
+    about = json.loads((tmp_path / "data" / "data" / "metadata.json").read_text())
+    assert about["algorithm_name"] == "bc"
+    config = json.loads((tmp_path / "data" / "config.json").read_text())["config"]
+    assert config["run"] == str(tmp_path / "run")
+
+
+def test_an_agent_that_does_not_fit_is_refused_before_anything_is_written(tmp_path, stand_ins, monkeypatch):
+    trained(tmp_path / "run", clocks(2, limit=30))
+    monkeypatch.setattr(registry, "make", lambda name, **_: counters((5, 6)))
+    with pytest.raises(cli.Refused, match="the agent of .* cannot act here: observation 'clock.all' is not known"):
+        collect.main(command("debug", tmp_path / "data", run=str(tmp_path / "run")))
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_world_is_asked_for_its_own_settings_only(tmp_path, stand_ins):

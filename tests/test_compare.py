@@ -406,7 +406,7 @@ def agents(path: Path, **changes) -> None:
         for task, level in (("easy", 10), ("hard", 0)):
             for seed in range(3):
                 told = {f"agent__{key}": value for key, value in own.items()}
-                told |= {"init_from": "skills/npmp:skills"} if name == "npmp" else {}
+                told |= {"init_from": "skills/npmp:all"} if name == "npmp" else {}
                 run(path / f"{name}-{task}-{seed}", seed=seed, level=level + seed + (name == "npmp"), env__name=task,
                     agent__name=name, **told | changes)  # fmt: skip
 

@@ -86,7 +86,7 @@ def test_split_holds_out_at_least_one_and_needs_two(small):
     assert len(dataset.split(small, 0.99)[0].length) == 1
     with pytest.raises(DataFault, match="needs at least 2"):
         dataset.split(dataset.select(small, np.array([0])))
-    with pytest.raises(ValueError, match="share 1.5"):
+    with pytest.raises(ValueError, match="share must be between 0 and 1, got 1.5"):
         dataset.split(small, 1.5)
 
 

@@ -39,7 +39,7 @@ def ours(layout, profile="parity"):
             state = state._replace(mocap_pos=state.mocap_pos.at[:, 2].set(quadruped_model.PARKED))
         data = task.physics.step(state, ctrl, jnp.zeros((), bool), state)
         memory = quadruped.Memory(jnp.zeros((), jnp.int32), jnp.ones(3))
-        return task.observe(data, memory, ctrl)[0], task.judge(data, memory)[0], data
+        return task.observe(data, memory, ctrl)[0], task.reward_and_discount(data, memory)[0], data
 
     return task, jax.jit(jax.vmap(one))
 
@@ -241,7 +241,7 @@ def test_wrong_settings_are_refused_in_one_line():
         ({"start": "lying"}, "start 'lying' is not known; choose random or upright in env.start"),
         ({"profile": "slow"}, "profile 'slow' is not known; choose auto, parity or fast"),
         ({"yaw": 200.0}, "yaw 200.0 is not within 0 to 180 degrees; set env.yaw"),
-        ({"speed": 0.0}, "speed 0.0 is not positive; set env.speed"),
+        ({"speed": 0.0}, "speed must be positive, got 0.0; set env.speed"),
         ({"near": 1.0}, "has no setting 'near'"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -236,8 +236,8 @@ def test_walking_rows_paid_for_reaching_are_what_reaching_shows_and_pays():
     assert (reached.reward > 0).any() and (reached.reward != walked.reward).any()
 
 
-def test_the_judges_of_all_tasks_agree_on_states_of_one():
-    """Rows from among pillars, aimed at the target of each task, against that task's own judge in the same states."""
+def test_the_rewards_of_all_tasks_agree_on_states_of_one():
+    """Rows from among pillars, aimed at the target of each task, against that task's own reward in the same states."""
     task, source = every(), "dmc.quadruped_obstacles_random"
     state, _, later = rows(seed=2)
     on = jnp.array([0.0, 5.5, 2.5])  # m, moved on: to where, for one, the cove's target is
@@ -249,7 +249,7 @@ def test_the_judges_of_all_tasks_agree_on_states_of_one():
     def judged(data, index):
         memory = jax.vmap(task.start, (0, None))(jax.random.split(jax.random.key(5), len(on)), index)[1]
         shown, _ = jax.vmap(task.observe)(data, memory, jnp.zeros((len(on), 12)))
-        return memory.target, shown["target_position"], jax.vmap(task.judge)(data, memory)[0]
+        return memory.target, shown["target_position"], jax.vmap(task.reward_and_discount)(data, memory)[0]
 
     paid = {}
     for index, name in enumerate(NAMES):

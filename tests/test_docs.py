@@ -65,19 +65,19 @@ class Block(NamedTuple):
 
 @functools.cache
 def blocks(page: Path) -> tuple[Block, ...]:
-    found, heading, language, lines = [], "", None, []
+    result, heading, language, lines = [], "", None, []
     for line in page.read_text().splitlines():
         if line.startswith("```") and language is None:
             language, lines = line[3:], []
         elif line.startswith("```"):
-            found.append(Block(str(page.relative_to(ROOT)), heading, language, "\n".join(lines) + "\n"))
+            result.append(Block(str(page.relative_to(ROOT)), heading, language, "\n".join(lines) + "\n"))
             language = None
         elif language is not None:
             lines.append(line)
         elif line.startswith("#"):
             heading = line.lstrip("# ")
     assert language is None, f"{page}: a block is not closed"
-    return tuple(found)
+    return tuple(result)
 
 
 def of_language(*languages: str) -> list[Block]:
@@ -105,9 +105,9 @@ def commands() -> list[tuple[str, list[str]]]:
 
 def made_by_make(words: list[str]) -> list[list[str]]:
     """The `python -m experiments...` commands that a make command would run."""
-    told = subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert told.returncode == 0, told.stderr
-    lines = told.stdout.replace("\\\n", " ").splitlines()
+    result = subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.replace("\\\n", " ").splitlines()
     return [["python", *shlex.split(line)[1:]] for line in lines if re.match(r"\S*python -m experiments\.", line)]
 
 
@@ -122,13 +122,13 @@ def refusals() -> dict[str, str | None]:
 
     def check(entry: str) -> list[str | None]:
         lines = "".join(json.dumps(arguments) + "\n" for arguments in by_entry[entry])
-        told = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", entry, "--check_each"],
             cwd=ROOT, input=lines, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
-        if told.returncode:
-            return [told.stderr.strip().splitlines()[-1]] * len(by_entry[entry])
-        return [json.loads(line).get("refused") for line in told.stdout.splitlines()]
+        if result.returncode:
+            return [result.stderr.strip().splitlines()[-1]] * len(by_entry[entry])
+        return [json.loads(line).get("refused") for line in result.stdout.splitlines()]
 
     with ThreadPoolExecutor(2) as pool:
         answers = dict(zip(by_entry, pool.map(check, by_entry), strict=True))
@@ -198,16 +198,16 @@ def outcomes(tmp_path_factory) -> dict[Block, str | None]:
         place.mkdir()
         if page.name == "README.md":
             record_demonstrations(place / "datasets" / "red_on_blue")
-        told = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", RUN_BLOCKS], cwd=place, capture_output=True, text=True, timeout=600,
             input=json.dumps([(block.name, block.text) for block in code]), env=os.environ | {"PYTHONPATH": str(ROOT)},
         )  # fmt: skip
-        assert told.returncode == 0, told.stderr
-        return dict(zip(code, json.loads(told.stdout), strict=True))
+        assert result.returncode == 0, result.stderr
+        return dict(zip(code, json.loads(result.stdout), strict=True))
 
     pages = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
     with ThreadPoolExecutor(2) as pool:
-        return {block: why for found in pool.map(run, pages) for block, why in found.items()}
+        return {block: why for reports in pool.map(run, pages) for block, why in reports.items()}
 
 
 def record_demonstrations(folder: Path) -> None:
@@ -259,7 +259,7 @@ def test_the_readme_is_short_and_its_example_has_ten_lines():
 @functools.cache
 def setting_names() -> set[str]:
     """Every setting of every config file, whatever the preset and its options, and the groups they lie in."""
-    found = set()
+    names = set()
     for file in cli.CONFIGS.glob("[!_]*.py"):
         module = settings._load_module(file)
         with mock.patch.object(cli, "choose", wraps=cli.choose) as choose:
@@ -269,9 +269,9 @@ def setting_names() -> set[str]:
         values = [f",{name}={value}" for name, listed in lists.items() for value in listed]
         for preset in module.PRESETS:
             for argument in ("", *values):
-                found |= set(settings.flat(module.get_config(preset + argument)))
-    groups = {name.rsplit(".", depth)[0] for name in found for depth in range(1, name.count(".") + 1)}
-    return found | groups | {"init_from"}  # --init_from stands in a run's config.json beside its settings
+                names |= set(settings.flat(module.get_config(preset + argument)))
+    groups = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
+    return names | groups | {"init_from"}  # --init_from stands in a run's config.json beside its settings
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -355,8 +355,8 @@ def test_every_page_is_linked():
 
 def test_no_page_names_a_path_of_one_machine():
     places = re.compile(r"(?<![\w.])/(work|root|home|Users|tmp)\b")
-    found = [f"{page.name}: {line}" for page in PAGES for line in page.read_text().splitlines() if places.search(line)]
-    assert not found
+    lines = [f"{page.name}: {line}" for page in PAGES for line in page.read_text().splitlines() if places.search(line)]
+    assert not lines
 
 
 def test_the_figure_of_the_house_is_the_import_table():

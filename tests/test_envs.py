@@ -47,6 +47,7 @@ def test_the_same_as_json(capsys):
     told = json.loads(out)[0]
     spec = registry.make("sawyer.pyramid.set1").spec
     assert told["stack"] == 3 and told["action"] == 5 and (told["limit"], told["interval"]) == (400, 0.05)
+    assert told["success"] == spec.success
     assert set(told["privileged"]) == {"task.success", "task.staged"}
     assert {**told["entries"], **told["privileged"]} == {k: list(v.shape[1:]) for k, v in spec.obs.items()}
     assert told["observation"] == sum(v.shape[-1] for k, v in spec.obs.items() if k not in spec.privileged)

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -30,13 +29,13 @@ def stacking(engine):
 def agent(engine):
     spec = stacking(engine).spec
     low, mid = tuple(observations.PROPRIO), (*observations.PROPRIO, *observations.OBJECTS)
-    return helms.make(spec.obs, jnp.zeros(spec.action.shape), low=low, mid=mid, skills=2, hidden=(16, 16))
+    return helms.make(spec, low=low, mid=mid, skills=2, hidden=(16, 16))
 
 
 def collect_and_learn(engine):
     """One epoch online: rows of the skills in the worlds, then an update from them."""
     env, skills = stacking(engine), agent(engine)
-    policy = skills.act(None, sample=True)
+    policy = skills.explore
 
     def epoch(state, key):
         k_start, k_roll, k_update = jax.random.split(key, 3)

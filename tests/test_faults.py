@@ -50,7 +50,7 @@ def test_a_world_that_flies_apart_is_opened_anew_and_counted_and_reaches_no_lear
     thrown = data._replace(state=data.state._replace(qvel=data.state.qvel.at[1].set(velocity)))
     actor = state.source.actor._replace(env=state.source.actor.env._replace(data=thrown))
     state, told, _ = run_epoch(state._replace(source=state.source._replace(actor=actor)))
-    assert told["episodes/broken"] > 0 and told["episodes/finished"] > 0
+    assert told["episodes/broken"] > 0 and told["total/episodes"] > 0
     rows = state.source.replay.rows
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(rows))
     opened = np.asarray(rows.step.first & ~jnp.roll(rows.step.last, 1, axis=0))[1 : int(state.source.replay.filled)]

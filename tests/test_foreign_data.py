@@ -101,7 +101,7 @@ def test_discrete_actions_are_refused(tmp_path, monkeypatch):
         BOX,
         gymnasium.spaces.Discrete(2),
     )
-    assert "actions: found dtype int64, needs float32 (whole numbers are choices" in line(folder)
+    assert "actions: found dtype int64, needs float32 (integer actions are discrete" in line(folder)
 
 
 def demo(index: int, steps: int = STEPS, next_obs: bool = True) -> dict:
@@ -323,7 +323,7 @@ def test_groups_behind_links_are_not_followed(path, where):
 def test_groups_that_hold_themselves(path):
     with h5py.File(path, "a") as file:
         file["data/demo_0/obs/again"] = file["data/demo_0/obs"]
-    assert "groups in groups, 8 deep" in line(path)
+    assert "groups nested 8 deep" in line(path)
 
 
 def test_object_arrays_and_filters_that_would_load_code(path):

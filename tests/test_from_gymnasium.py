@@ -164,20 +164,20 @@ def test_a_vector_environment_comes_as_it_is():
 @pytest.mark.parametrize(
     ("source", "settings", "said"),
     [
-        ("FrozenLake-v1", {}, "shows 'observation' as Discrete"),
+        ("FrozenLake-v1", {}, "entry 'observation' in Discrete"),
         ("Nowhere-v1", {}, "gymnasium does not make 'Nowhere-v1'"),
         ("Pendulum-v1", {"gravity": 3}, "gravity"),
         (
             lambda: Odd(spaces.Box(0, 1, (2,)), spaces.MultiDiscrete([2, 3])),
             {"limit": 3},
-            "takes actions of MultiDiscrete",
+            "actions in MultiDiscrete",
         ),
         (lambda: Odd(spaces.Box(0, 1, (2,)), spaces.Box(-np.inf, np.inf, (2,))), {"limit": 3}, "bounded Box"),
-        (lambda: Odd(spaces.Tuple([spaces.Box(0, 1, (2,))])), {"limit": 3}, "as Tuple"),
+        (lambda: Odd(spaces.Tuple([spaces.Box(0, 1, (2,))])), {"limit": 3}, "in Tuple"),
         (lambda: Odd(spaces.Dict({"a.b": spaces.Box(0, 1, (2,))})), {"limit": 3}, "a dot"),
-        (lambda: Odd(spaces.Box(0, 1, (2,))), {}, "no time limit; give limit"),
-        (lambda: Odd(spaces.Box(0, 1, (2,))), {"limit": 3, "worlds": 2}, "give its id"),
-        (lambda: gymnasium.make_vec("CartPole-v1", num_envs=2), {"worlds": 3}, "comes as it is"),
+        (lambda: Odd(spaces.Box(0, 1, (2,))), {}, "no time limit; set limit"),
+        (lambda: Odd(spaces.Box(0, 1, (2,))), {"limit": 3, "worlds": 2}, "pass its id"),
+        (lambda: gymnasium.make_vec("CartPole-v1", num_envs=2), {"worlds": 3}, "neither worlds nor settings"),
         (
             lambda: gymnasium.make_vec(
                 "CartPole-v1", vector_kwargs={"autoreset_mode": "SameStep"}, vectorization_mode="sync"
@@ -196,7 +196,7 @@ def test_what_is_not_taken_in_is_said_in_one_line(source, settings, said):
 def test_no_step_length_is_said_in_one_line():
     env = Odd(spaces.Box(0, 1, (2,)))
     env.metadata = {}
-    with pytest.raises(ValueError, match="give interval"):
+    with pytest.raises(ValueError, match="set interval"):
         adapters.from_gymnasium(env, limit=3)
     assert adapters.from_gymnasium(env, limit=3, interval=0.5).spec.interval == 0.5
 
@@ -204,8 +204,8 @@ def test_no_step_length_is_said_in_one_line():
 def test_names_of_other_libraries():
     for name, settings, said in (
         ("gym:Pendulum-v1", {}, "choose gymnasium or playground"),
-        ("gymnasium:Pendulum-v1", {"delay": (0, 2)}, "leave it out"),
-        ("gymnasium:Pendulum-v1", {"repeat": 2}, "leave it out"),
+        ("gymnasium:Pendulum-v1", {"delay": (0, 2)}, "delay must be .* got .0, 2."),
+        ("gymnasium:Pendulum-v1", {"repeat": 2}, "repeat must be 1 .* got 2"),
     ):
         with pytest.raises(ValueError, match=said):
             registry.make(name, **settings)

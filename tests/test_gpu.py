@@ -12,6 +12,7 @@ from skillhier.envs.render import pixels, rays
 
 pytestmark = pytest.mark.gpu
 WORLDS, STEPS = 16, 10
+EDGES = 1e-3  # share of pixels
 
 
 def starts(model, seed: int = 0) -> physics.State:
@@ -65,21 +66,16 @@ def test_every_online_agent_learns(name, monkeypatch):
 
 @pytest.mark.parametrize("name", ["dmc.cheetah_run", "dmc.walker_walk"])
 def test_pictures_are_those_of_a_cpu(name):
-    """Within one grey level, but for pixels on an edge, whose ray another rounding sends past it."""
+    """Within one grey level, but for pixels on an edge, whose ray another rounding may send past it.
+
+    On a CPU, noise of 1e-7 of every number of a record moves no pixel by more than one level, of 1e-6 up to 2e-4 of
+    them.
+    """
     pytest.importorskip("dm_control")
+    gpu, cpu = jax.devices()[0], jax.devices("cpu")[0]
     engine = registry.task(name, engine="mjx").physics
-    start = starts(engine.model)
-    draw = batch.with_full_precision(
-        lambda state: jax.vmap(rays.renderer(engine.model, pixels.camera_of(name), 64, 64))(
-            jax.vmap(engine.reset)(state)
-        )
-    )
-    [gpu, cpu] = (
-        np.asarray(jax.jit(draw)(jax.device_put(start, device))["rgb"]).astype(int)
-        for device in (jax.devices()[0], jax.devices("cpu")[0])
-    )
-    assert np.ptp(cpu) > 50
-    assert (np.abs(gpu - cpu).max(-1) <= 1).mean() > 1 - EDGES
-
-
-EDGES = 1e-3  # share of pixels
+    data = jax.jit(jax.vmap(engine.reset))(jax.device_put(starts(engine.model), cpu))
+    draw = batch.with_full_precision(jax.vmap(rays.renderer(engine.model, pixels.camera_of(name), 64, 64)))
+    here, there = (np.asarray(jax.jit(draw)(jax.device_put(data, device))["rgb"]).astype(int) for device in (gpu, cpu))
+    assert np.ptp(there) > 50
+    assert (np.abs(here - there).max(-1) <= 1).mean() > 1 - EDGES

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from kills import recorded, struck, survive
 from leftovers import record
-from skillhier.agents.offline import SYSTEMS
 
 from experiments import helms_offline
 from experiments.configs import helms_offline as systems
 from experiments.shared import cli
+from skillhier.agents.registry import OFFLINE as SYSTEMS
 from skillhier.data import toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.train import checkpoint, run_folder
@@ -156,7 +156,7 @@ def test_a_run_begins_with_the_parts_of_another(whole, tmp_path):
     ("init_from", "changes", "error", "said"),
     [
         ("{}:lo", [], checkpoint.CheckpointError, "holds nothing named 'learner/params/lo'; it holds"),
-        ("{}", [], cli.Refused, "is not RUN:SUBTREE, for example runs/skills:skills"),
+        ("{}", [], cli.Refused, "is not RUN:PART, for example runs/skills:all"),
         ("nowhere:low", [], checkpoint.CheckpointError, "nowhere holds no complete checkpoint"),
         (
             "{}:low",

@@ -21,7 +21,7 @@ echo >> "$SAID"
 case "$2" in launch.sweep) echo "# 1 runs of x in y: ${STATE:-1 done, 0 begun, 0 new}" ;; esac
 exit "${CODE:-0}"
 """
-ALL = ["helms_mix", "helms_cat", "npmp", "bc", "hierarchical_bc", "mpo"]
+ALL = ["helms_mix", "helms_cat", "npmp_kl", "bc_finetuned", "hierarchical_bc_finetuned", "mpo"]
 
 
 def bare() -> dict[str, str]:
@@ -77,7 +77,7 @@ def learning(tmp_path: Path, script: str, **environment: str) -> list[tuple[str,
 
 
 def from_skills(kind: str, task: str = "red_on_blue") -> str:
-    return f"--init_from=r/{task}/skills/agent={kind}:skills"
+    return f"--init_from=r/{task}/skills/agent={kind}:all"
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_all_agents_are_compared_each_on_the_skills_that_suit_it(tmp_path, scrip
     kinds = {
         "helms_mix": "helms",
         "helms_cat": "helms",
-        "npmp": "npmp",
-        "bc": "bc",
-        "hierarchical_bc": "hierarchical_bc",
+        "npmp_kl": "npmp",
+        "bc_finetuned": "bc",
+        "hierarchical_bc_finetuned": "hierarchical_bc",
     }
     assert given == {agent: [from_skills(kind)] for agent, kind in kinds.items()}  # and mpo none
 
@@ -108,16 +108,18 @@ def test_the_pyramid_is_built_from_ten_skills_of_all_pairs(tmp_path):
     assert config == "cpu,task=pyramid,reward=sparse_staged" and axes["config:agent"] == [
         "helms_mix",
         "helms_cat",
-        "npmp",
+        "npmp_kl",
         "mpo",
     ]
     assert set(given["helms_mix"]) == {from_skills("helms", "all_pairs"), "--config.agent.eta_z=0.1"}
-    assert given["npmp"] == [from_skills("npmp", "all_pairs")] and "mpo" not in given
+    assert given["npmp_kl"] == [from_skills("npmp", "all_pairs")] and "mpo" not in given
 
 
 def test_discrete_skills_alone_are_those_without_variance(tmp_path):
     full, discrete = learning(tmp_path, "figure_8")
-    assert full[1]["config:agent"] == ["helms_mix", "npmp"] and full[1]["config:set"] == discrete[1]["config:set"] == [
+    assert full[1]["config:agent"] == ["helms_mix", "npmp_kl"] and full[1]["config:set"] == discrete[1][
+        "config:set"
+    ] == [
         "3",
         "4",
     ]
@@ -139,7 +141,7 @@ def test_npmp_comes_in_three_forms(tmp_path):
     commands, _, _ = asked(tmp_path, "figure_10")
     told = [options(command) for command in commands if "helms_transfer" in " ".join(command)]
     assert [(one["when"], one.get("config.agent.eta_z"), one.get("config.agent.ar_coefficient")) for one in told] == [
-        ([f"agent=npmp --init_from='r/red_on_blue/skills/agent={kind}:skills' "], eta, memory)
+        ([f"agent=npmp_kl --init_from='r/red_on_blue/skills/agent={kind}:all' "], eta, memory)
         for kind, eta, memory in (("npmp", None, None), ("npmp", ["0"], None), ("npmp_ar1", ["0"], ["0.95"]))
     ]
 
@@ -212,7 +214,7 @@ def test_a_figure_from_nothing_to_its_page(tmp_path):
     assert told.returncode == 0, told.stderr
     page = (tmp_path / "figure_8" / "compare.html").read_text()
     checked(page)
-    for shown in ("name=helms_mix", "name=helms_cat", "name=npmp", "12 runs in 3 groups", "<th>init_from</th>"):
+    for shown in ("name=helms_mix", "name=helms_cat", "name=npmp_kl", "12 runs in 3 groups", "<th>init_from</th>"):
         assert shown in page
     for title in (
         "eval/staged, name=sawyer.stack_red_on_blue.set3",

@@ -6,11 +6,12 @@ from pathlib import Path
 import jax
 import pytest
 from point_world import LIMIT, point_world
+from specs import spec_of
 
 from experiments import helms_skills
 from experiments.shared import cli, saved
 from experiments.stacking import skill_rollouts
-from skillhier.agents import offline
+from skillhier.agents import registry as agents
 from skillhier.envs import registry
 from skillhier.train import checkpoint
 
@@ -21,8 +22,7 @@ NETS = {"hidden": (8,), "lookahead": 1}
 def run_folder(path: Path, obs: dict, action, agent: dict, data: str) -> Path:
     """What helms_offline leaves of a system that has not learned a thing."""
     settings = {"low": SEEN, "mid": SEEN, **NETS, **agent}
-    make = offline.SYSTEMS[settings["name"]]
-    system = make(obs, action, **{name: value for name, value in settings.items() if name != "name"})
+    system = agents.make(**settings, spec=spec_of(obs, action))
     saved = checkpoint.Checkpoints(path / "checkpoints")
     saved.save(7, {"learner": system.learner.init(jax.random.key(0))._asdict()})
     saved.close()
@@ -76,8 +76,8 @@ def test_a_run_folder_gains_figures_and_pages(tmp_path, in_points, capsys):
     ] == "sawyer.stack_green_on_red.set2"
     assert summary["train_steps"] == 7 and summary["fixed_skill_spread"] == found["spread"] > 0
     assert summary["fixed_skill_noise"] == found["noise"] > 0  # latents and actions are drawn
-    study = skill_rollouts.load(path)
-    assert study.pinch.shape == (4, 6, LIMIT + 1, 3) and set(study.chosen[0].ravel().tolist()) <= {0, 1, 2}
+    rollouts = skill_rollouts.load(path)
+    assert rollouts.pinch.shape == (4, 6, LIMIT + 1, 3) and set(rollouts.chosen[0].ravel().tolist()) <= {0, 1, 2}
     assert not (path / "skills.jpg").exists()  # points have no bodies to draw
     assert "skill 2" in (path / "report.html").read_text() and (path / "skills.svg").read_text().startswith("<svg")
     assert "what it does" in out and "prior" in out and str(path / "report.html") in out
@@ -98,7 +98,10 @@ def test_a_system_without_skills_is_shown_as_it_acts(tmp_path, in_points, capsys
     [
         ([], "--run is missing; give the folder of a run of experiments.helms_offline"),
         (["--run=nowhere"], "nowhere/config.json is no config of a run; give the folder of a run"),
-        (["--run=RUN", "--episodes=5"], "--episodes=5 is odd, and each start is used twice; give an even number"),
+        (
+            ["--run=RUN", "--episodes=5"],
+            "--episodes=5 is odd, and each initial state is used twice; give an even number",
+        ),
         (["--run=RUN", "--env=sawyer.stack_red_on_blue.set6"], "did you mean sawyer.stack_red_on_blue.set"),
         (["--run=RUN", "--episode=6"], "did you mean --episodes?"),
     ],
@@ -133,6 +136,6 @@ def test_in_the_stacking_cell(tmp_path, capsys):
     assert code == 0, err
     assert (path / "skills.jpg").read_bytes()[:2] == b"\xff\xd8"  # pictures of every skill, and in the report
     assert 'alt="each skill over an episode"' in (path / "report.html").read_text()
-    study = skill_rollouts.load(path)
-    assert study.pinch.shape == (3, 2, 6, 3) and study.valid.all()
-    assert (study.objects[:, :, 0] == study.objects[0, :, 0]).all()
+    rollouts = skill_rollouts.load(path)
+    assert rollouts.pinch.shape == (3, 2, 6, 3) and rollouts.valid.all()
+    assert (rollouts.objects[:, :, 0] == rollouts.objects[0, :, 0]).all()

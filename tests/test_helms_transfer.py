@@ -13,14 +13,13 @@ from leftovers import leaves, record, same
 
 from experiments import helms_offline, helms_transfer
 from experiments.shared import cli, online_run, saved, warm_start
-from skillhier.agents import transfer
-from skillhier.data import online, replay
+from skillhier.agents import registry as agents
 from skillhier.envs import registry
 from skillhier.train import checkpoint, loop, metrics, run_folder
 
 FILE = ROOT / "experiments" / "configs" / "helms_transfer.py"
 PARTS = ("learner", "source", "key")
-SEEN = ("--config.agent.high=count", "--config.agent.critic=count")
+SEEN = ("--config.agent.high=count", "--config.agent.critic=count", "--config.eval.totals=told")
 
 
 def command(folder: Path, *arguments: str, preset: str = "debug") -> list[str]:
@@ -38,7 +37,7 @@ def asked(folder: Path, *changes: str, preset: str = "debug", init_from: str | N
 # --- the config ---
 
 
-@pytest.mark.parametrize("agent", transfer.SYSTEMS)
+@pytest.mark.parametrize("agent", agents.ONLINE)
 @pytest.mark.parametrize("preset", ["debug", "cpu", "paper"])
 def test_every_agent_has_the_settings_of_its_parts_and_no_others(preset, agent):
     config, _ = cli.load_config(f"{FILE}:{preset},agent={agent},task=pyramid,set=3,reward=sparse")
@@ -48,7 +47,7 @@ def test_every_agent_has_the_settings_of_its_parts_and_no_others(preset, agent):
     assert had == {
         "helms_cat": {"epsilon_category", "eta_y"},
         "helms_mix": {"epsilon_category", "epsilon_mean", "epsilon_stddev", "eta_y", "eta_z"},
-        "npmp": {"epsilon_mean", "epsilon_stddev", "eta_z"},
+        "npmp_kl": {"epsilon_mean", "epsilon_stddev", "eta_z"},
         "mpo": {"epsilon_category", "epsilon_mean", "epsilon_stddev", "epsilon_penalty"},
     }.get(agent, {"epsilon_mean", "epsilon_stddev", "epsilon_penalty"})
 
@@ -71,7 +70,6 @@ def test_the_paper_preset_is_table_5():
         ("debug", ["train.updates=45"], "config.train.updates=45 is no multiple of the epoch of 10"),
         ("debug", ["replay.prefill=5"], "config.replay.prefill=5 holds no window of 6 rows"),
         ("debug", ["replay.rows=5"], "config.replay.rows=5 holds no window of 6 rows"),
-        ("debug", ["agent.critic="], "config.agent.critic is empty"),
         ("debug", ["train.sequence_length=1"], "config.train.sequence_length is 1; it must lie between 2 and"),
     ],
 )
@@ -90,13 +88,11 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(
         registry, "make", lambda name, *, worlds, **_: counters(tuple(5 + w % 3 for w in range(worlds)))
     )
-    for entry_ in ("SUCCESS", "STAGED"):
-        monkeypatch.setattr(helms_transfer, entry_, "told")
 
 
 def learned(path: Path, monkeypatch, agent: str = "helms") -> Path:
     """A run of experiments.helms_offline whose skills see what the counting worlds show, and act in one dimension."""
-    monkeypatch.setattr(helms_offline, "WIDTHS", {"count": 2})
+    monkeypatch.setattr(helms_offline.stacking, "WIDTHS", {"count": 2})
     monkeypatch.setattr(
         helms_offline.toy, "demonstrations",
         lambda sizes, steps, make=helms_offline.toy.demonstrations: (
@@ -114,29 +110,46 @@ def test_it_begins_with_the_skills_of_a_run_and_keeps_them(tmp_path, monkeypatch
     source = learned(tmp_path / "skills", monkeypatch)
     once = [f"--config.train.{name}=10" for name in ("updates", "eval_every", "save_every")]
     helms_transfer.main(asked(tmp_path / "run", *SEEN, *once, "--config.seeds=2", preset="debug,agent=helms_mix",
-                              init_from=f"{source}:skills"))  # fmt: skip
+                              init_from=f"{source}:all"))  # fmt: skip
     offline = checkpoint.read(source, "learner/params")
     for seed in (0, 1):
         found = checkpoint.read(tmp_path / "run" / f"seed_{seed}", "learner/params")
-        for part in ("low", "mid", "whitening"):
+        for part in ("low", "mid", "encoder"):
             assert same(found["skills"][part], offline[part]), part
-        assert not same(found["actor"]["mid"], offline["mid"])  # these have learned
-    assert run_folder.settings(tmp_path / "run")["init_from"] == f"{source}:skills"
+        assert not same(found["control"]["actor"]["mid"], offline["mid"])  # these have learned
+    assert run_folder.settings(tmp_path / "run")["init_from"] == f"{source}:all"
     for name, said in (
-        (f"{source}:low", "is not RUN:skills"),
-        (f"{source}", "is not RUN:skills"),
-        (f"{tmp_path / 'run'}:skills", "is a run of helms_mix; give runs of experiments.helms_offline"),
+        (f"{source}:low", "is not RUN:all"),
+        (f"{source}", "is not RUN:all"),
+        (f"{tmp_path / 'run'}:all", "is a run of helms_mix; give runs of experiments.helms_offline"),
     ):
         with pytest.raises(cli.Refused, match=said):
             helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=helms_cat", init_from=name))
-    with pytest.raises(cli.Refused, match="is a run of helms; npmp begins with one of .* agent=npmp or npmp_ar1"):
-        helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=npmp", init_from=f"{source}:skills"))
+    with pytest.raises(cli.Refused, match="is a run of helms; npmp_kl begins with agent=npmp or npmp_ar1"):
+        helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=npmp_kl", init_from=f"{source}:all"))
     with pytest.raises(cli.Refused, match="those skills see 3 frames, and config.env.stack=2; set it to 3"):
         helms_transfer.main(asked(tmp_path / "other", *SEEN, "--config.env.stack=2", preset="debug,agent=helms_cat",
-                                  init_from=f"{source}:skills"))  # fmt: skip
-    with pytest.raises(cli.Refused, match="mpo begins from scratch; leave it out"):
-        helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=mpo", init_from=f"{source}:skills"))
+                                  init_from=f"{source}:all"))  # fmt: skip
+    with pytest.raises(cli.Refused, match="is a run of helms; mpo begins with agent=mpo"):
+        helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=mpo", init_from=f"{source}:all"))
     assert not (tmp_path / "other").exists()
+
+
+def test_it_begins_with_the_parameters_of_a_run_of_its_own_kind(tmp_path, stand_ins):
+    """All of them or a part; target copies and skills go with them."""
+    once = [f"--config.train.{name}=10" for name in ("updates", "eval_every", "save_every")]
+    first, second = tmp_path / "first", tmp_path / "second"
+    helms_transfer.main(asked(first, *SEEN, *once, preset="debug,agent=helms_cat"))
+    slow = [*SEEN, *once, "--config.agent.actor_learning_rate=0.0", "--config.seed=7"]
+    helms_transfer.main(asked(second, *slow, preset="debug,agent=helms_cat", init_from=f"{first}:all"))
+    before, after = (checkpoint.read(path, "learner/params") for path in (first, second))
+    assert same(before["control"]["actor"], after["control"]["actor"]) and same(before["skills"], after["skills"])
+    assert not same(before["control"]["critic"], after["control"]["critic"])
+    target = checkpoint.read(second, "learner/slow/control/target/actor")
+    assert same(target, before["control"]["actor"])
+    third = tmp_path / "third"
+    helms_transfer.main(asked(third, *slow, preset="debug,agent=helms_cat", init_from=f"{first}:control/actor"))
+    assert same(checkpoint.read(third, "learner/params/control/actor"), before["control"]["actor"])
 
 
 def test_skills_that_are_missing_are_asked_for(tmp_path):
@@ -161,15 +174,15 @@ def test_new_nets_whiten_by_random_actions_whatever_the_agent():
 
 
 def test_a_summary_counts_the_steps_of_all_worlds_and_the_last_tenth():
-    config, _ = cli.load_config(f"{FILE}:debug,agent=mpo")  # 40 rows in 4 worlds, then 4 rows for every 2 updates
+    config, _ = cli.load_config(f"{FILE}:debug,agent=mpo")
     line = {"episodes/success": 0.5, "eval/success": 0.25, "eval/return": 3.0, "eval/staged": 2.0,
-            "time/epoch_seconds": 2.0}  # fmt: skip
+            "time/epoch_seconds": 2.0, "total/env_steps": 1760}  # fmt: skip
     rows = [line | {"step": 10 * n, "episodes/return": float(n)} for n in range(1, 21)]
     told = helms_transfer.summarise(rows, config)
-    assert told["env_steps"] == 4 * (40 + 200 // 2 * 4) and told["updates_per_second"] == 5.0
+    assert told["env_steps"] == 1760 and told["updates_per_second"] == 5.0
     assert told["return_last_tenth"] == 19.5 and told["success_last_tenth"] == 0.5
     assert (told["eval_return"], told["eval_staged"], told["eval_success"]) == (3.0, 2.0, 0.25)
-    none = helms_transfer.summarise([row | {"episodes/return": float("nan")} for row in rows], config)
+    none = helms_transfer.summarise([row | {"episodes/return": None} for row in rows], config)
     assert none["return_last_tenth"] is None
 
 
@@ -208,7 +221,8 @@ def test_a_run_leaves_all_that_was_promised(tmp_path, agent):
     assert names <= {path.name for path in (tmp_path / "run").iterdir()}
     rows = record(tmp_path / "run")
     assert [row["step"] for row in rows] == [10, 20, 30, 40]
-    assert all(row["worlds/steps"] == 4 * 4 / 2 for row in rows)  # 4 worlds, 4 rows for every 2 updates
+    # 4 worlds, 40 rows at first and 4 more for every 2 updates
+    assert [row["total/env_steps"] for row in rows] == [4 * (40 + step // 2 * 4) for step in (10, 20, 30, 40)]
     assert [row["step"] for row in rows if "eval/success" in row] == [20, 40]
     assert rows[-1]["eval/staged"] == pytest.approx(rows[-1]["eval/return"])  # it is what is paid here
     assert all(np.isfinite(value) for name, value in rows[-1].items() if name.startswith(("control/", "eval/")))
@@ -222,11 +236,13 @@ def acts_as_it_was_saved(path: Path, agent: str) -> None:
     name, chosen = saved.world(path, settings)
     env = saved.worlds(name, 2, **chosen)
     found = saved.agent(path, settings, env)
-    assert found.skills == 0 and set(found.params) >= {"actor", "critic", "duals", "scales"}
+    assert found.skills == 0 and set(found.params) >= {"encoders", "control"}
     policy = found.act()
     _, step = jax.eval_shape(env.reset, jax.random.key(0))
     _, action, notes = jax.eval_shape(policy.act, found.params, policy.init(2), step, jax.random.key(0))
     assert action.shape == (2, 5) and ("skill" in notes) == (agent == "helms_cat")
+    if agent == "mpo":
+        return
     (path / "origin.json").write_text("[")
     with pytest.raises(cli.Refused, match="origin.json cannot be read"):
         saved.agent(path, settings, env)
@@ -234,22 +250,15 @@ def acts_as_it_was_saved(path: Path, agent: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["red_on_blue", "pyramid"])
-@pytest.mark.parametrize("agent", transfer.SYSTEMS)
+@pytest.mark.parametrize("agent", agents.ONLINE)
 def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx(agent, task):
     asked_ = asked(Path("unused"), "--config.env.engine=mjx", preset=f"debug,agent={agent},task={task}")
     config = asked_.config
-    kind, origin, _ = helms_transfer.origin_of(asked_)
-    env = online_run.make_worlds(config, 2)
-    action = jax.ShapeDtypeStruct(env.spec.action.shape, np.float32)
-    told = warm_start.skill_kwargs(agent, origin) if kind else {}
-    made = transfer.make(env.spec.obs, action, **config.agent, **told)
-    source = online.online(
-        env, made.explore, replay.make(150, env.spec, extras=made.kept),
-        unroll_length=4, updates_per_collect=2, batch_size=4, sequence_length=4,
-        prefill=20, first_params=lambda key: made.learner.init(key).params, success=helms_transfer.SUCCESS,
-    )  # fmt: skip
+    env = online_run.make_worlds(config.env, 2)
+    agent = online_run.make_agent(config, env.spec, **warm_start.start(asked_).skills)
+    source = online_run.make_source(config, env, agent.explore, agent)
     key = jax.random.key(0)
-    state = loop.RunState(jax.eval_shape(made.learner.init, key), jax.eval_shape(source.init, key), key)
-    exported = jax.export.export(loop.epoch(made.learner, source, 2), platforms=("cuda", "tpu"))(state)
+    state = loop.RunState(jax.eval_shape(agent.learner.init, key), jax.eval_shape(source.init, key), key)
+    exported = jax.export.export(loop.epoch(agent.learner, source, 2), platforms=("cuda", "tpu"))(state)
     assert exported.platforms == ("cuda", "tpu")
     assert "callback" not in (program := exported.mlir_module()) and "skillhier_" not in program

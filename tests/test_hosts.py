@@ -120,7 +120,7 @@ def test_hosts_with_other_commands_are_refused():
 
 
 def test_a_host_that_does_not_come_is_named():
-    assert meeting(("--x",), ("--x",), count=3, wait=2)[0].startswith("host 2 did not come within 2 s")
+    assert meeting(("--x",), ("--x",), count=3, wait=2)[0].startswith("host 2 did not connect within 2 s")
 
 
 # --- the watch, over children that do what a test wants ---
@@ -172,8 +172,8 @@ def test_the_end_of_one_host_ends_all(who, ends, code, own, others):
 
 
 def test_a_host_that_says_nothing_any_more_is_given_up():
-    found = watched(FOR_EVER, FOR_EVER)
-    time.sleep(4)
+    found = watched(*[f"print('joined', file=sys.stderr, flush=True); {FOR_EVER}"] * 2)
+    assert [host.stderr.readline() for host in found] == ["joined\n"] * 2
     found[1].send_signal(signal.SIGSTOP)
     try:
         assert f"host 1 is gone; {AGAIN}" in found[0].communicate(timeout=60)[1]

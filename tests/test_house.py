@@ -221,6 +221,18 @@ def test_no_module_is_a_drawer():
     assert not found, found
 
 
+def test_names_say_what_things_are():
+    """A variable called `found` says how its value came about, not what it is."""
+    empty = {"told", "found", "made"}
+    names = []
+    for file in sources("skillhier", "experiments", "launch"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            name = getattr(node, "id", None) or getattr(node, "arg", None) or getattr(node, "name", None)
+            if isinstance(node, ast.Name | ast.arg | ast.FunctionDef | ast.ClassDef) and name in empty:
+                names.append(f"{module_of(file)} line {node.lineno}: {name}")
+    assert not names, names
+
+
 def test_nothing_is_unpickled():
     """Whoever wrote a pickle can run code in whoever reads it."""
     unsafe = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

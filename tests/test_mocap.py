@@ -63,7 +63,7 @@ def task(engine, breaks_at=np.inf, lost_at=np.inf):
         start=start,
         control=control,
         observe=observe,
-        judge=lambda data, memory: (data.state.qpos[0], jnp.ones(())),
+        reward_and_discount=lambda data, memory: (data.state.qpos[0], jnp.ones(())),
     )
 
 

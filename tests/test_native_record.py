@@ -33,7 +33,7 @@ def test_the_record_is_that_of_the_whole_model(name):
         pytest.importorskip("dm_control")
     task = registry.task(name, engine="native", **({"starts": 8} if "sawyer" in name else {}))
     model, rng = task.physics.model, np.random.default_rng(0)
-    assert native.Worlds(model, 2, ()).apart == APART[name]
+    assert native.Worlds(model, 2, ()).separate == APART[name]
     qpos, turning = np.tile(model.qpos0, (WORLDS, 1)), model.jnt_type != mujoco.mjtJoint.mjJNT_FREE
     joints = model.jnt_qposadr[turning]  # these worlds have no ball joints
     qpos[:, joints] += rng.uniform(-0.3, 0.3, (WORLDS, len(joints)))

@@ -94,6 +94,27 @@ def test_batches_come_with_what_the_policy_was_given():
     assert (state.replay.rows.action[:12] == -1).all() and (state.replay.rows.action[12:16] == 0.5).all()
 
 
+@pytest.mark.parametrize("draws", [1, 2, 3])
+@pytest.mark.parametrize("pretrain", [1, 5])
+def test_pretraining_serves_the_prefill_and_then_all_is_as_without_it(draws, pretrain):
+    settings = {"updates_per_collect": draws, "rows": 300, "prefill": 12}
+    plain, pretrained = source(**settings), source(pretrain=pretrain, **settings)
+    begin = jax.jit(plain.init)(jax.random.key(1))
+    state = jax.jit(pretrained.init)(jax.random.key(1))
+    assert int(state.since_collect) == -pretrain and same(state._replace(since_collect=begin.since_collect), begin)
+    state, early = batches(pretrained, state, pretrain, key=2)
+    assert [int(metrics["total/env_steps"]) for _, metrics, _ in early] == [3 * 12] * pretrain
+    assert all(rows_of(batch).max() < 12 for batch, _, _ in early)
+    assert len({rows_of(batch).tobytes() for batch, _, _ in early}) == pretrain  # each is drawn for itself
+    assert same(state, begin)
+    state, late = batches(pretrained, state, 7, key=3)
+    end, expected = batches(plain, begin, 7, key=3)
+    assert same(state, end) and same(late, expected)
+    assert [int(metrics["total/env_steps"]) for _, metrics, _ in late] == [
+        3 * (16 + 4 * (i // draws)) for i in range(7)
+    ]
+
+
 # --- what it counts ---
 
 
@@ -155,6 +176,12 @@ def test_the_metrics_of_a_source_add_up():
     assert float(last["episodes/broken"]) == pytest.approx(1 / 3)
     # odd episodes succeed: the 15th of world 0 is number 14, the 10th of world 1 is number 9
     assert float(last["episodes/success"]) == pytest.approx(1 / 3)
+    env = counters(LENGTHS)
+    named = env._replace(spec=env.spec._replace(success="told"))
+    for which, expected in ((env, False), (named, True)):
+        key = jax.random.key(0)
+        *_, metrics = jax.eval_shape(source(which).next, jax.eval_shape(source(which).init, key), (), key)
+        assert ("episodes/success" in metrics) == expected  # by default what the spec says
     assert "episodes/success" not in batches(source(), jax.jit(source().init)(jax.random.key(0)), 1)[1][0][1]
 
 
@@ -186,7 +213,7 @@ def test_saved_and_restored_it_goes_on_as_if_it_had_not_been(tmp_path, after):
     state, unbroken = begin(), []
     for epoch in range(4):
         if epoch == after:
-            saved = checkpoint.Checkpoints(tmp_path / "checkpoints")
+            saved = checkpoint.Checkpoints(tmp_path / "checkpoints", rings=("source/replay",))
             saved.save(3 * epoch, state)
         state, metrics, _ = run_epoch(state)
         unbroken.append(jax.device_get(metrics))
@@ -292,6 +319,11 @@ def test_seeds_side_by_side_collect_only_when_it_is_time():
         ({"unroll_length": 0}, "unroll_length must be >= 1, got 0; set train.unroll_length"),
         ({"updates_per_collect": 0}, "updates_per_collect must be >= 1, got 0; set train.updates_per_collect"),
         ({"prefill": 0, "sequence_length": 9}, "a prefill of 0 rows holds no window of 11 rows; set replay.prefill"),
+        ({"pretrain": -1}, "pretrain must be >= 0, got -1; set train.pretrain"),
+        (
+            {"prefill": 8, "sequence_length": 9, "pretrain": 3},
+            "a prefill of 8 rows holds no window of 11 rows to pretrain on (pretrain=3); set replay.prefill",
+        ),
         (
             {"rows": 8, "sequence_length": 9},
             "a replay of 8 rows holds no window of 11 rows and no chunk of 4; set replay.rows",

@@ -183,7 +183,7 @@ def test_a_kill_at_any_moment_loses_only_the_part_being_written(tmp_path, monkey
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(minari, "_settle", settle)
+        patch.setattr(minari, "_rename_written", settle)
         run(tmp_path, env, 8, rows=7)
     if list((tmp_path / "data").glob("part*.h5")):
         with pytest.raises(DataFault, match="a recording that was cut short"):

@@ -10,7 +10,7 @@ import pytest
 
 from experiments.shared import run_report
 from experiments.stacking import expectations, skill_figures, skill_measures
-from experiments.stacking.skill_rollouts import Study
+from experiments.stacking.skill_rollouts import SkillRollouts
 from skillhier.report import drawing, figures, run_page
 
 SUMMARY = {
@@ -31,12 +31,12 @@ SUMMARY = {
 }
 
 
-def study(skills: int = 3) -> Study:
+def rollouts(skills: int = 3) -> SkillRollouts:
     dice = np.random.default_rng(0)
     lanes, episodes, rows = skills + 1, 4, 30
     valid = np.ones((lanes, episodes, rows), bool)
     valid[-1, 0, 10:] = False
-    return Study(
+    return SkillRollouts(
         skill=np.arange(-1, skills),
         pinch=0.5 + 0.01 * dice.normal(size=(lanes, episodes, rows, 3)).cumsum(2),
         objects=0.5 + 0.05 * dice.normal(size=(lanes, episodes, rows, 3, 3)),
@@ -77,7 +77,7 @@ def folder(tmp_path):
     ]
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
-    found = skill_measures.write(study(), tmp_path, {"env": "<script>"})
+    found = skill_measures.write(rollouts(), tmp_path, {"env": "<script>"})
     found["skills"][1]["word"] = "<script>"
     (tmp_path / "skills.json").write_text(json.dumps(found))
     return tmp_path
@@ -156,7 +156,7 @@ def test_a_system_without_skills(tmp_path):
         '{"step": 1, "imitation/log_likelihood": 1.0}\n{"step": 2, "imitation/log_likelihood": 2.0}\n'
     )
     (tmp_path / "summary.json").write_text('{"heldout_action_mse": 0.2, "train_steps": 2}')
-    skill_measures.write(study(0), tmp_path)
+    skill_measures.write(rollouts(0), tmp_path)
     page = run_report.write(tmp_path).read_text()
     checked(page)
     assert "How skills are used" not in page and "log-likelihood of actions" in page
@@ -204,8 +204,8 @@ def test_rows_without_environment_steps_put_curves_over_updates(tmp_path):
     assert page.count(">updates</text>") == 2 and "environment steps" not in page
 
 
-def met(made=True, **changes):
-    return {item.label: item.met for item in expectations.headlines({**SUMMARY, **changes}, made)}
+def met(scripted=True, **changes):
+    return {item.label: item.met for item in expectations.headlines({**SUMMARY, **changes}, scripted)}
 
 
 def test_what_is_expected():
@@ -213,7 +213,7 @@ def test_what_is_expected():
     assert found["skills used"] is False  # one has 2 %
     assert found["skills persist"] and found["held-out action error"] and found["skills differ"] and found["bound"]
     assert met(skill_usage=[0.4, 0.57, 0.03])["skills used"]
-    assert found["skills told apart"] and not met(skill_entropy=0.9)["skills told apart"]
+    assert found["skill entropy"] and not met(skill_entropy=0.9)["skill entropy"]
     assert (
         not met(transition_diagonal=0.69)["skills persist"] and met(False, transition_diagonal=0.69)["skills persist"]
     )
@@ -260,8 +260,8 @@ def test_ticks_are_round_and_inside(span):
 
 
 def test_a_figure_stands_alone_in_a_file(tmp_path):
-    found = skill_measures.write(study(), tmp_path)
-    file = drawing.standalone(skill_figures.sheet(study(), found))
+    found = skill_measures.write(rollouts(), tmp_path)
+    file = drawing.standalone(skill_figures.sheet(rollouts(), found))
     tree = ElementTree.fromstring(file)
     assert tree.tag.endswith("svg") and file.count("skill 2") == 1 and "--s2" in file
 

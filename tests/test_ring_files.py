@@ -316,6 +316,7 @@ def run(folder, until=4):
     return state
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Orbax's threads
 def test_killed_between_any_two_operations_on_files_it_ends_as_if_it_had_not_been(tmp_path):
     base, whole = tmp_path / "base", tmp_path / "whole"
     run(base, 3)

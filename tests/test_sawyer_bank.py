@@ -93,7 +93,7 @@ def test_a_damaged_file_is_made_anew(tmp_path, monkeypatch, caplog, damage):
     else:
         np.savez(path, objects=rows.objects * np.nan, arms=rows.arms)
     np.testing.assert_array_equal(bank.load(NAMES, 9, folder=tmp_path).objects, rows.objects)
-    assert "made anew" in caplog.text
+    assert "recomputed" in caplog.text
     assert path.read_bytes() == content
 
 
@@ -114,9 +114,9 @@ def test_a_folder_that_cannot_be_written_costs_only_the_file(tmp_path, monkeypat
     monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
     (tmp_path / "file").write_text("in the way")
     assert bank.load(NAMES, 2, folder=tmp_path / "file" / "banks").arms.shape == (2, 7)
-    assert "could not be kept" in caplog.text
+    assert "could not be stored" in caplog.text
 
 
 def test_no_rows_are_refused():
-    with pytest.raises(ValueError, match="a bank of 0 starts is too small"):
+    with pytest.raises(ValueError, match="starts must be >= 1, got 0; set env.starts"):
         bank.load(NAMES, 0)

@@ -33,7 +33,7 @@ def advance():
         here, memory = task.observe(data, memory, action)
         data = task.physics.step(*task.control(data, memory, action), jnp.zeros((), bool), state)
         there, memory = task.observe(data, memory, action)
-        return here, there, task.judge(data, memory)
+        return here, there, task.reward_and_discount(data, memory)
 
     return task, jax.jit(jax.vmap(one))
 
@@ -286,7 +286,9 @@ def test_every_reward_is_paid_on_the_same_scene():
         for kind in ("sparse_staged", "sparse", "stack_leave", "success"):
             task = stacking(SETS[4], pair, reward=kind)
             memory = tasks.Memory(jnp.array(pair), jnp.zeros(()), jnp.ones(()))
-            np.testing.assert_allclose(task.judge(data, memory)[0], worth, err_msg=f"{pair} {kind}", atol=1e-6)
+            np.testing.assert_allclose(
+                task.reward_and_discount(data, memory)[0], worth, err_msg=f"{pair} {kind}", atol=1e-6
+            )
 
 
 @pytest.mark.parametrize("speed", [0.1, 1.0, 0.0, -0.1])
@@ -317,7 +319,7 @@ def test_grasp_reading(right, left, both, speed, reading):
     ("settings", "said"),
     [
         ({"reward": "sparce"}, "reward 'sparce' is not known; choose dense, sparse_staged, sparse"),
-        ({"timestep": 0.003}, "timestep 0.003 s does not divide 0.05 s"),
+        ({"timestep": 0.003}, "timestep must divide 0.05 s, got 0.003 s"),
         ({"engine": "cuda"}, "engine 'cuda' is not known"),
         ({"goal": (0, 0)}, "pair (0, 0) is not known"),
         ({"goal": "pyramid", "reward": "success"}, "reward 'success' is not known; choose dense"),

@@ -18,6 +18,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import jax, jax.numpy as jnp, optax
+from skillhier.train.evaluate import Evaluation
 from skillhier.agents.learner import healthy
 from skillhier.train import manifest, metrics, session
 from skillhier.types import Learner, LearnerState, Source, TimeStep, Trajectory
@@ -55,8 +56,8 @@ def following(state, params, key):
 
 source = Source(lambda key: {"rows": jax.random.normal(key, (3, 4)), "data": jnp.zeros(5)}, following)
 
-def assess(state):
-    return {"heldout/norm": float(jnp.abs(state.params["w"]).mean())}
+def measure(state, batch):
+    return {"norm": float(jnp.abs(state.params["w"]).mean())}
 
 if how == "in_save":
     write = manifest.write
@@ -67,8 +68,8 @@ if how == "in_save":
     manifest.write = cut
 
 told = session.execute(
-    folder, Learner(init, update), source, seed=3, budget=budget, updates=10, save_every=20, assess=assess,
-    assess_every=20, terms=["loss"], left_out=("source/data",), about={"config": "c"},
+    folder, Learner(init, update), source, seed=3, budget=budget, updates=10, save_every=20,
+    evaluations=[Evaluation("heldout", 20, measure)], terms=["loss"], left_out=("source/data",), about={"config": "c"},
 )
 print(told.done, told.stopped and told.stopped.name)
 """

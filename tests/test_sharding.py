@@ -10,7 +10,7 @@ import pytest
 import row_of_devices as row
 from leftovers import record
 
-from experiments.shared import cli
+from experiments.shared import cli, learning
 from skillhier.agents.learner import num_microbatches
 from skillhier.distributed import sharding
 from skillhier.train import checkpoint
@@ -105,7 +105,7 @@ def test_the_batch_of_helms_is_taken_in_pieces():
 
 def test_one_device_needs_no_mesh():
     assert sharding.mesh(1) is None and sharding.num_devices() == 1
-    cli.check_divisible(cli.Run("test", None, None), "train.batch_size")
+    learning.check_divisible(cli.Run("test", None, None), "train.batch_size")
     tree = {"x": np.ones((3, 5))}
     assert sharding.shard(tree, 1) is tree
 

@@ -7,7 +7,7 @@ import pytest
 from point_world import LIMIT, MOVES, STEP, WORLDS, point_world
 
 from experiments.stacking import skill_measures, skill_rollouts
-from experiments.stacking.skill_rollouts import PRIOR, Study, roll, validity
+from experiments.stacking.skill_rollouts import PRIOR, SkillRollouts, collect, validity
 from skillhier.types import Policy
 
 
@@ -27,47 +27,51 @@ PARAMS = {"speed": jnp.ones(()), "grip": jnp.full((), 0.8)}
 
 
 def test_every_skill_starts_where_the_others_do_and_goes_its_own_way():
-    study = roll(point_world(), act, PARAMS, 2, jax.random.key(0))
-    assert study.skill.tolist() == [PRIOR, 0, 1]
-    assert study.pinch.shape == (3, 2 * WORLDS, LIMIT + 1, 3)
-    np.testing.assert_array_equal(study.pinch[:, :, 0], np.broadcast_to(study.pinch[0, :, 0], (3, 2 * WORLDS, 3)))
-    np.testing.assert_array_equal(study.pinch[0, :WORLDS, 0], study.pinch[0, WORLDS:, 0])  # each start twice
-    assert len(np.unique(study.pinch[0, :, 0, 0])) == WORLDS
+    rollouts = collect(point_world(), act, PARAMS, 2, jax.random.key(0))
+    assert rollouts.skill.tolist() == [PRIOR, 0, 1]
+    assert rollouts.pinch.shape == (3, 2 * WORLDS, LIMIT + 1, 3)
+    np.testing.assert_array_equal(rollouts.pinch[:, :, 0], np.broadcast_to(rollouts.pinch[0, :, 0], (3, 2 * WORLDS, 3)))
+    np.testing.assert_array_equal(rollouts.pinch[0, :WORLDS, 0], rollouts.pinch[0, WORLDS:, 0])  # each start twice
+    assert len(np.unique(rollouts.pinch[0, :, 0, 0])) == WORLDS
     for lane, skill in ((1, 0), (2, 1)):
-        went = study.pinch[lane] - study.pinch[lane, :, :1]
+        went = rollouts.pinch[lane] - rollouts.pinch[lane, :, :1]
         np.testing.assert_allclose(
             went, STEP * np.arange(LIMIT + 1)[None, :, None] * np.asarray(MOVES[skill]) + 0 * went, atol=1e-6
         )
     turns = STEP * (MOVES[0] + MOVES[1])  # the prior takes the skills by turns
-    np.testing.assert_allclose(study.pinch[0, :, 2] - study.pinch[0, :, 0], np.tile(turns, (2 * WORLDS, 1)), atol=1e-6)
-    assert study.valid.all() and not study.broken.any()
-    np.testing.assert_array_equal(study.chosen[0, 0, :4], [0, 1, 0, 1])
-    np.testing.assert_array_equal(study.chosen[2], 1)
-    np.testing.assert_array_equal(study.grasping[2, 0], [False] + [True] * LIMIT)  # the newest frame, not the older one
-    assert study.action.shape[-1] == 4 and float(study.interval) == 0.5
+    np.testing.assert_allclose(
+        rollouts.pinch[0, :, 2] - rollouts.pinch[0, :, 0], np.tile(turns, (2 * WORLDS, 1)), atol=1e-6
+    )
+    assert rollouts.valid.all() and not rollouts.broken.any()
+    np.testing.assert_array_equal(rollouts.chosen[0, 0, :4], [0, 1, 0, 1])
+    np.testing.assert_array_equal(rollouts.chosen[2], 1)
+    np.testing.assert_array_equal(
+        rollouts.grasping[2, 0], [False] + [True] * LIMIT
+    )  # the newest frame, not the older one
+    assert rollouts.action.shape[-1] == 4 and float(rollouts.interval) == 0.5
 
 
 def test_one_program_serves_all_lanes_and_params_are_data():
     traced = []
     env = point_world(traced=traced)
-    slow = roll(env, act, {**PARAMS, "speed": jnp.full((), 0.5)}, 2, jax.random.key(0))
+    slow = collect(env, act, {**PARAMS, "speed": jnp.full((), 0.5)}, 2, jax.random.key(0))
     assert len(traced) <= 2  # a scan looks at its body once, twice where it fixes weak types
     np.testing.assert_allclose(slow.pinch[1, 0, -1, 0] - slow.pinch[1, 0, 0, 0], 0.5 * STEP * LIMIT, atol=1e-6)
 
 
 def test_fingers_that_are_shut_hold_nothing():
-    study = roll(point_world(), act, {**PARAMS, "grip": jnp.ones(())}, 2, jax.random.key(0))
-    assert not study.grasping.any() and study.closed[2, :, 1:].all()
+    rollouts = collect(point_world(), act, {**PARAMS, "grip": jnp.ones(())}, 2, jax.random.key(0))
+    assert not rollouts.grasping.any() and rollouts.closed[2, :, 1:].all()
 
 
 def test_a_broken_world_ends_its_episode_and_no_other():
-    whole, study = (roll(point_world(at), act, PARAMS, 2, jax.random.key(0)) for at in (None, 7))
+    whole, rollouts = (collect(point_world(at), act, PARAMS, 2, jax.random.key(0)) for at in (None, 7))
     hit = np.arange(2 * WORLDS) % WORLDS == 1
-    assert study.broken.tolist() == [2, 2, 2]
-    assert study.valid[:, hit, :7].all() and not study.valid[:, hit, 7:].any() and study.valid[:, ~hit].all()
-    np.testing.assert_array_equal(study.pinch[:, ~hit], whole.pinch[:, ~hit])
-    assert np.abs(skill_measures.mean_paths(study)).max() < 2  # rows of the next episode, at 99, are left out
-    row = skill_measures.measure(study)["skills"][1]
+    assert rollouts.broken.tolist() == [2, 2, 2]
+    assert rollouts.valid[:, hit, :7].all() and not rollouts.valid[:, hit, 7:].any() and rollouts.valid[:, ~hit].all()
+    np.testing.assert_array_equal(rollouts.pinch[:, ~hit], whole.pinch[:, ~hit])
+    assert np.abs(skill_measures.mean_paths(rollouts)).max() < 2  # rows of the next episode, at 99, are left out
+    row = skill_measures.measure(rollouts)["skills"][1]
     assert row["broken"] == 2 and row["path_length"] < STEP * LIMIT
 
 
@@ -80,9 +84,9 @@ def test_which_rows_belong_to_an_episode():
 
 
 def test_a_system_without_skills_has_one_lane():
-    study = roll(point_world(), act, PARAMS, 0, jax.random.key(0), rows=4)
-    found = skill_measures.measure(study)
-    assert study.pinch.shape[:3] == (1, 2 * WORLDS, 5)
+    rollouts = collect(point_world(), act, PARAMS, 0, jax.random.key(0), rows=4)
+    found = skill_measures.measure(rollouts)
+    assert rollouts.pinch.shape[:3] == (1, 2 * WORLDS, 5)
     assert found["spread"] is None and found["noise"] is None
     assert found["skills"][0]["skill"] is None and found["skills"][0]["shares"] == []
 
@@ -90,14 +94,14 @@ def test_a_system_without_skills_has_one_lane():
 def test_an_entry_that_is_missing_is_named():
     env = point_world()
     env = env._replace(spec=env.spec._replace(obs={"gripper.grasp": env.spec.obs["gripper.grasp"]}))
-    with pytest.raises(ValueError, match="no 'sawyer.pinch.pose'.*it shows gripper.grasp"):
-        roll(env, act, PARAMS, 2, jax.random.key(0))
+    with pytest.raises(ValueError, match="no observation entry 'sawyer.pinch.pose'.*it has gripper.grasp"):
+        collect(env, act, PARAMS, 2, jax.random.key(0))
 
 
-def study_of(paths: np.ndarray, valid: np.ndarray | None = None) -> Study:
+def rollouts_of(paths: np.ndarray, valid: np.ndarray | None = None) -> SkillRollouts:
     """Paths [L, E, T, 3] of skills 0, 1, ... and nothing else."""
     lanes, episodes, rows, _ = paths.shape
-    return Study(
+    return SkillRollouts(
         skill=np.arange(lanes),
         pinch=paths,
         objects=np.full((lanes, episodes, rows, 3, 3), 5.0),
@@ -115,13 +119,13 @@ def test_spread_and_noise_by_hand():
     paths = np.zeros((3, 4, 2, 3))  # 2 starts, twice each
     paths[1, ..., 0] = 0.3
     paths[2, ..., 1] = 0.4
-    assert skill_measures.spread(study_of(paths)) == pytest.approx((0.3 + 0.4 + 0.5) / 3)
-    assert skill_measures.noise(study_of(paths)) == 0
+    assert skill_measures.spread(rollouts_of(paths)) == pytest.approx((0.3 + 0.4 + 0.5) / 3)
+    assert skill_measures.noise(rollouts_of(paths)) == 0
     paths[1, 2:, :, 2] = 0.06  # the second pass of one skill of three
     paths[:, [1, 3], :, 0] += 0.1  # all skills alike begin elsewhere at the second start
-    assert skill_measures.noise(study_of(paths)) == pytest.approx(0.02)
-    assert skill_measures.noise(study_of(paths), across_starts=True) == pytest.approx(0.1)
-    assert skill_measures.spread(study_of(paths[:1])) is None
+    assert skill_measures.noise(rollouts_of(paths)) == pytest.approx(0.02)
+    assert skill_measures.noise(rollouts_of(paths), across_starts=True) == pytest.approx(0.1)
+    assert skill_measures.spread(rollouts_of(paths[:1])) is None
 
 
 def test_paths_are_compared_only_where_both_run():
@@ -129,19 +133,19 @@ def test_paths_are_compared_only_where_both_run():
     paths[1, ..., 0] = [0.1, 0.2, 99.0]
     valid = np.ones((2, 2, 3), bool)
     valid[1, :, 2] = False
-    assert skill_measures.spread(study_of(paths, valid)) == pytest.approx(0.15)
+    assert skill_measures.spread(rollouts_of(paths, valid)) == pytest.approx(0.15)
 
 
 def test_chance_is_noise_and_skill_is_spread():
-    study = roll(point_world(), lambda skill: act(skill, chance=0.3), PARAMS, 2, jax.random.key(1))
-    spread, noise = skill_measures.spread(study), skill_measures.noise(study)
+    rollouts = collect(point_world(), lambda skill: act(skill, chance=0.3), PARAMS, 2, jax.random.key(1))
+    spread, noise = skill_measures.spread(rollouts), skill_measures.noise(rollouts)
     assert spread == pytest.approx(np.sqrt(2) * STEP * LIMIT / 2, rel=0.15)
     assert 0 < noise < spread / 3
-    assert skill_measures.noise(study, across_starts=True) > 3 * noise
+    assert skill_measures.noise(rollouts, across_starts=True) > 3 * noise
 
 
 def test_figures_of_a_lane():
-    row = skill_measures.measure(roll(point_world(), act, PARAMS, 2, jax.random.key(0)))["skills"][2]
+    row = skill_measures.measure(collect(point_world(), act, PARAMS, 2, jax.random.key(0)))["skills"][2]
     assert row["grasping"] == pytest.approx(LIMIT / (LIMIT + 1), abs=1e-3)
     assert row["moved"]["red"] == pytest.approx(STEP * LIMIT, abs=1e-4)
     assert row["displacement"] == pytest.approx([0, 0, -STEP * LIMIT], abs=1e-4)
@@ -180,9 +184,9 @@ def test_words(changes, expected):
 
 
 def test_a_study_is_kept_whole(tmp_path):
-    study = roll(point_world(), act, PARAMS, 2, jax.random.key(0))
-    found = skill_measures.write(study, tmp_path, {"env": "point"})
+    rollouts = collect(point_world(), act, PARAMS, 2, jax.random.key(0))
+    found = skill_measures.write(rollouts, tmp_path, {"env": "point"})
     again = skill_rollouts.load(tmp_path)
-    for one, other in zip(study, again, strict=True):
+    for one, other in zip(rollouts, again, strict=True):
         np.testing.assert_array_equal(one, other)
     assert found["env"] == "point" and "skill  what it does" in skill_measures.table(found)

@@ -64,7 +64,7 @@ def test_the_whole_job_leaves_its_numbers_and_a_second_call_does_nothing(tmp_pat
     assert summary["elbo_last"] > summary["elbo_first"] and summary["fixed_skill_spread"] > 0
     assert "fixed_skill_spread" in told.stdout and f"report: {tmp_path}/run/report.html" in told.stdout
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "NPMP" in page and "skill 4" in page and "instants of the episodes" in page
+    assert "NPMP" in page and "skill 4" in page and "frames of the episodes" in page
     assert (tmp_path / "run" / "watch" / "episode.html").is_file()
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("checkpoints/*/manifest.json")}

@@ -125,9 +125,9 @@ def test_commands(project):
 
 def test_some_runs_are_given_what_others_are_not(project):
     axes = grid.axes(["config:agent=a,b,c", "config.seed=0,1"])
-    conditions = grid.conditions(["agent=a,b --init_from='x y:skills'", "config.seed=1 --note=hi --loud"], axes)
+    conditions = grid.conditions(["agent=a,b --init_from='x y:all'", "config.seed=1 --note=hi --loud"], axes)
     found = {one.name: one.arguments for one in runs.expand("toy", "f.py:debug", (), axes, Path("s"), conditions)}
-    assert [name for name, given in found.items() if "--init_from=x y:skills" in given] == [
+    assert [name for name, given in found.items() if "--init_from=x y:all" in given] == [
         "agent=a,seed=0", "agent=a,seed=1", "agent=b,seed=0", "agent=b,seed=1"
     ]  # fmt: skip
     assert found["agent=c,seed=1"] == ("--config=f.py:debug,agent=c", "--config.seed=1", "--note=hi", "--loud")
@@ -139,7 +139,7 @@ def test_some_runs_are_given_what_others_are_not(project):
     [
         (["--when=agent=a --note=x"], "agent is not swept; choose one of config.seed, config.rate"),
         (["--when=seed=3 --note=x"], "config.seed is never 3; it is 1, 2"),
-        (["--when=seed=1"], "has no flags; write --when='agent=a,b --init_from=RUN:skills'"),
+        (["--when=seed=1"], "has no flags; write --when='agent=a,b --init_from=RUN:all'"),
         (["--when=seed=1 note"], "has no flags"),
         (["--when=seed --note=x"], "lacks a name or values"),
         (["--when=seed=1 --note='x"], "No closing quotation"),
@@ -189,10 +189,10 @@ def test_help_names_every_flag(capsys):
 
 
 def test_runs_that_begin_with_others_are_done_once(project, capsys):
-    asked = ["--sweep=config.seed=0,1", "--when=seed=1 --init_from=a:skills"]
+    asked = ["--sweep=config.seed=0,1", "--when=seed=1 --init_from=a:all"]
     assert run(*asked) == 0 and "2 of 2 runs done" in capsys.readouterr().err
     assert run(*asked) == 0 and "2 done, 0 begun, 0 new" in capsys.readouterr().out
-    other = ["--sweep=config.seed=0,1", "--when=seed=1 --init_from=b:skills", "--dry_run"]
+    other = ["--sweep=config.seed=0,1", "--when=seed=1 --init_from=b:all", "--dry_run"]
     assert run(*other) == 0 and "1 done, 1 begun, 0 new" in capsys.readouterr().out
 
 

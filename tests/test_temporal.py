@@ -95,11 +95,12 @@ def test_returns_of_coarse_rows_are_returns_of_all_rows(k):
 
 
 def test_a_chunk_in_which_an_episode_opens_is_no_transition():
-    """The clock runs out at row 3; chunks of two: rows 0 to 2 count, 2 to 4 do not, and 4 to 6 do again."""
-    rows = random_rows(7, worlds=1)
-    first, last = rows.step.first.at[4].set(True), rows.step.last.at[3].set(True)
-    step = coarsen(2)(rows._replace(step=rows.step._replace(first=first, last=last))).step
-    assert returns.transitions(step, 1.0).valid[:, 0].tolist() == [True, False, True]
+    """Chunks of three; the clock runs out one row before row 4, 5 or 6: rows 3 to 6 are none, those around them are."""
+    rows = random_rows(10, worlds=3)
+    opens = jnp.array([4, 5, 6]), jnp.arange(3)
+    first, last = rows.step.first.at[opens].set(True), rows.step.last.at[opens[0] - 1, opens[1]].set(True)
+    step = coarsen(3)(rows._replace(step=rows.step._replace(first=first, last=last))).step
+    np.testing.assert_array_equal(returns.transitions(step, 1.0).valid, [[True] * 3, [False] * 3, [True] * 3])
 
 
 def test_gradients_reach_every_reward_and_continuation():

@@ -14,10 +14,10 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import skillhier  # noqa: F401  its worlds are to be had by their ids
-from skillhier.agents import offline
+from skillhier.agents import registry as agents
 from skillhier.envs import adapters, registry
 from skillhier.envs.adapters import registration
-from skillhier.envs.adapters.rows import key_of
+from skillhier.envs.adapters.rows import key_from_seed
 from skillhier.envs.render import rays
 from skillhier.envs.sawyer import expert
 from skillhier.policies.flat import sequence
@@ -155,7 +155,7 @@ def test_arrays_may_be_kept_and_changed():
 
 
 def test_seeds_of_any_size():
-    keys = [jax.random.key_data(key_of(seed)).tolist() for seed in (0, 1, 2**32, 2**32 + 1, 2**64, 3**80)]
+    keys = [jax.random.key_data(key_from_seed(seed)).tolist() for seed in (0, 1, 2**32, 2**32 + 1, 2**64, 3**80)]
     assert len({tuple(key) for key in keys}) == len(keys)
     np.testing.assert_array_equal(keys[1], jax.random.key_data(jax.random.key(1)))
 
@@ -167,7 +167,7 @@ def test_wrong_use_is_one_line():
         (lambda: adapters.to_gymnasium(counting_worlds.make(2)), "make it with worlds=1"),
         (lambda: adapters.to_gymnasium(counting_worlds.make(1), limit=3), "takes no settings"),
         (lambda: adapters.to_gymnasium_vector(counting_worlds.make(2), 2, "Sometimes"), "Sometimes"),
-        (lambda: adapters.to_gymnasium_vector(counting_worlds.make(2), 2).reset(seed=[1, 2]), "one seed"),
+        (lambda: adapters.to_gymnasium_vector(counting_worlds.make(2), 2).reset(seed=[1, 2]), "must be an integer"),
     ):
         with pytest.raises(ValueError, match=said) as caught:
             wrong()
@@ -245,7 +245,7 @@ def test_pictures_are_of_what_is_there():
 def ours(env, policy, params, seed, rows):
     """Our own rollout, with the keys that were used: rollout draws one for each row."""
     key = jax.random.key(9)
-    actor = start(env, policy, key_of(seed))
+    actor = start(env, policy, key_from_seed(seed))
     _, seen = jax.jit(lambda params, actor, key: rollout(env, policy, params, actor, key, rows))(params, actor, key)
     return jax.device_get(seen), jax.random.split(key, rows)
 
@@ -259,13 +259,12 @@ def cloned(tmp_path_factory):
     """A clone with its parameters as they come back from a checkpoint."""
     spec = registry.make(STACKING).spec
     names = ("sawyer.joints.angle", "rgb30_red.abs_pose")
-    action = jax.ShapeDtypeStruct(spec.action.shape, jnp.float32)
-    system = offline.make(spec.obs, action, name="bc", low=names, mid=names, hidden=(16,), lookahead=1)
+    system = agents.make("bc", spec, low=names, mid=names, hidden=(16,), lookahead=1)
     path = tmp_path_factory.mktemp("run")
     saved = checkpoint.Checkpoints(path / "checkpoints")
     saved.save(3, {"learner": system.learner.init(jax.random.key(4))._asdict()})
     saved.close()
-    return system.act(), checkpoint.read(path, "learner/params")
+    return system.exploit, checkpoint.read(path, "learner/params")
 
 
 @pytest.mark.parametrize("who", ["expert", "clone"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,10 +16,11 @@ from PIL import Image
 from experiments import watch
 from experiments.shared import cli, run_report, saved
 from experiments.stacking.skill_rollouts import PRIOR
-from skillhier.agents import offline
+from skillhier.agents import registry as agents
 from skillhier.envs import registry
 from skillhier.report import episode_page, sections
 from skillhier.train import checkpoint, run_folder
+from skillhier.types import Env
 
 pytest.importorskip("dm_control")
 WORLD = "dmc.cartpole_swingup"
@@ -48,7 +50,7 @@ def run(tmp_path_factory) -> Path:
     spec = registry.make(WORLD, stack=2).spec
     agent = {"name": "helms", "low": ("position",), "mid": ("position", "velocity"), "hidden": (8,), "lookahead": 1}
     agent["skills"] = 2
-    system = offline.make(spec.obs, jax.ShapeDtypeStruct(spec.action.shape, "float32"), **agent)
+    system = agents.make(**agent, spec=spec)
     saved = checkpoint.Checkpoints(path / "checkpoints")
     saved.save(7, {"learner": system.learner.init(jax.random.key(0))._asdict()})
     saved.close()
@@ -74,7 +76,7 @@ def test_every_skill_of_a_run_from_the_same_start(run, capsys):
     told = json.loads((run / "watch" / "episode.json").read_text())
     assert (told["world"], told["agent"], told["names"]) == (WORLD, "helms", ["prior", "skill 0", "skill 1"])
     assert told["lengths"] == [6, 6, 6] and "success" not in told and len(told["returns"]) == 3
-    assert out.count("\n") == 1 and "helms in dmc.cartpole_swingup: 3 episodes of 0.06 s, return" in out
+    assert out.count("\n") == 1 and "helms in dmc.cartpole_swingup: 3 episodes of 0.06 s, mean return" in out
     found = held(run / "watch" / "episode.html")
     assert [episode["name"] for episode in found["episodes"]] == told["names"]
     assert [episode["skill"] for episode in found["episodes"]][1:] == [[0] * 7, [1] * 7]
@@ -86,7 +88,7 @@ def test_every_skill_of_a_run_from_the_same_start(run, capsys):
         assert sum(episode["reward"]) == pytest.approx(total, abs=1e-4)
     film = imageio_ffmpeg.count_frames_and_secs(str(run / "watch" / "episode.mp4"))
     assert film == (2, pytest.approx(2 * 0.04))  # rows 10 ms apart: every fourth, 25 a second
-    assert Image.open(run / "watch" / "strip.jpg").height > 3 * watch.SMALL * 24 // 32
+    assert Image.open(run / "watch" / "strip.jpg").height > 3 * watch.FRAME_WIDTH * 24 // 32
     assert (run / "report.html").read_text() != before and "data:video/mp4" in (run / "report.html").read_text()
 
 
@@ -109,6 +111,27 @@ def test_policies_by_name_need_no_run(tmp_path, capsys):
     assert out.startswith(f"zero in {WORLD}: 1 episode of") and still["episodes"][0]["skill"] is None
     assert call(capsys, "--policy=random", *asked)[0] == 0
     assert held(tmp_path / "episode.html")["episodes"][0]["poses"] != still["episodes"][0]["poses"]
+
+
+def test_success_is_what_the_entry_of_the_spec_shows_on_the_last_row(tmp_path, capsys, monkeypatch):
+    """World 0 shows it on its last row alone, world 1 on all rows but the last."""
+
+    def worlds(name, count, engine):
+        env = registry.make(name, worlds=count, engine=engine, limit=6)
+
+        def add(state, step):
+            won = jnp.array([True, False]) == step.last
+            return state, step._replace(obs={**step.obs, "won": won.astype(jnp.float32)[:, None, None]})
+
+        spec = env.spec._replace(success="won")
+        return Env(lambda key: add(*env.reset(key)), lambda state, action: add(*env.step(state, action)), spec)
+
+    monkeypatch.setattr(saved, "worlds", worlds)
+    asked = (f"--env={WORLD}", "--policy=zero", "--episodes=2", f"--workdir={tmp_path}", "--film=false", *SMALL)
+    code, out, err = call(capsys, *asked)
+    assert code == 0, err
+    assert json.loads((tmp_path / "episode.json").read_text())["success"] == [True, False]
+    assert "success 1 of 2" in out
 
 
 def test_a_large_film_stands_beside_its_report(tmp_path, monkeypatch):
@@ -157,7 +180,7 @@ def test_where_the_agent_of_a_run_belongs(run):
         (["--policy=zero", f"--env={WORLD}", "--skill=0"], "--skill=0 is not known; this agent has none, leave it out"),
         (["--run=RUN", "--skill=2"], "--skill=2 is not known; choose each, or 0 to 1"),
         (["--run=RUN", "--camera=sied"], "camera 'sied' is not known"),
-        (["--run=RUN", "--width=33"], "a film of 33 x 360 pixels cannot be coded; give even numbers"),
+        (["--run=RUN", "--width=33"], "a film of 33 x 360 pixels cannot be encoded; give even numbers"),
         (["--run=RUN", "--env=dmc.hopper_hop"], "cannot act here|choose another --env"),
         (["--run=RUN", "--fil=1"], "did you mean --film?"),
     ],

@@ -172,9 +172,8 @@ def skills(tmp_path_factory):
 def stand_ins(monkeypatch):
     """Every world counts its rows; skills see what it shows."""
     monkeypatch.setattr(registry, "make", lambda name, *, worlds, **_: counters((5, 6, 7, 7)[:worlds]))
-    monkeypatch.setattr(zero_shot, "GROUPS", {"joints": ("count",), "grasp": ("told",), "objects": ("count",)})
-    for name in ("SUCCESS", "STAGED"):
-        monkeypatch.setattr(zero_shot, name, "told")
+    monkeypatch.setattr(zero_shot.stacking, "GROUPS", {"joints": ("count",), "grasp": ("told",), "objects": ("count",)})
+    monkeypatch.setattr(zero_shot.stacking, "totals", lambda spec: {"staged": ("told", 0), "sparse": ("told", 0)})
 
 
 def call(capsys, *arguments: str, preset: str = "debug") -> tuple[int, str, str]:
@@ -182,7 +181,7 @@ def call(capsys, *arguments: str, preset: str = "debug") -> tuple[int, str, str]
     flags.FLAGS.unparse_flags()
     for name in ("config", "workdir", "skills"):
         flags.FLAGS[name].unparse()
-    sights = [f"--config.agents.{name}.{what}=count" for name in ("helms_cat", "npmp", "mpo")
+    sights = [f"--config.agents.{name}.{what}=count" for name in ("helms_cat", "npmp_kl", "mpo")
               for what in ("high", "critic")]  # fmt: skip
     with pytest.raises(SystemExit) as stopped:
         cli.run(zero_shot.main, argv=["zero_shot", f"--config={FILE}:{preset}", *sights, *arguments])
@@ -192,7 +191,7 @@ def call(capsys, *arguments: str, preset: str = "debug") -> tuple[int, str, str]
 
 def test_a_table_of_agents_and_the_same_command_again(tmp_path, monkeypatch, capsys, skills, stand_ins):
     capsys.readouterr()
-    asked = (f"--skills={skills}/*", f"--workdir={tmp_path / 'out'}", "--config.beside=mpo,random",
+    asked = (f"--skills={skills}/*", f"--workdir={tmp_path / 'out'}", "--config.baselines=mpo,random",
              "--config.episodes=7")  # fmt: skip
     code, out, err = call(capsys, *asked)
     assert code == 0, err
@@ -222,7 +221,8 @@ def test_a_table_of_agents_and_the_same_command_again(tmp_path, monkeypatch, cap
 @pytest.mark.parametrize(("choice", "acts"), [("prior", "learned prior"), ("held", "new high level, 2 rows each")])
 def test_the_choice_is_told(tmp_path, capsys, skills, stand_ins, choice, acts):
     code, out, err = call(capsys, f"--skills={skills / 'helms'}", f"--workdir={tmp_path / 'out'}",
-                          f"--config.choice={choice}", "--config.hold=2", "--config.beside=random")  # fmt: skip
+                          f"--config.choice={choice}", "--config.choice_period=2",
+                          "--config.baselines=random")  # fmt: skip
     assert code == 0, err
     assert f"| HeLMS | {acts} |" in out and "| random actions | chance |" in out
 
@@ -230,13 +230,13 @@ def test_the_choice_is_told(tmp_path, capsys, skills, stand_ins, choice, acts):
 def test_what_cannot_be_is_refused_in_one_line(tmp_path, capsys, stand_ins):
     (tmp_path / "empty").mkdir()
     for arguments, said in (
-        (["--config.beside="], "--skills is missing, and nobody is in config.beside"),
+        (["--config.baselines="], "--skills is missing and config.baselines is empty"),
         ([f"--skills={tmp_path}/none*"], f"no folder matches --skills={tmp_path}/none*"),
         ([f"--skills={tmp_path}/empty"], "is no config of a run"),
-        (["--config.beside=mpo,expret"], "config.beside: 'expret' is not known; did you mean expert?"),
+        (["--config.baselines=mpo,expret"], "config.baselines: 'expret' is not known; did you mean expert?"),
         (["--config.choice=mine"], "config.choice 'mine' is not known; choose agent, prior, held"),
         (["--config.env.name=dmc.cheetah_run"], "agents put to work here stack objects"),
-        (["--init_from=a:skills"], "--init_from=a:skills means nothing to zero_shot"),
+        (["--init_from=a:all"], "--init_from=a:all means nothing to zero_shot"),
     ):
         code, out, err = call(capsys, *arguments, f"--workdir={tmp_path / 'out'}")
         flags.FLAGS["init_from"].unparse()
@@ -250,7 +250,7 @@ def test_skills_that_see_other_frames_are_refused(tmp_path, monkeypatch, capsys,
                                     for name, x in world.spec.obs.items()})  # fmt: skip
     monkeypatch.setattr(registry, "make", lambda name, **_: world._replace(spec=spec))
     code, _, err = call(capsys, f"--skills={skills / 'helms'}", f"--workdir={tmp_path / 'out'}",
-                        "--config.choice=prior", "--config.beside=")  # fmt: skip
+                        "--config.choice=prior", "--config.baselines=")  # fmt: skip
     assert code == 2 and "see other things than these worlds show; set config.env.stack" in err, err
 
 
@@ -271,7 +271,7 @@ def test_agents_of_one_name_are_told_apart():
 def test_the_table_of_the_paper_by_its_script(tmp_path):
     environment = {"PYTHON": entry("x")[0], "PRESET": "debug", "RUNS": str(tmp_path)}
     script = ["env", *(f"{name}={value}" for name, value in environment.items()), "sh", "launch/helms_table_1.sh"]
-    told = run([*script, "--parallel=2", "--config.episodes=4", "--config.beside=mpo,random"])
+    told = run([*script, "--parallel=2", "--config.episodes=4", "--config.baselines=mpo,random"])
     assert told.returncode == 0, told.stderr
     found = json.loads((tmp_path / "table_1" / "zero_shot.json").read_text())["agents"]
     assert [agent["agent"] for agent in found] == [

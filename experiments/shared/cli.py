@@ -38,11 +38,9 @@ from experiments.shared.settings import (
     unknown,
     validate,
 )
-from skillhier.agents.learner import with_init_params
 from skillhier.data import faults
 from skillhier.distributed import hosts, sharding
-from skillhier.train import checkpoint, loop, run_folder
-from skillhier.types import Learner
+from skillhier.train import checkpoint, run_folder
 
 __all__ = ["CONFIGS", "Refused", "change", "choose", "flat", "load_config", "pick", "validate"]  # of settings.py
 
@@ -83,7 +81,7 @@ class Run(NamedTuple):
     config: ConfigDict | None  # locked; None for entry points without one
     workdir: Path | None
     free: tuple[str, ...] = ()  # settings that may change when a run goes on
-    init_from: str | None = None  # RUN:PART, see `with_init_from`
+    init_from: str | None = None  # RUN:PART, see learning.with_init_from
     mesh: Mesh | None = None  # the devices that share the work, if there are several
 
 
@@ -178,10 +176,10 @@ def check_each(name: str, needs_config: bool = True) -> None:
             flags.FLAGS[flag].unparse()
         try:
             asked = parse_command(name, [name, *json.loads(line)], needs_config)
-            told = {"config": flat(asked.config) if asked.config is not None else {}}
+            answer = {"config": flat(asked.config) if asked.config is not None else {}}
         except Refused as error:
-            told = {"refused": " ".join(str(error).split())}
-        print(json.dumps(told))
+            answer = {"refused": " ".join(str(error).split())}
+        print(json.dumps(answer))
 
 
 def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, str]]:
@@ -193,42 +191,6 @@ def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, s
     if not hosts.is_main_host():
         return path, run_folder.fingerprint(settings, asked.free)
     return run_folder.open_run(path, asked.name, settings, asked.free)
-
-
-def split_init_from(address: str) -> tuple[Path, str]:
-    """RUN:PART of --init_from: (the run's folder, `all` or the path of a part). Raises Refused."""
-    path, _, part = address.rpartition(":")
-    if not path or not part:
-        raise Refused(f"--init_from={address} is not RUN:PART, for example runs/skills:all or runs/skills:low")
-    return Path(path), part.strip("/")
-
-
-def with_init_from(asked: Run, learner: Learner) -> Learner:
-    """`learner`, which begins with the parameters that --init_from names, if it is given.
-
-    Raises Refused, CheckpointError.
-    """
-    if not asked.init_from:
-        return learner
-    path, part = split_init_from(asked.init_from)
-    parts = [] if part == "all" else part.split("/")
-    params = checkpoint.read(path, "/".join(["learner/params", *parts]))
-    for name in reversed(parts):
-        params = {name: params}
-    learner = with_init_params(learner, params)
-    try:
-        jax.eval_shape(learner.init, jax.random.key(0))
-    except ValueError as error:
-        raise Refused(
-            f"--init_from={asked.init_from} does not fit: {error}; take config.agent of that run, or another part"
-        ) from None
-    return learner
-
-
-def check_stopped(outcome: loop.Outcome, path: Path) -> None:
-    """Raises RunStopped where a signal ended a run before its budget did."""
-    if outcome.stopped:
-        raise RunStopped(outcome.stopped, f"stopped at update {outcome.done}; the same command continues {path}")
 
 
 def find_host(asked: Run) -> hosts.HostPlace | None:
@@ -263,17 +225,6 @@ def make_mesh() -> Mesh | None:
         return sharding.mesh(flags.FLAGS.devices)
     except ValueError as error:
         raise Refused(str(error)) from None
-
-
-def check_divisible(asked: Run, *names: str) -> None:
-    """Refuses counts among the settings that the devices cannot share out evenly."""
-    for name in names if asked.mesh else ():
-        given, many = flat(asked.config)[name], asked.mesh.size
-        if given % many:
-            raise Refused(
-                f"config.{name}={given} cannot be shared out evenly among {many} devices; "
-                f"set config.{name}={-(-given // many) * many}, or choose another --devices"
-            )
 
 
 def set_numerics() -> None:

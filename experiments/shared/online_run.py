@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, run_report
+from experiments.shared import cli, learning, run_report
 from skillhier.agents import registry as agents
 from skillhier.data import online, replay
 from skillhier.distributed import hosts
@@ -36,7 +36,7 @@ def open_worlds(run: cli.Run) -> Worlds:
     for name in config.evals:
         if name not in config or "episodes" not in config[name]:
             raise cli.Refused(f"config.evals names {name}, and there is no group config.{name} of its settings")
-    cli.check_divisible(run, "env.worlds", "train.batch_size", *(f"{name}.episodes" for name in config.evals))
+    learning.check_divisible(run, "env.worlds", "train.batch_size", *(f"{name}.episodes" for name in config.evals))
     env = make_worlds(config.env, config.env.worlds)
     return Worlds(env, {name: make_worlds(config.env, **config[name].env, worlds=config[name].episodes)
                         for name in config.evals})  # fmt: skip
@@ -131,7 +131,7 @@ def train(
     """
     config = run.config
     evaluated = evaluations(config, worlds, agent)
-    learner = cli.with_init_from(run, agent.learner) if origin is None else agent.learner
+    learner = learning.with_init_from(run, agent.learner) if origin is None else agent.learner
     path, about = cli.open_run(run)
     if origin is not None and hosts.is_main_host():
         metrics.write_json(path / run_folder.ORIGIN, origin)
@@ -158,7 +158,7 @@ def train(
         about=about,
         mesh=run.mesh,
     )
-    cli.check_stopped(outcome, path)
+    learning.check_stopped(outcome, path)
     session.finish(path, config.seed, config.seeds, partial(summarise, config=config), run_report.write)
 
 

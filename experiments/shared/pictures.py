@@ -1,4 +1,4 @@
-"""Watched episodes as pictures: a film, and some instants side by side."""
+"""Recorded episodes as images: a film, and a strip of frames."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,56 +14,56 @@ from skillhier.report import drawing, film
 from skillhier.report.episode_page import Episode
 from skillhier.train import metrics
 
-INSTANTS = 8  # pictures of an episode in a strip
+FRAMES = 8  # of an episode in a strip
 
 
-class Watched(NamedTuple):
-    """Episodes of one lane (a skill, or the agent as it is); each cut to its own rows."""
+class RecordedEpisodes(NamedTuple):
+    """Episodes of one skill, or of the agent without a fixed skill; each cut to its own rows."""
 
     name: str
     episodes: list[Episode]
     records: list[Any]  # physics.Data [T, ...]
-    success: list[bool]  # empty where the world does not say
+    success: list[bool]  # empty where the env's spec names no entry for it
     broken: list[bool]
 
 
 def drawer(model: mujoco.MjModel, camera: int, height: int, width: int, shadows: bool, samples: int) -> Callable:
-    """A function from one record to its picture, uint8 [height, width, 3], numpy. One at a time: it fits a cache."""
+    """A function from one record to its image, uint8 [height, width, 3], numpy. One at a time, which fits the cache."""
     draw = jax.jit(rays.renderer(model, camera, height, width, shadows=shadows, reflections=shadows, samples=samples))
     return lambda record: np.asarray(draw(record)["rgb"])
 
 
-def shoot(path: Path, draw: Callable, watched: list[Watched], interval: float) -> None:
-    """Films the episodes one after the other, lanes side by side, in real time."""
+def write_film(path: Path, draw: Callable, recordings: list[RecordedEpisodes], interval: float) -> None:
+    """Writes a film of the episodes in real time, one after the other, with the recordings side by side."""
     step, rate = film.pace(interval)
-    ends = [max(len(lane.episodes[e].reward) for lane in watched) for e in range(len(watched[0].episodes))]
-    wanted = [(e, row) for e, end in enumerate(ends) for row in range(0, end, step)]
-    bar = metrics.progress(len(wanted), label="film", unit="pictures")
+    ends = [max(len(each.episodes[e].reward) for each in recordings) for e in range(len(recordings[0].episodes))]
+    rows = [(e, row) for e, end in enumerate(ends) for row in range(0, end, step)]
+    bar = metrics.progress(len(rows), label="film", unit="frames")
 
-    def reel() -> Iterator[np.ndarray]:
-        for done, (e, row) in enumerate(wanted):
-            yield film.tiled([pictured(draw, lane, e, row) for lane in watched])
+    def frames() -> Iterator[np.ndarray]:
+        for done, (e, row) in enumerate(rows):
+            yield film.tiled([draw_row(draw, each, e, row) for each in recordings])
             bar.write(done + 1, {})
 
     try:
-        film.write(path, reel(), rate)
+        film.write(path, frames(), rate)
     finally:
         bar.close()
 
 
-def instants(draw: Callable, watched: list[Watched]) -> list[list[np.ndarray]]:
-    """Some pictures of the first episode of every lane, evenly over its time."""
-    ends = [len(lane.episodes[0].reward) - 1 for lane in watched]
-    rows = [np.linspace(0, end, INSTANTS).round().astype(int).tolist() for end in ends]
-    return [[pictured(draw, lane, 0, row) for row in own] for lane, own in zip(watched, rows, strict=True)]
+def frames_of(draw: Callable, recordings: list[RecordedEpisodes]) -> list[list[np.ndarray]]:
+    """`FRAMES` images of the first episode of every recording, evenly spaced in time."""
+    ends = [len(each.episodes[0].reward) - 1 for each in recordings]
+    rows = [np.linspace(0, end, FRAMES).round().astype(int).tolist() for end in ends]
+    return [[draw_row(draw, each, 0, row) for row in own] for each, own in zip(recordings, rows, strict=True)]
 
 
-def pictured(draw: Callable, lane: Watched, e: int, row: int) -> np.ndarray:
-    """The picture of a row of an episode (the last one where it is over) with time, return so far and skill."""
-    episode = lane.episodes[e]
+def draw_row(draw: Callable, recording: RecordedEpisodes, e: int, row: int) -> np.ndarray:
+    """The image of a row of episode `e` (of its last row if it is shorter) with time, return so far and skill."""
+    episode = recording.episodes[e]
     row = min(row, len(episode.reward) - 1)
-    picture = draw(jax.tree.map(lambda leaf: leaf[row], lane.records[e]))
+    image = draw(jax.tree.map(lambda leaf: leaf[row], recording.records[e]))
     words = [f"{row * episode.interval:.1f} s", f"return {episode.reward[: row + 1].sum():.1f}"]
-    words[:0] = [lane.name] if lane.name else []
+    words[:0] = [recording.name] if recording.name else []
     skill = None if episode.skill is None or episode.skill[row] == PRIOR else int(episode.skill[row])
-    return film.caption(picture, " · ".join(words), None if skill is None else drawing.hex_colour(skill))
+    return film.caption(image, " · ".join(words), None if skill is None else drawing.hex_colour(skill))

@@ -1,4 +1,4 @@
-"""The page of a run of any entry point: general sections, and those of skills where the run folder holds some."""
+"""The page of a run of any entry point: general sections, and those on skills where the run folder has them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +18,6 @@ def write(folder: Path | str) -> Path:
 
 
 def headlines(run: Folder) -> Iterable[Headline]:
-    """The headline figures of the run's summary."""
-    logs = expectations.is_log(run.config.get("config", {}).get("data.path"))
-    return expectations.headlines(run.summary, made=not logs)
+    """The headline numbers of the run's summary."""
+    expert_logs = expectations.is_log(run.config.get("config", {}).get("data.path"))
+    return expectations.headlines(run.summary, scripted=not expert_logs)

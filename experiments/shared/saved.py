@@ -1,4 +1,4 @@
-"""The agent of a run folder, as it was saved, and the world that it belongs in. The flags of those who let it act."""
+"""The agent of a run folder, as it was saved, and the world that it belongs in."""
 
 import inspect
 import json
@@ -19,11 +19,6 @@ from skillhier.train import checkpoint
 from skillhier.types import Env, Params, Policy
 
 flags.DEFINE_string("run", None, "the folder of a run that holds an agent")
-flags.DEFINE_string("env", None, "the world to act in; by default the one that the run belongs to")
-flags.DEFINE_integer("episodes", None, "how many; helms_skills: for each skill, even, 20 if not said", lower_bound=1)
-flags.DEFINE_integer("rows", None, "decisions of an episode; by default the world's limit", lower_bound=1)
-flags.DEFINE_enum("engine", "auto", ["auto", "native", "mjx", "warp"], "of the physics")
-flags.DEFINE_integer("rollout_seed", 0, "of the starts and of the agent's own chance", lower_bound=0)
 
 FALLBACK = "sawyer.stack_red_on_blue.set4"  # of data that do not say where they come from
 

@@ -79,10 +79,10 @@ def pick(what: str, name: str, table: dict[str, Any]) -> Any:
 
 def flat(config: ConfigDict, above: str = "") -> dict[str, Any]:
     """Settings by their dotted names."""
-    found = {}
+    settings = {}
     for name, value in config.items():
-        found.update(flat(value, f"{above}{name}.") if isinstance(value, ConfigDict) else {f"{above}{name}": value})
-    return found
+        settings.update(flat(value, f"{above}{name}.") if isinstance(value, ConfigDict) else {f"{above}{name}": value})
+    return settings
 
 
 def presets(name: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.shared import cli
+from experiments.shared import cli, learning
 from skillhier import rollout
 from skillhier.agents import registry
 from skillhier.data import dataset
@@ -47,7 +47,7 @@ def start(run: cli.Run) -> Start:
             )
         settings = {"name": sources[0], **made_up_settings(sources[0], config)}
         return Start(registry.entry(name).settings_of(settings), None, sources[0], settings)
-    path, part = cli.split_init_from(address)
+    path, part = learning.split_init_from(address)
     other = run_settings(path).get("agent", {}).get("name")
     if other == name:
         return Start(origin(path) if sources else {}, resumed=True)
@@ -102,7 +102,7 @@ def origin(path: Path) -> dict[str, Any]:
 
 
 def made_up_settings(name: str, config: ConfigDict) -> dict[str, Any]:
-    """The settings of skills that are made on the spot; they see what the agent's critic sees."""
+    """The settings of skills that are made on the spot; they see what the agent's critic sees, or all."""
     entries = tuple(config.agent.critic)
     settings = {"low": entries[:1], "mid": entries, "hidden": (32, 32), "action_stddev": 0.1, "lookahead": 1}
     settings |= {} if name == "bc" else {"latent": 4}

@@ -1,1 +1,1 @@
-"""What knows stacking: measures and figures of skills held fixed, and the sections of a report that show them."""
+"""Skill rollouts in the stacking world: measures, figures, and the sections of a run's page that show them."""

@@ -1,4 +1,4 @@
-"""The headline figures of a run of skills, what each means, and what one should expect of it."""
+"""The headline numbers of a run of skills, with their meanings and targets."""
 
 from pathlib import Path
 from typing import Any
@@ -6,27 +6,27 @@ from typing import Any
 from skillhier.report.run_page import Headline
 
 LEAST_SHARE = 0.03  # of the held-out steps, for a skill to count as used
-MOST_DOUBT = 0.9  # entropy of a row's skill weights as a share of log K; at 1 the skills are one skill, K times
+MOST_ENTROPY = 0.9  # of a row's skill weights as a share of log K; at 1 all skills are the same
 LEAST_SPREAD = 0.03  # m
 LEAST_RATIO = 3.0  # of spread to noise
 
 
-def headlines(summary: dict[str, Any], made: bool = True) -> list[Headline]:
-    """From summary.json; what it lacks is left out.
+def headlines(summary: dict[str, Any], scripted: bool = True) -> list[Headline]:
+    """The headlines that summary.json has the numbers for.
 
-    `made`: the scripted expert made the data. Real logs, whose actions are noisier, are held to other figures.
+    scripted: the data come from the scripted expert; expert logs, with noisier actions, have other targets.
     """
-    found = [
+    items = [
         _usage(summary),
-        _doubt(summary),
-        _diagonal(summary, made),
-        _error(summary, made),
+        _entropy(summary),
+        _diagonal(summary, scripted),
+        _error(summary, scripted),
         _spread(summary),
         _bound(summary),
         _expert(summary),
         _clock(summary),
     ]
-    return [item for item in found if item is not None]
+    return [item for item in items if item is not None]
 
 
 def _is_number(value: Any) -> bool:
@@ -44,33 +44,33 @@ def _usage(summary: dict) -> Headline | None:
     )
 
 
-def _doubt(summary: dict) -> Headline | None:
+def _entropy(summary: dict) -> Headline | None:
     value = summary.get("skill_entropy")
     if not _is_number(value):
         return None
-    meaning = "Mean entropy of the skill weights of a held-out step, of what it could be. At 1 all skills do the same."
-    return Headline("skills told apart", f"{value:.2f}", f"below {MOST_DOUBT}", value < MOST_DOUBT, meaning)
+    meaning = "Mean entropy of a held-out step's skill weights as a share of its maximum. At 1 all skills are the same."
+    return Headline("skill entropy", f"{value:.2f}", f"below {MOST_ENTROPY}", value < MOST_ENTROPY, meaning)
 
 
-def _diagonal(summary: dict, made: bool) -> Headline | None:
+def _diagonal(summary: dict, scripted: bool) -> Headline | None:
     value = summary.get("transition_diagonal")
     if not _is_number(value):
         return None
-    least = 0.7 if made else 0.5
+    least = 0.7 if scripted else 0.5
     steps = 1 / max(1 - value, 1e-6)
-    meaning = f"Mean diagonal of the transition prior: a skill lasts {steps:.3g} steps or so."
+    meaning = f"Mean diagonal of the transition prior: a skill lasts {steps:.3g} steps on average."
     return Headline("skills persist", f"{value:.3f}", f"at least {least}", value >= least, meaning)
 
 
-def _error(summary: dict, made: bool) -> Headline | None:
+def _error(summary: dict, scripted: bool) -> Headline | None:
     value, single = summary.get("heldout_action_mse"), summary.get("heldout_action_mse_k1")
     if not _is_number(value):
         return None
     meaning = "Squared error per action dimension on held-out episodes."
     if not _is_number(single):
         return Headline("held-out action error", f"{value:.4f}", "", None, meaning)
-    expected = f"below one component's {single:.4f}" if made else f"at most 0.75 of one component's {single:.4f}"
-    met = value < single if made else value <= 0.75 * single
+    expected = f"below one component's {single:.4f}" if scripted else f"at most 0.75 of one component's {single:.4f}"
+    met = value < single if scripted else value <= 0.75 * single
     return Headline(
         "held-out action error", f"{value:.4f}", expected, met, f"{value / single:.2f} of one component's. {meaning}"
     )
@@ -87,7 +87,7 @@ def _spread(summary: dict) -> Headline | None:
         f"{100 * spread:.1f} cm",
         expected,
         met,
-        "Distance between the mean pinch paths of two skills from the same starts.",
+        "Distance between the mean pinch paths of two skills from the same initial states.",
     )
 
 
@@ -109,7 +109,7 @@ def _expert(summary: dict) -> Headline | None:
         f"{value:.0%}",
         "",
         None,
-        "Episodes of the demonstrations that end with red stacked, failures kept.",
+        "Share of the demonstrations that end with red stacked; failures are included in the data.",
     )
 
 
@@ -122,5 +122,5 @@ def _clock(summary: dict) -> Headline | None:
 
 
 def is_log(data: Any) -> bool:
-    """Whether a data path is that of expert logs: bare .h5 files, where our own recordings are Minari folders."""
+    """Whether a data path has expert logs (.h5 files) rather than recordings of collect.py (Minari folders)."""
     return isinstance(data, str) and (data.endswith(".h5") or any(Path(data).glob("*.h5")))

@@ -2,6 +2,10 @@
 
 from ml_collections import ConfigDict
 
+from skillhier.envs.sawyer.rewards import PAIRS
+
+__all__ = ["LIMITS", "PAIRS", "add_settings"]
+
 LIMITS = {
     "env.timestep": (0.0, 0.05),
     "env.starts": (1, 10**6),

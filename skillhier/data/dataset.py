@@ -1,4 +1,4 @@
-"""Demonstrations in memory: loaded and checked, split by episode, with their statistics.
+"""Demonstrations in memory: loading with checks, splits by episode, statistics.
 
 Layout on disk (Minari's, https://minari.farama.org): groups episode_<i> with observations/<name>
 [T + 1, d], actions [T, A], rewards [T], terminations and truncations [T]; single frames. Files of
@@ -13,18 +13,18 @@ import jax
 import numpy as np
 
 from skillhier.data import episodes, hdf5, robomimic
-from skillhier.data.episodes import Asked
-from skillhier.data.faults import DataFault, Place
+from skillhier.data.episodes import Request
+from skillhier.data.faults import DataFault, DataLocation
 from skillhier.types import Bounds, Spec
 
-FLOOR = 1e-2  # the smallest deviation that whitening divides by
+FLOOR = 1e-2  # the smallest standard deviation that whitening divides by
 
 
 class Dataset(NamedTuple):
-    """Episodes one after the other on the host. R rows in all, E episodes.
+    """E episodes one after the other, R rows in all, in host memory.
 
     Episode e owns the rows start[e] .. start[e] + length[e]: one row more than it has actions. As in a
-    TimeStep, the reward stands in the row it led to, and the action of an episode's last row means nothing.
+    TimeStep, the reward is in the row it led to; the action of an episode's last row has no meaning.
     """
 
     obs: dict[str, np.ndarray]  # entry -> float32 [R, d], or pictures uint8 [R, H, W, C]; single frames
@@ -32,7 +32,7 @@ class Dataset(NamedTuple):
     reward: np.ndarray  # float32 [R]
     start: np.ndarray  # int [E]
     length: np.ndarray  # int [E] actions
-    info: dict[str, np.ndarray]  # [E] each: terminated (bool), file, and the attributes all episodes share
+    info: dict[str, np.ndarray]  # [E] each: terminated (bool), file, and the attributes that all episodes have
 
 
 def load(
@@ -51,49 +51,49 @@ def load(
     Args:
       path: what to read.
       names: the observation entries to read, with their widths if a mapping (of pictures: height, width, channels);
-        all of the first episode's if None.
-        An observation without entries is the entry `observation`; names of groups in groups are joined by dots.
-      optional: entries to read as well where every episode has them (privileged ones, say).
-      min_length: the fewest actions an episode must have: the window it is cut into.
+        all of the first episode's if None. An observation that is one array is the entry `observation`; names of
+        nested groups are joined by dots.
+      optional: further entries, read where every episode has them (e.g. privileged ones).
+      min_length: the fewest actions an episode may have: the length of a window.
       action: the width the actions must have; the first episode's if None.
-      bounds: the closed range that actions must keep to, or None.
+      bounds: the closed range of actions, or None.
       subset: of a robomimic file, the mask whose demos are read (train, valid); all if None.
       pictures: whether entries may be pictures, uint8 [T + 1, height, width, channels].
 
     Raises:
-      DataFault: anything wrong; one line naming file, episode, field, what was found and what is needed.
+      DataFault: one line with file, episode, field, what the file has and what is needed.
     """
     widths = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names or ())
     optional = set(optional) - set(widths)
-    asked = Asked(widths | {episodes.ACTION: action}, names is None, optional, min_length, bounds, pictures)
-    found = []
+    request = Request(widths | {episodes.ACTION: action}, names is None, optional, min_length, bounds, pictures)
+    loaded = []
     for file_path in hdf5.files(path):
-        with hdf5.opened(file_path) as file:
-            place = Place(file_path)
-            layout = robomimic if robomimic.is_one(file, place) else episodes
-            for group, at in layout.groups(file, place, subset):
+        with hdf5.open_file(file_path) as file:
+            location = DataLocation(file_path)
+            layout = robomimic if robomimic.is_robomimic(file, location) else episodes
+            for group, at in layout.groups(file, location, subset):
                 with hdf5.reading(at):
-                    found.append(layout.read(group, at, asked))
-                found[-1]["info"] |= {"file": str(file_path)}
-    return _joined(found, optional)
+                    loaded.append(layout.read(group, at, request))
+                loaded[-1]["info"] |= {"file": str(file_path)}
+    return _joined(loaded, optional)
 
 
-def _joined(found: list[dict], optional: set[str]) -> Dataset:
-    rows = np.array([len(episode["reward"]) for episode in found])
-    names = [name for name in found[0]["obs"] if name not in optional or all(name in e["obs"] for e in found)]
-    shared = set.intersection(*(set(episode["info"]) for episode in found))
+def _joined(loaded: list[dict], optional: set[str]) -> Dataset:
+    rows = np.array([len(episode["reward"]) for episode in loaded])
+    names = [name for name in loaded[0]["obs"] if name not in optional or all(name in e["obs"] for e in loaded)]
+    shared = set.intersection(*(set(episode["info"]) for episode in loaded))
     return Dataset(
-        obs={name: np.concatenate([episode["obs"][name] for episode in found]) for name in names},
-        action=np.concatenate([episode["action"] for episode in found]),
-        reward=np.concatenate([episode["reward"] for episode in found]),
+        obs={name: np.concatenate([episode["obs"][name] for episode in loaded]) for name in names},
+        action=np.concatenate([episode["action"] for episode in loaded]),
+        reward=np.concatenate([episode["reward"] for episode in loaded]),
         start=np.concatenate([[0], np.cumsum(rows)[:-1]]),
         length=rows - 1,
-        info={name: np.array([episode["info"][name] for episode in found]) for name in sorted(shared)},
+        info={name: np.array([episode["info"][name] for episode in loaded]) for name in sorted(shared)},
     )
 
 
 def select(dataset: Dataset, episodes: np.ndarray) -> Dataset:
-    """The given episodes [n], in the given order, as a data set of their own."""
+    """A data set of the episodes with indices `episodes` [n], in that order."""
     rows = np.concatenate([np.arange(dataset.start[e], dataset.start[e] + dataset.length[e] + 1) for e in episodes])
     lengths = dataset.length[episodes]
     return Dataset(
@@ -107,36 +107,38 @@ def select(dataset: Dataset, episodes: np.ndarray) -> Dataset:
 
 
 def split(dataset: Dataset, share: float = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """(train, held_out): whole episodes, a `share` of them held out (at least one), drawn by `seed`."""
+    """(train, held_out): whole episodes, of which a `share` (at least one) drawn by `seed` is held out."""
     count = len(dataset.length)
     if not 0 < share < 1:
-        raise ValueError(f"share {share} of held-out episodes is not between 0 and 1; set data.held_out")
+        raise ValueError(f"share must be between 0 and 1, got {share}; set data.held_out")
     if count < 2:
-        raise DataFault(f"found {count} episode, needs at least 2 to hold one out; collect or give more data")
+        raise DataFault(f"found {count} episode, needs at least 2 to hold one out; collect more data")
     order = np.random.default_rng(seed).permutation(count)
     held = min(max(1, round(share * count)), count - 1)
     return select(dataset, np.sort(order[held:])), select(dataset, np.sort(order[:held]))
 
 
 def statistics(dataset: Dataset, floor: float = FLOOR) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Entry -> (mean [d], standard deviation [d]) over all rows, float32, for whitening, as `scales` finds it."""
-    found = scales(dataset.obs, floor)
-    return {name: (mean.astype(np.float32), deviation.astype(np.float32)) for name, (mean, deviation) in found.items()}
+    """Entry -> (mean [d], standard deviation [d]) over all rows, float32, for whitening; see `scales`."""
+    moments = scales(dataset.obs, floor)
+    return {
+        name: (mean.astype(np.float32), deviation.astype(np.float32)) for name, (mean, deviation) in moments.items()
+    }
 
 
 def scales(entries: Mapping[str, np.ndarray], floor: float = FLOOR) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Entry -> (mean [d], standard deviation [d]) over all rows of entries [..., d], float64.
 
-    A deviation below `floor` counts as `floor`: what hardly moved here must not be blown up where it does. Pictures
-    (uint8) have no scale but their own, 0 to 255, and are left out.
+    Deviations are at least `floor`, so that whitening does not amplify what hardly varies in this data. Pictures
+    (uint8) are skipped: their range is 0 to 255.
     """
-    found = {}
+    moments = {}
     for name, entry in entries.items():
         if entry.dtype == np.uint8:
             continue
         rows = np.asarray(entry, np.float64).reshape(-1, entry.shape[-1])
-        found[name] = (rows.mean(axis=0), np.maximum(rows.std(axis=0), floor))
-    return found
+        moments[name] = (rows.mean(axis=0), np.maximum(rows.std(axis=0), floor))
+    return moments
 
 
 def spec(dataset: Dataset, stack: int = 1) -> Spec:

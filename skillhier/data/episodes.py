@@ -1,7 +1,7 @@
 """One episode of an HDF5 file, checked: Minari's layout here, robomimic's in robomimic.py.
 
-Both modules have `groups(file, place, subset)`, which finds the episodes, and `read(group, place, asked)`, which gives
-one as a dictionary of obs, action, reward and info in the order of a Dataset.
+Both modules have `groups(file, location, subset)`, which lists the episodes, and `read(group, location, request)`,
+which reads one as a dictionary of obs, action, reward and info in the row order of a Dataset.
 """
 
 from collections.abc import Iterator
@@ -11,153 +11,157 @@ import h5py
 import numpy as np
 
 from skillhier.data import hdf5
-from skillhier.data.faults import DataFault, Place
+from skillhier.data.faults import DataFault, DataLocation
 
-FLAT = "observation"  # what an observation without entries is called
-DEEPEST, MOST = 8, 4096  # levels of groups in a group, and arrays
-CONTINUOUS = "float32 (whole numbers are choices, and only continuous actions are learned from)"
-Size = int | tuple[int, ...]  # of one row: a width, or height, width and channels of a picture
+FLAT = "observation"  # the entry of an observation that is one array
+MAX_DEPTH, MAX_ARRAYS = 8, 4096  # levels of nested groups; arrays of one episode
+CONTINUOUS = "float32 (integer actions are discrete, and only continuous ones are supported)"
+Size = int | tuple[int, ...]  # of one row: a width, or (height, width, channels) of a picture
 
 
-class Asked(NamedTuple):
-    """What is to be read of every episode."""
+class Request(NamedTuple):
+    """What to read of every episode."""
 
-    widths: dict[str, Size | None]  # entry -> its size, filled in as it is found; ACTION beside them
-    everything: bool  # all entries of the first episode, which are not known before
+    widths: dict[str, Size | None]  # entry -> its size, filled in by the first episode; also ACTION
+    everything: bool  # read all entries of the first episode
     optional: set[str]
     min_length: int
     bounds: tuple[float, float] | None
     pictures: bool  # entries may be pictures
 
 
-ACTION = ""  # the key of the actions' width among those of the entries
+ACTION = ""  # the key of the actions in `Request.widths`
 
 
-def groups(file: h5py.File, place: Place, subset: str | None) -> Iterator[tuple[h5py.Group, Place]]:
+def groups(file: h5py.File, location: DataLocation, subset: str | None) -> Iterator[tuple[h5py.Group, DataLocation]]:
     """The episodes of a file in Minari's layout, in the order of their numbers."""
     if subset is not None:
-        raise place.fault(f"no masks to take subset '{subset}' from", "a robomimic file, or subset left out")
-    for title in hdf5.episodes(file, place):
-        yield hdf5.group(file, title, place.under(title)), place.under(title)
+        raise location.fault(f"no masks to take subset '{subset}' from", "a robomimic file, or subset left out")
+    for title in hdf5.episodes(file, location):
+        yield hdf5.group(file, title, location.under(title)), location.under(title)
 
 
-def read(group: h5py.Group, at: Place, asked: Asked) -> dict:
+def read(group: h5py.Group, at: DataLocation, request: Request) -> dict:
     """One checked episode."""
-    actions = acted(group, at.under("actions"), asked)
+    actions = read_actions(group, at.under("actions"), request)
     steps = len(actions)
     inside = at.under("observations")
-    flat = hdf5.is_array(group, "observations", inside) and set(asked.widths) - {ACTION} <= {FLAT}
+    flat = hdf5.is_array(group, "observations", inside) and set(request.widths) - {ACTION} <= {FLAT}
     if flat:
-        asked.widths.setdefault(FLAT, None)
-        obs = {FLAT: entry(group, "observations", inside, FLAT, asked, steps + 1)}
+        request.widths.setdefault(FLAT, None)
+        obs = {FLAT: read_entry(group, "observations", inside, FLAT, request, steps + 1)}
     else:
-        obs = shown(hdf5.group(group, "observations", inside), inside, asked, steps + 1)
-    rewards = paid(group, at.under("rewards"), steps)
+        obs = read_observations(hdf5.group(group, "observations", inside), inside, request, steps + 1)
+    rewards = read_rewards(group, at.under("rewards"), steps)
     ends = {}
     for name in ("terminations", "truncations"):
-        ends[name] = hdf5.numbers(group, name, at.under(name), kind="b", rows=steps)
+        ends[name] = hdf5.read_array(group, name, at.under(name), kind="b", rows=steps)
         early = np.flatnonzero(ends[name].reshape(steps, -1)[:-1].any(axis=-1))
         if early.size:
             raise at.under(name).fault(f"an end at step {early[0]} of {steps}", "ends at the last step only")
-    info = hdf5.attributes(group) | {"terminated": bool(ends["terminations"].reshape(steps, -1)[-1].any())}
+    info = hdf5.read_attributes(group) | {"terminated": bool(ends["terminations"].reshape(steps, -1)[-1].any())}
     if info.get("total_steps", steps) != steps:
         raise at.under("attribute total_steps").fault(f"{info['total_steps']:g}", f"{steps}, the number of actions")
-    return in_rows(obs, actions, rewards, info)
+    return to_rows(obs, actions, rewards, info)
 
 
-def acted(group: h5py.Group, place: Place, asked: Asked) -> np.ndarray:
-    """The actions of an episode, [T, A] within the bounds; T is at least the length asked for."""
-    actions = entry(group, "actions", place, ACTION, asked, needed=CONTINUOUS)
-    long_enough(len(actions), place, asked)
-    bounds = asked.bounds
+def read_actions(group: h5py.Group, location: DataLocation, request: Request) -> np.ndarray:
+    """The actions of an episode, [T, A] within the bounds; T is at least request.min_length."""
+    actions = read_entry(group, "actions", location, ACTION, request, needed=CONTINUOUS)
+    check_length(len(actions), location, request)
+    bounds = request.bounds
     if bounds is not None and (np.abs(actions - np.mean(bounds)) > (bounds[1] - bounds[0]) / 2 + 1e-5).any():
-        raise place.fault(f"values from {actions.min():.4g} to {actions.max():.4g}", f"{bounds[0]} to {bounds[1]}")
+        raise location.fault(f"values from {actions.min():.4g} to {actions.max():.4g}", f"{bounds[0]} to {bounds[1]}")
     return actions
 
 
-def long_enough(steps: int, place: Place, asked: Asked) -> None:
+def check_length(steps: int, location: DataLocation, request: Request) -> None:
     """Refuses an episode that is shorter than a window."""
-    if steps < asked.min_length:
+    if steps < request.min_length:
         reason = "one window; leave this episode out or set the window's length"
-        raise place.fault(f"{steps} steps", f"at least {asked.min_length} ({reason})")
+        raise location.fault(f"{steps} steps", f"at least {request.min_length} ({reason})")
 
 
-def shown(group: h5py.Group, place: Place, asked: Asked, rows: int, why: str = hdf5.ROWS) -> dict[str, np.ndarray]:
-    """The entries asked for, name -> [rows, d] or pictures; of everything asked for, this episode says what it is."""
-    if asked.everything and set(asked.widths) <= {ACTION}:
-        asked.widths.update({name: None for name in arrays(group, place) if name not in asked.optional})
-        if set(asked.widths) <= {ACTION}:
-            raise place.fault("no arrays", "named observations")
-    names = [name for name in asked.widths if name != ACTION and name not in asked.optional]
-    names += [name for name in sorted(asked.optional) if _there(group, name, place)]
-    found = {}
+def read_observations(
+    group: h5py.Group, location: DataLocation, request: Request, rows: int, why: str = hdf5.ROWS
+) -> dict[str, np.ndarray]:
+    """The requested entries, name -> [rows, d] or pictures. Where all are requested, this episode says which exist."""
+    if request.everything and set(request.widths) <= {ACTION}:
+        request.widths.update({name: None for name in array_names(group, location) if name not in request.optional})
+        if set(request.widths) <= {ACTION}:
+            raise location.fault("no arrays", "named observations")
+    names = [name for name in request.widths if name != ACTION and name not in request.optional]
+    names += [name for name in sorted(request.optional) if _exists(group, name, location)]
+    obs = {}
     for name in names:
-        parent, leaf, inside = holder(group, name, place)
-        found[name] = entry(parent, leaf, inside.under(leaf), name, asked, rows, why)
-    return found
+        parent, leaf, inside = find_parent(group, name, location)
+        obs[name] = read_entry(parent, leaf, inside.under(leaf), name, request, rows, why)
+    return obs
 
 
-def arrays(parent: h5py.Group, place: Place, depth: int = 0) -> list[str]:
-    """The names of all arrays in a group and the groups inside it, levels joined by dots."""
-    found = []
-    with hdf5.reading(place):
+def array_names(parent: h5py.Group, location: DataLocation, depth: int = 0) -> list[str]:
+    """The names of all arrays in a group and its subgroups, levels joined by dots."""
+    result = []
+    with hdf5.reading(location):
         names = list(parent)
-    if depth == DEEPEST or len(names) > MOST:
-        raise place.fault(f"groups in groups, {DEEPEST} deep" if depth == DEEPEST else f"{len(names)} names", "fewer")
+    if depth == MAX_DEPTH or len(names) > MAX_ARRAYS:
+        raise location.fault(
+            f"groups nested {MAX_DEPTH} deep" if depth == MAX_DEPTH else f"{len(names)} names", "fewer"
+        )
     for name in names:
-        item = hdf5.member(parent, name, place.under(name), "an array")
+        item = hdf5.member(parent, name, location.under(name), "an array")
         if isinstance(item, h5py.Group):
-            found += [f"{name}.{inner}" for inner in arrays(item, place.under(name), depth + 1)]
+            result += [f"{name}.{inner}" for inner in array_names(item, location.under(name), depth + 1)]
         else:
-            found.append(name)
-        if len(found) > MOST:
-            raise place.fault(f"more than {MOST} arrays", "fewer")
-    return found
+            result.append(name)
+        if len(result) > MAX_ARRAYS:
+            raise location.fault(f"more than {MAX_ARRAYS} arrays", "fewer")
+    return result
 
 
-def holder(parent: h5py.Group, name: str, place: Place) -> tuple[h5py.Group, str, Place]:
-    """Where the array stands that `arrays` calls `name`: the group, its name there, the place of the group."""
-    with hdf5.reading(place):
-        if not hdf5.holds(parent, name):
+def find_parent(parent: h5py.Group, name: str, location: DataLocation) -> tuple[h5py.Group, str, DataLocation]:
+    """The group that holds the array `name` (as in `array_names`), the array's name there, the group's location."""
+    with hdf5.reading(location):
+        if not hdf5.has_member(parent, name):
             for dot in (i for i, letter in enumerate(name) if letter == "."):
-                if hdf5.holds(parent, name[:dot]):
-                    inside = place.under(name[:dot])
-                    return holder(hdf5.group(parent, name[:dot], inside), name[dot + 1 :], inside)
-    return parent, name, place
+                if hdf5.has_member(parent, name[:dot]):
+                    inside = location.under(name[:dot])
+                    return find_parent(hdf5.group(parent, name[:dot], inside), name[dot + 1 :], inside)
+    return parent, name, location
 
 
-def entry(
+def read_entry(
     parent: h5py.Group,
     name: str,
-    place: Place,
+    location: DataLocation,
     key: str,
-    asked: Asked,
+    request: Request,
     rows: int | None = None,
     why: str = hdf5.ROWS,
     needed: str = "",
 ) -> np.ndarray:
-    """One array as [T, d], or pictures [T, H, W, C] where they may be, of the size that `key` has elsewhere."""
-    pictures = asked.pictures and key != ACTION
-    values = hdf5.numbers(parent, name, place, rows=rows, why=why, needed=needed, pictures=pictures)
-    values = values[:, None] if values.ndim == 1 else values  # scalars may come without their axis
-    size, known = values.shape[1:], asked.widths.get(key)
+    """One array as [T, d], or pictures [T, H, W, C] where allowed, of the size that entry `key` has in all episodes."""
+    pictures = request.pictures and key != ACTION
+    values = hdf5.read_array(parent, name, location, rows=rows, why=why, needed=needed, pictures=pictures)
+    values = values[:, None] if values.ndim == 1 else values  # scalars may be stored without their axis
+    size, known = values.shape[1:], request.widths.get(key)
     wanted = ("width",) if known is None else tuple(np.atleast_1d(known).tolist())
     if (values.ndim != 2 and values.dtype != np.uint8) or (known is not None and size != wanted):
-        raise place.fault(f"shape {values.shape}", f"({', '.join(map(str, (len(values), *wanted)))})")
-    asked.widths[key] = size
+        raise location.fault(f"shape {values.shape}", f"({', '.join(map(str, (len(values), *wanted)))})")
+    request.widths[key] = size
     return values
 
 
-def paid(group: h5py.Group, place: Place, steps: int) -> np.ndarray:
+def read_rewards(group: h5py.Group, location: DataLocation, steps: int) -> np.ndarray:
     """The rewards [T]."""
-    rewards = hdf5.numbers(group, "rewards", place, rows=steps)
+    rewards = hdf5.read_array(group, "rewards", location, rows=steps)
     if rewards.ndim != 1:
-        raise place.fault(f"shape {rewards.shape}", f"({steps},)")
+        raise location.fault(f"shape {rewards.shape}", f"({steps},)")
     return rewards
 
 
-def in_rows(obs: dict[str, np.ndarray], actions: np.ndarray, rewards: np.ndarray, info: dict) -> dict:
-    """T + 1 rows: a reward stands in the row it led to, and the last row has no action."""
+def to_rows(obs: dict[str, np.ndarray], actions: np.ndarray, rewards: np.ndarray, info: dict) -> dict:
+    """An episode as T + 1 rows: reward t is in row t + 1, which its action led to; the last row has no action."""
     return {
         "obs": obs,
         "action": np.concatenate([actions, np.zeros_like(actions[:1])]),
@@ -166,9 +170,9 @@ def in_rows(obs: dict[str, np.ndarray], actions: np.ndarray, rewards: np.ndarray
     }
 
 
-def _there(group: h5py.Group, name: str, place: Place) -> bool:
+def _exists(group: h5py.Group, name: str, location: DataLocation) -> bool:
     try:
-        parent, leaf, _ = holder(group, name, place)
+        parent, leaf, _ = find_parent(group, name, location)
     except DataFault:
         return False
-    return hdf5.holds(parent, leaf)
+    return hdf5.has_member(parent, leaf)

@@ -1,11 +1,11 @@
-"""Writing a Minari folder: episodes are appended in parts, whole or not at all, and joined at the end.
+"""Writing a Minari folder: parts with whole episodes are appended atomically and joined at the end.
 
     DIR/data/part_000050.h5    episodes 50, 51, ... of a recording under way
     DIR/data/main_data.hdf5    all episodes, once the recording is finished
-    DIR/data/metadata.json     what Minari wants to know of them
+    DIR/data/metadata.json     Minari's metadata
 
-`minari.load_dataset` reads it with MINARI_DATASETS_PATH set to the folder above DIR; the writing does not
-need Minari. A process killed at any moment loses at most the part that it was writing.
+`minari.load_dataset` reads it with MINARI_DATASETS_PATH set to the folder above DIR; writing does not need Minari. A
+process killed at any moment loses at most the part that it was writing.
 """
 
 import json
@@ -20,12 +20,12 @@ import h5py
 import numpy as np
 
 from skillhier.data import hdf5
-from skillhier.data.faults import Place
+from skillhier.data.faults import DataLocation
 from skillhier.types import Spec
 
-LAYOUT = "v110"  # of HDF5: small, with checksums of its own
+LAYOUT = "v110"  # HDF5 file format version: compact, with checksums of its metadata
 VERSION = "0.5.0"  # the oldest Minari with this layout
-DRAFT = ".draft"  # ends the name of a file being written
+DRAFT = ".draft"  # suffix of a file being written
 
 
 class Episode(NamedTuple):
@@ -34,22 +34,22 @@ class Episode(NamedTuple):
     obs: dict[str, np.ndarray]  # entry -> float32 [T + 1, d] (pictures uint8), single frames
     action: np.ndarray  # float32 [T, A]
     reward: np.ndarray  # float32 [T]: what action t led to
-    terminated: bool  # the task ended; else the clock did
-    infos: dict[str, np.ndarray] = {}  # [T, ...] each, what the policy noted
+    terminated: bool  # by the task; else truncated by the time limit
+    infos: dict[str, np.ndarray] = {}  # [T, ...] each, from the policy's extras
     attributes: dict[str, float | int | str] = {}  # success, seed, ...
 
 
 class Recorder:
     """Appends episodes to a Minari folder: `with Recorder(folder, spec) as recorder: recorder.append(episodes)`.
 
-    Goes on where a folder was left, whether or not the recording before was finished. Leaving the block
-    finishes it: parts are joined and the metadata is written, also when an error is on its way out.
+    Continues the recording in a folder, finished or not. Leaving the block, also by an exception, finishes the
+    recording: parts are joined and the metadata is written.
     """
 
     def __init__(self, folder: str | Path, spec: Spec, about: dict | None = None):
-        """`spec`: of the Env the episodes come from. `about`: further metadata (description, algorithm_name, ...).
+        """`spec`: of the Env that the episodes are from. `about`: further metadata (description, algorithm_name, ...).
 
-        Raises DataFault where the folder holds episodes with other observations or actions.
+        Raises DataFault if the folder holds episodes with other observations or actions.
         """
         self.folder = Path(folder)
         self.data = self.folder / "data"
@@ -58,16 +58,16 @@ class Recorder:
         for draft in self.data.glob(f"*{DRAFT}"):
             draft.unlink()
         if (self.data / hdf5.METADATA).is_file():
-            self._hold_to(hdf5.metadata(self.data / hdf5.METADATA))
+            self._check_spaces(hdf5.read_metadata(self.data / hdf5.METADATA))
         self.attributes: list[dict[str, float | str]] = []  # of every episode in the folder, in order
         if (self.data / hdf5.MAIN).is_file():
             self._read(self.data / hdf5.MAIN)
         for part in self._parts():
             if int(part.stem.removeprefix("part_")) < len(self.attributes):
-                part.unlink()  # joined already: the process was killed between joining and tidying up
+                part.unlink()  # already joined: the process was killed before it could delete the part
             else:
                 self._read(part)
-        self._describe()
+        self._write_metadata()
 
     def __enter__(self) -> "Recorder":
         return self
@@ -76,7 +76,7 @@ class Recorder:
         self.finish()
 
     def append(self, episodes: Iterable[Episode]) -> None:
-        """Writes the episodes as one part; after this they are safe."""
+        """Writes the episodes as one part; they are on disk when this returns."""
         episodes = list(episodes)
         if not episodes:
             return
@@ -86,7 +86,7 @@ class Recorder:
         with h5py.File(draft, "w", libver=LAYOUT) as file:
             for index, episode in enumerate(episodes, start=len(self.attributes)):
                 written.append(_write(file.create_group(f"episode_{index}"), index, episode))
-        _settle(draft, part)
+        _rename_written(draft, part)
         self.attributes += written
 
     def finish(self) -> None:
@@ -99,11 +99,11 @@ class Recorder:
                 shutil.copyfile(main, draft)
             with h5py.File(draft, "a", libver=LAYOUT) as file:
                 for path in parts:
-                    with hdf5.opened(path) as part:
-                        for name in hdf5.episodes(part, Place(path)):
+                    with hdf5.open_file(path) as part:
+                        for name in hdf5.episodes(part, DataLocation(path)):
                             part.copy(name, file)
-            _settle(draft, main)
-        self._describe()
+            _rename_written(draft, main)
+        self._write_metadata()
         for path in parts:
             path.unlink()
 
@@ -111,56 +111,56 @@ class Recorder:
         return sorted(self.data.glob(hdf5.PARTS))
 
     def _read(self, path: Path) -> None:
-        with hdf5.opened(path) as file:
-            place = Place(path)
-            names = hdf5.episodes(file, place, promised=False)
+        with hdf5.open_file(path) as file:
+            location = DataLocation(path)
+            names = hdf5.episodes(file, location, promised=False)
             expected = [f"episode_{i}" for i in range(len(self.attributes), len(self.attributes) + len(names))]
             if names != expected:
-                raise place.fault(f"{names[0]} to {names[-1]}", f"{expected[0]} to {expected[-1]}")
+                raise location.fault(f"{names[0]} to {names[-1]}", f"{expected[0]} to {expected[-1]}")
             for name in names:
-                with hdf5.reading(place.under(name)):
-                    self.attributes.append(hdf5.attributes(hdf5.group(file, name, place.under(name))))
+                with hdf5.reading(location.under(name)):
+                    self.attributes.append(hdf5.read_attributes(hdf5.group(file, name, location.under(name))))
 
-    def _hold_to(self, former: dict) -> None:
-        place = Place(self.data / hdf5.METADATA)
+    def _check_spaces(self, former: dict) -> None:
+        location = DataLocation(self.data / hdf5.METADATA)
         for space in ("observation_space", "action_space"):
             then, now = json.loads(former.get(space, "{}")), json.loads(self._metadata[space])
             if then != now:
-                raise place.under(space).fault(_told(then), f"{_told(now)}, or another folder")
+                raise location.under(space).fault(_describe_space(then), f"{_describe_space(now)}, or another folder")
 
-    def _describe(self) -> None:
+    def _write_metadata(self) -> None:
         steps = int(sum(attributes["total_steps"] for attributes in self.attributes))
         size = sum(path.stat().st_size for path in self.data.iterdir()) / 1e6
         counts = {"total_episodes": len(self.attributes), "total_steps": steps, "dataset_size": round(size, 1)}
         path = self.data / hdf5.METADATA
         draft = path.with_name(path.name + DRAFT)
         draft.write_text(json.dumps({**self._metadata, **counts}, indent=1))
-        _settle(draft, path)
+        _rename_written(draft, path)
 
 
 def _write(group: h5py.Group, index: int, episode: Episode) -> dict[str, float | str]:
     steps = len(episode.action)
     end = np.arange(steps) == steps - 1
-    numbers = lambda values: np.asarray(values, _kept(values.dtype))  # noqa: E731
+    numbers = lambda values: np.asarray(values, _storage_dtype(values.dtype))  # noqa: E731
     fields = {f"observations/{name}": numbers(values) for name, values in episode.obs.items()}
     fields |= {"actions": np.asarray(episode.action, np.float32), "rewards": np.asarray(episode.reward, np.float32)}
     fields |= {"terminations": end & episode.terminated, "truncations": end & (not episode.terminated)}
     fields |= {f"infos/{name}": np.asarray(values) for name, values in episode.infos.items()}
     for name, values in fields.items():
-        # one chunk each, with its checksum: without it a flipped byte would read as good data
+        # one chunk each, with a checksum, so that corrupted bytes are detected on reading
         group.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
-    group.require_group("infos")  # Minari wants the group, even with nothing in it
+    group.require_group("infos")  # Minari requires the group, even if empty
     attributes = {"id": index, "total_steps": steps, **episode.attributes}
     group.attrs.update(attributes)
     return attributes
 
 
 def _metadata(folder: Path, spec: Spec) -> dict:
-    """What Minari asks for: spaces as JSON in its own notation, and a dataset id with a version."""
+    """Minari's metadata: spaces as JSON in its notation, and a dataset id with a version."""
     entries = {}
     for entry, shape in sorted(spec.obs.items()):
-        low, high = (0, 255) if _kept(shape.dtype) == "uint8" else (-np.inf, np.inf)
-        entries[entry] = _box(shape.shape[1:], low, high, _kept(shape.dtype))
+        low, high = (0, 255) if _storage_dtype(shape.dtype) == "uint8" else (-np.inf, np.inf)
+        entries[entry] = _box(shape.shape[1:], low, high, _storage_dtype(shape.dtype))
     name = re.sub(r"[^-\w]", "_", folder.resolve().name) or "data"
     return {
         "dataset_id": name if re.search(r"-v\d+$", name) else f"{name}-v0",
@@ -173,8 +173,8 @@ def _metadata(folder: Path, spec: Spec) -> dict:
     }
 
 
-def _kept(dtype: np.dtype) -> str:
-    """The type in which numbers are kept: pictures as the bytes that they are."""
+def _storage_dtype(dtype: np.dtype) -> str:
+    """The type on disk: uint8 for pictures, else float32."""
     return "uint8" if dtype == np.uint8 else "float32"
 
 
@@ -183,14 +183,14 @@ def _box(shape: tuple[int, ...], low: float, high: float, dtype: str = "float32"
     return {"type": "Box", "dtype": dtype, "shape": list(shape), "low": low, "high": high}
 
 
-def _told(space: dict) -> str:
+def _describe_space(space: dict) -> str:
     if space.get("type") == "Dict":
         return ", ".join(f"{name} {part['shape']}" for name, part in space["subspaces"].items())
     return f"shape {space.get('shape')} within {np.unique(space.get('low'))} to {np.unique(space.get('high'))}"
 
 
-def _settle(draft: Path, path: Path) -> None:
-    """Gives a file its name once its bytes are on the disk."""
+def _rename_written(draft: Path, path: Path) -> None:
+    """Renames `draft` to `path` once its bytes are on disk."""
     with draft.open("rb") as file:
         os.fsync(file.fileno())
     draft.rename(path)

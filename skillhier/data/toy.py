@@ -1,4 +1,4 @@
-"""Demonstrations made from nothing, in the layout of real ones: for trying a command out, and for tests."""
+"""Synthetic demonstrations in the layout of real ones, for trying commands out and for tests."""
 
 from collections.abc import Mapping
 
@@ -18,27 +18,27 @@ def demonstrations(
 ) -> Dataset:
     """Episodes in which one of a few behaviours acts for about 20 steps, then another.
 
-    A behaviour pulls a hidden place [action] towards a target of its own, and the actions say how; every entry
-    of the observation (`widths`: name -> d) is a fixed linear view of place and behaviour, with some noise.
+    A behaviour moves a hidden position [action] towards its own target by its actions; every observation entry
+    (`widths`: name -> d) is a fixed linear map of position and behaviour, plus noise.
     """
-    dice = np.random.default_rng(seed)
-    targets = dice.uniform(-1, 1, (behaviours, action))
-    views = {name: dice.normal(size=(action + behaviours, d)) for name, d in widths.items()}
+    rng = np.random.default_rng(seed)
+    targets = rng.uniform(-1, 1, (behaviours, action))
+    views = {name: rng.normal(size=(action + behaviours, d)) for name, d in widths.items()}
     hidden, moves = [], []
     for _ in range(episodes):
-        place, behaviour = dice.uniform(-1, 1, action), dice.integers(behaviours)
+        position, behaviour = rng.uniform(-1, 1, action), rng.integers(behaviours)
         for _ in range(steps + 1):
-            if dice.random() < 1 / 20:
-                behaviour = dice.integers(behaviours)
-            move = np.clip(2 * (targets[behaviour] - place) + 0.1 * dice.normal(size=action), -1, 1)
-            hidden.append(np.concatenate([place, np.eye(behaviours)[behaviour]]))
+            if rng.random() < 1 / 20:
+                behaviour = rng.integers(behaviours)
+            move = np.clip(2 * (targets[behaviour] - position) + 0.1 * rng.normal(size=action), -1, 1)
+            hidden.append(np.concatenate([position, np.eye(behaviours)[behaviour]]))
             moves.append(move)
-            place = place + 0.1 * move
+            position = position + 0.1 * move
     hidden = np.array(hidden)
     rows = len(hidden)
     return Dataset(
         obs={
-            name: (hidden @ view + 0.01 * dice.normal(size=(rows, view.shape[1]))).astype(np.float32)
+            name: (hidden @ view + 0.01 * rng.normal(size=(rows, view.shape[1]))).astype(np.float32)
             for name, view in views.items()
         },
         action=np.array(moves, np.float32),

@@ -1,8 +1,9 @@
 """Several machines (hosts) that work on one run, each started with the same command.
 
-What a host does is done by a child of the process that was started. The parent knows nothing of JAX: it holds a line to
-the other hosts (host 0 to all, on the port after the coordinator's), and hears at once when one goes, however it
-goes. It then ends its child, which would wait for ever or be ended by JAX in its own way, and says what to do.
+On each host the started process forks: the child runs the training, the parent is a watchdog. The parent does not use
+JAX. It is connected to the other hosts' parents (host 0 to all, on the port after the coordinator's), so it notices at
+once when a host ends, for whatever reason. It then ends its child, which would otherwise wait forever or be aborted by
+JAX, and prints what to do.
 """
 
 import os
@@ -18,11 +19,11 @@ from jax.experimental import multihost_utils
 
 from skillhier.distributed import watchdog
 
-JOIN = 300.0  # s that hosts wait for each other at the start
+JOIN_TIMEOUT = 300.0  # s that hosts wait for each other at the start
 
 
 class HostPlace(NamedTuple):
-    """A host among others."""
+    """The position of a host among those of a run."""
 
     coordinator: str  # HOST:PORT of host 0
     hosts: int
@@ -32,39 +33,39 @@ class HostPlace(NamedTuple):
 def find_place(
     environ: Mapping[str, str], coordinator: str | None = None, hosts: int | None = None, host: int | None = None
 ) -> HostPlace | None:
-    """This host's place, from what is given or else from the environment; None where there is but one host.
+    """This host's place, from the arguments or else from the environment; None for a single host.
 
-    Read from the environment: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (launch.sweep sets them in
+    Environment variables: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (launch.sweep sets them in
     Kubernetes), those that Slurm's srun sets for the tasks of a step, and the index of a Kubernetes Job. Raises
-    ValueError, in one line.
+    ValueError with one line.
     """
 
-    def number(given: int | None, *names: str) -> int | None:
-        read = (environ.get(name, "") for name in names)
-        return next((int(text) for text in read if text.isdigit()), None) if given is None else given
+    def number(argument: int | None, *names: str) -> int | None:
+        texts = (environ.get(name, "") for name in names)
+        return next((int(text) for text in texts if text.isdigit()), None) if argument is None else argument
 
     hosts = number(hosts, "JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS")
     if hosts is None and coordinator is None and host is None:
         return None
     if hosts is None or hosts < 1:
-        given = "is missing" if hosts is None else f"={hosts} is less than 1"
-        raise ValueError(f"--hosts{' ' if hosts is None else ''}{given}; give the number of hosts that work together")
+        problem = " is missing" if hosts is None else f"={hosts} is less than 1"
+        raise ValueError(f"--hosts{problem}; give the number of hosts that work together")
     if hosts == 1:
         return None
     host = number(host, "JAX_PROCESS_ID", "SLURM_PROCID", "JOB_COMPLETION_INDEX")
     if host is None or not 0 <= host < hosts:
-        given = "--host is missing" if host is None else f"--host={host} is not one of {hosts} hosts"
-        raise ValueError(f"{given}; give 0 to {hosts - 1}")
+        problem = "--host is missing" if host is None else f"--host={host} is not one of {hosts} hosts"
+        raise ValueError(f"{problem}; give 0 to {hosts - 1}")
     coordinator = coordinator or environ.get("JAX_COORDINATOR_ADDRESS") or _slurm(environ)
     port = coordinator.rpartition(":")[2] if coordinator else ""
     if not port.isdigit() or not 0 < int(port) < 65535 or coordinator == f":{port}":
-        given = f"--coordinator={coordinator} is not" if coordinator else "--coordinator is missing; give"
-        raise ValueError(f"{given} HOST:PORT of host 0, such as 10.0.0.1:8476; the port after it is used too")
+        problem = f"--coordinator={coordinator} is not" if coordinator else "--coordinator is missing; give"
+        raise ValueError(f"{problem} HOST:PORT of host 0, such as 10.0.0.1:8476; the port after it is used too")
     return HostPlace(coordinator, hosts, host)
 
 
 def _slurm(environ: Mapping[str, str]) -> str | None:
-    """The first machine of a Slurm step, and a port that is the job's own: node[003-010,12] begins with node003."""
+    """The first node of a Slurm step (node003 of node[003-010,12]) and a port derived from the job's number."""
     nodes, job = environ.get("SLURM_STEP_NODELIST", ""), environ.get("SLURM_JOB_ID", "")
     if not nodes or not job.isdigit():
         return None
@@ -74,28 +75,29 @@ def _slurm(environ: Mapping[str, str]) -> str | None:
 
 
 def join(
-    place: HostPlace, command: Sequence[str], *, patience: float, last: Callable[[], str], wait: float = JOIN
+    place: HostPlace, command: Sequence[str], *, patience: float, last: Callable[[], str], wait: float = JOIN_TIMEOUT
 ) -> None:
-    """Returns, in a child of this process, once all hosts are there; the process itself ends when the run does.
+    """Waits for all hosts and returns in a child of this process; the process itself ends when the run does.
 
-    Before JAX is first used. patience: s of silence after which a host is given up; last: where the run would go on.
-    Raises ValueError where hosts do not come, or were started with another command.
+    Call before JAX is first used. patience: s of silence after which a host counts as lost; last: says where the run
+    would resume. Raises ValueError where a host does not connect or was started with another command.
     """
     links = watchdog.meet(place, [jax.__version__, *command], wait)
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
-    ours, theirs = os.pipe()
+    jax.config.update("jax_enable_preemption_service", False)  # it would handle SIGTERM itself
+    child_end, parent_end = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child:
-        os.close(ours)
+        os.close(child_end)
         code = watchdog.Watchdog(place.host, links, child, patience, last).run()
         sys.stdout.flush()
         os._exit(code)
-    os.close(theirs)
+    os.close(parent_end)
     for link in links.values():
-        link.close()  # only the parent's end counts: it must close when the parent dies
-    threading.Thread(target=lambda: os.read(ours, 1) or os._exit(1), daemon=True).start()  # nobody survives its parent
+        link.close()  # a connection must close when the parent dies, so only the parent may hold it
+    # the pipe closes when the parent dies, and the child ends with it
+    threading.Thread(target=lambda: os.read(child_end, 1) or os._exit(1), daemon=True).start()
     try:
         jax.distributed.initialize(
             place.coordinator,
@@ -103,40 +105,40 @@ def join(
             place.host,
             cluster_detection_method="deactivate",
             initialization_timeout=int(wait),
-            heartbeat_timeout_seconds=int(2 * patience) + 1,  # the parent is the one to notice
+            heartbeat_timeout_seconds=int(2 * patience) + 1,  # later than the watchdog, which is to notice first
         )
     except RuntimeError as error:
         raise ValueError(f"JAX cannot join the hosts at {place.coordinator}: {error}; choose another port") from None
-    barrier("joined")  # lines between CPUs are made at first use, and that waits for 30 s only: nobody compiles yet
+    barrier("joined")  # connections between CPUs open at first use and wait for 30 s only: before anyone compiles
 
 
 def shutdown() -> None:
-    """Waits until all hosts have come to the end of the run, and leaves them."""
+    """Waits until all hosts have reached the end of the run, and disconnects."""
     if jax.process_count() > 1:
         jax.distributed.shutdown()
 
 
 def is_main_host() -> bool:
-    """Whether this host is the one that writes to the run folder."""
+    """Whether this host writes to the run folder."""
     return jax.process_index() == 0
 
 
 def barrier(where: str) -> None:
-    """Waits until all hosts have come here."""
+    """Waits until all hosts have called this with the same `where`."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
 def any_host(flag: bool) -> bool:
-    """Whether any host says so."""
+    """Whether `flag` is true on any host."""
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag)))) if jax.process_count() > 1 else flag
 
 
 def is_distributed() -> bool:
-    """Whether this process has joined others."""
+    """Whether this process belongs to a run of several hosts."""
     return jax.distributed.is_initialized()
 
 
 def wait_for_watchdog() -> None:
-    """Before an error is shown: where another host is its cause, the parent ends this process meanwhile."""
+    """Gives the watchdog time to end this process before it shows an error that another host caused."""
     time.sleep(2 * watchdog.GRACE)

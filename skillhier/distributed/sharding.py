@@ -1,8 +1,8 @@
-"""Which device holds what: several devices in a row (a mesh of one axis), worlds and sequences dealt out among them.
+"""Data parallelism over a mesh of one axis: worlds and sequences are sharded, parameters replicated.
 
-Whoever traces a program says for which mesh (`over`); what is traced there finds it by itself. Without a mesh nothing
-here does anything, and the program is that of one device. How things are dealt out never changes what is computed,
-but for the order in which sums are taken: random numbers do not depend on it (jax_threefry_partitionable).
+A program is traced within `use_mesh`, and the functions here read the mesh from that context. Without a mesh they do
+nothing, and the program is that of one device. Sharding does not change what is computed except for the order of sums:
+random numbers do not depend on it (jax_threefry_partitionable).
 """
 
 from collections.abc import Callable
@@ -19,64 +19,63 @@ AXIS = "devices"
 
 
 def mesh(count: int = 0) -> Mesh | None:
-    """`count` devices of every host in a row, all if 0; None for a single one. Raises ValueError."""
-    there = jax.local_device_count()
-    if not 0 <= count <= there:
-        raise ValueError(f"--devices={count}: there are {there} here; choose 1 to {there}, or 0 for all")
+    """A mesh of `count` devices of every host, all if 0; None for a single device. Raises ValueError."""
+    available = jax.local_device_count()
+    if not 0 <= count <= available:
+        raise ValueError(f"--devices={count}: there are {available} here; choose 1 to {available}, or 0 for all")
     hosts = range(jax.process_count())
-    chosen = [device for host in hosts for device in jax.local_devices(host)[: count or None]]
-    return Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,)) if len(chosen) > 1 else None
+    devices = [device for host in hosts for device in jax.local_devices(host)[: count or None]]
+    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)) if len(devices) > 1 else None
 
 
-def use_mesh(row: Mesh | None):
-    """Within this context programs are traced for these devices."""
-    return jax.sharding.use_abstract_mesh(row.abstract_mesh) if row else nullcontext()
+def use_mesh(mesh: Mesh | None):
+    """A context in which programs are traced for the devices of `mesh`; without effect for None."""
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh) if mesh else nullcontext()
 
 
 def num_devices() -> int:
-    """How many devices the program is for that is being traced."""
-    found = jax.sharding.get_abstract_mesh()
-    return found.shape.get(AXIS, 1)
+    """The number of devices that the program being traced is for."""
+    return jax.sharding.get_abstract_mesh().shape.get(AXIS, 1)
 
 
-def named_sharding(row: Mesh, axis: int = -1) -> NamedSharding:
-    """How an array lies whose `axis` is dealt out; with -1 every device holds all of it."""
-    return NamedSharding(row, _partition_spec(axis))
+def named_sharding(mesh: Mesh, axis: int = -1) -> NamedSharding:
+    """The sharding of an array along `axis`; replicated with -1."""
+    return NamedSharding(mesh, _partition_spec(axis))
 
 
 def shard(tree: Any, axis: int) -> Any:
-    """`tree` with that axis of its leaves dealt out, if there is an equal share for everybody."""
-    many = num_devices()
-    if many == 1:
+    """`tree` with those leaves sharded along `axis` whose size there is a multiple of the number of devices."""
+    count = num_devices()
+    if count == 1:
         return tree
-    fair = lambda leaf: leaf.shape[axis] % many == 0  # noqa: E731
-    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _partition_spec(axis)) if fair(x) else x, tree)
+    even = lambda leaf: leaf.shape[axis] % count == 0  # noqa: E731
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _partition_spec(axis)) if even(x) else x, tree)
 
 
 def flatten_rows(x: jax.Array, keep: int = 0) -> jax.Array:
-    """`x` [..., D] with one axis of rows after the first `keep`; as it is where sequences are dealt out.
+    """`x` [..., D] with its axes after the first `keep` merged into one of rows; unchanged where sequences are sharded.
 
-    They count below time, and what is dealt out cannot be merged below another axis: every device would get all rows.
+    Sequences are an axis after time, and merging a sharded axis into an earlier one would replicate all rows.
     """
     return x if num_devices() > 1 else x.reshape(*x.shape[:keep], -1, x.shape[-1])
 
 
 def per_device(call: Callable) -> Callable:
-    """`call`, whose arguments and results count worlds on axis 0, as done by each device for its own worlds.
+    """`call`, with worlds on axis 0 of its arguments and results, run by each device on its own worlds.
 
-    Worlds in C must be stepped so: left to itself, every device would step all of them.
+    Callbacks that step worlds in C need this: otherwise every device would step all worlds.
     """
 
     @wraps(call)
     def each(*arguments):
-        many = num_devices()
-        if many == 1:
+        count = num_devices()
+        if count == 1:
             return call(*arguments)
         worlds = len(jax.tree.leaves(arguments)[0])
-        if worlds % many:
+        if worlds % count:
             raise ValueError(
-                f"{worlds} worlds cannot be shared out evenly among {many} devices; "
-                f"set env.worlds to a multiple of {many}, or choose other --devices"
+                f"{worlds} worlds cannot be divided evenly among {count} devices; "
+                f"set env.worlds to a multiple of {count}, or choose other --devices"
             )
         spec = _partition_spec(0)
         return jax.shard_map(call, in_specs=spec, out_specs=spec, check_vma=False)(*arguments)
@@ -84,60 +83,60 @@ def per_device(call: Callable) -> Callable:
     return each
 
 
-def sharded_gather(rows: jax.Array, place: jax.Array, world: jax.Array) -> jax.Array:
-    """rows[place, world] of rows [N, B, ...] whose worlds are dealt out; place [L, batch, ...], world [1, batch, ...].
+def sharded_gather(rows: jax.Array, index: jax.Array, world: jax.Array) -> jax.Array:
+    """rows[index, world] of rows [N, B, ...] sharded by world; index [L, batch, ...], world [1, batch, ...].
 
-    Each device looks up what it has, and what comes out is dealt out by batch. Left to itself, every device would
-    fetch all rows of all worlds first. All places must exist.
+    Each device looks up its own worlds, and the result is sharded by batch. Plain indexing would make every device
+    fetch the rows of all worlds first. Indices must be in bounds.
     """
-    many = num_devices()
-    look = lambda rows, place, world: rows.at[place, world].get(mode="promise_in_bounds")  # noqa: E731
-    if many == 1 or rows.shape[1] % many:
-        return look(rows, place, world)
-    fair = place.shape[1] % many == 0
+    count = num_devices()
+    gather = lambda rows, index, world: rows.at[index, world].get(mode="promise_in_bounds")  # noqa: E731
+    if count == 1 or rows.shape[1] % count:
+        return gather(rows, index, world)
+    even = index.shape[1] % count == 0
 
-    def mine(rows: jax.Array, place: jax.Array, world: jax.Array) -> jax.Array:
-        share = rows.shape[1]
-        own = world - share * jax.lax.axis_index(AXIS)
-        found = look(rows, place, jnp.clip(own, 0, share - 1))
-        here = jnp.broadcast_to((own >= 0) & (own < share), place.shape)
-        found = jnp.where(here.reshape(*here.shape, *(1,) * (found.ndim - here.ndim)), found, jnp.zeros_like(found))
-        total = found.astype(jnp.uint8) if found.dtype == bool else found
+    def local(rows: jax.Array, index: jax.Array, world: jax.Array) -> jax.Array:
+        worlds = rows.shape[1]  # of this device
+        own = world - worlds * jax.lax.axis_index(AXIS)
+        values = gather(rows, index, jnp.clip(own, 0, worlds - 1))
+        here = jnp.broadcast_to((own >= 0) & (own < worlds), index.shape)
+        values = jnp.where(here.reshape(*here.shape, *(1,) * (values.ndim - here.ndim)), values, jnp.zeros_like(values))
+        total = values.astype(jnp.uint8) if values.dtype == bool else values
         total = (
-            jax.lax.psum_scatter(total, AXIS, scatter_dimension=1, tiled=True) if fair else jax.lax.psum(total, AXIS)
+            jax.lax.psum_scatter(total, AXIS, scatter_dimension=1, tiled=True) if even else jax.lax.psum(total, AXIS)
         )
-        return total.astype(found.dtype)
+        return total.astype(values.dtype)
 
-    places = (_partition_spec(1), _partition_spec(-1), _partition_spec(-1))
-    return jax.shard_map(mine, in_specs=places, out_specs=_partition_spec(1 if fair else -1), check_vma=False)(
-        rows, place, world
+    specs = (_partition_spec(1), _partition_spec(-1), _partition_spec(-1))
+    return jax.shard_map(local, in_specs=specs, out_specs=_partition_spec(1 if even else -1), check_vma=False)(
+        rows, index, world
     )
 
 
-def put(tree: Any, where: Any) -> Any:
-    """`tree`, which is the same on every host, laid out as `where` says: a sharding, or a tree of them."""
-    if isinstance(where, NamedSharding):
-        where = jax.tree.map(lambda _: where, tree)
-    return jax.tree.map(_put, tree, where)
+def put(tree: Any, shardings: Any) -> Any:
+    """`tree`, which is the same on every host, placed on devices. shardings: one for all leaves, or a tree of them."""
+    if isinstance(shardings, NamedSharding):
+        shardings = jax.tree.map(lambda _: shardings, tree)
+    return jax.tree.map(_put, tree, shardings)
 
 
-def _put(leaf: Any, where: NamedSharding) -> jax.Array:
-    if where.is_fully_addressable:
-        return jax.device_put(leaf, where)
+def _put(leaf: Any, place: NamedSharding) -> jax.Array:
+    if place.is_fully_addressable:
+        return jax.device_put(leaf, place)
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), where), impl=jax.random.key_impl(leaf))
+        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), place), impl=jax.random.key_impl(leaf))
     values = np.asarray(leaf)
-    return jax.make_array_from_callback(values.shape, where, lambda index: values[index])
+    return jax.make_array_from_callback(values.shape, place, lambda index: values[index])
 
 
 def replicate(tree: Any) -> Any:
-    """`tree` with all of every leaf on every device that holds a part of it."""
+    """`tree` with every sharded leaf replicated over the devices of its mesh."""
     whole = lambda leaf: jax.jit(lambda x: x, out_shardings=named_sharding(leaf.sharding.mesh))(leaf)  # noqa: E731
     return jax.tree.map(lambda leaf: whole(leaf) if isinstance(leaf.sharding, NamedSharding) else leaf, tree)
 
 
 def local_copy(tree: Any) -> Any:
-    """What this host's first device holds of `tree`: all of it, where every device holds everything."""
+    """The part of `tree` on this host's first device: all of it if the tree is replicated."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 

@@ -1,7 +1,7 @@
-"""The lines between the processes that look after the hosts of one run: how they meet, what they tell each other.
+"""Watchdogs of the hosts of one run: their connections, their messages, and how a run ends when a host does.
 
-Plain TCP in plain Python, without JAX: what goes over a line are words, one message a line. `beat`: I am there; `done`:
-my run has ended well; `failed`: it has not; `lost N HOW`: host N is no longer with us.
+Plain TCP and no JAX. Messages are text, one a line. `beat`: this host is alive; `done`: its run has ended well;
+`failed`: its run has ended with an error; `lost N HOW`: host N has ended.
 """
 
 import hashlib
@@ -16,32 +16,33 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-GRACE = 3.0  # s in which a host that has met the same fault as another may end with words of its own
+GRACE = 3.0  # s in which a host that met the same error as another may end with its own message
 
 
 def meet(place: Any, command: Sequence[str], wait: float) -> dict[int, socket.socket]:
-    """The lines to the other hosts, by their numbers: of host 0 to all, of others to host 0.
+    """Connections to the other hosts by number: of host 0 to all, of others to host 0.
 
-    place: a hosts.Place; command: what all must have been started with, in any order; wait: s. Raises ValueError.
+    place: a hosts.HostPlace; command: the arguments that all hosts must have, in any order; wait: s until an error.
+    Raises ValueError where hosts do not connect, were started with another command, or the port is in use.
     """
     name, _, port = place.coordinator.rpartition(":")
-    said = hashlib.sha256(json.dumps([place.hosts, sorted(command)]).encode()).hexdigest()
+    fingerprint = hashlib.sha256(json.dumps([place.hosts, sorted(command)]).encode()).hexdigest()
     until = time.monotonic() + wait
     if place.host:
         while True:
             try:
                 link = socket.create_connection((name.strip("[]"), int(port) + 1), timeout=5)
                 link.settimeout(max(1.0, until - time.monotonic()))
-                link.sendall(json.dumps({"host": place.host, "command": said}).encode() + b"\n")
-                told = json.loads(_line(link) or '""')
+                link.sendall(json.dumps({"host": place.host, "command": fingerprint}).encode() + b"\n")
+                reply = json.loads(_line(link) or '""')
             except (OSError, ValueError):
-                told = ""
-            if told == "welcome":
+                reply = ""
+            if reply == "welcome":
                 return {0: link}
-            if told:
-                raise ValueError(told)
+            if reply:
+                raise ValueError(reply)
             if time.monotonic() > until:
-                raise ValueError(f"host 0 was not to be reached at {place.coordinator} within {wait:g} s; start it too")
+                raise ValueError(f"host 0 did not answer at {place.coordinator} within {wait:g} s; start it too")
             time.sleep(0.2)
     links: dict[int, socket.socket] = {}
     try:
@@ -52,11 +53,11 @@ def meet(place: Any, command: Sequence[str], wait: float) -> dict[int, socket.so
                 link.settimeout(5)
                 try:
                     other = json.loads(_line(link))
-                    number, theirs = int(other["host"]), other["command"]
+                    number, command_of_other = int(other["host"]), other["command"]
                 except (OSError, ValueError, KeyError, TypeError):
-                    link.close()  # somebody else
+                    link.close()  # not a host of this run
                     continue
-                if theirs != said or not 0 < number < place.hosts:
+                if command_of_other != fingerprint or not 0 < number < place.hosts:
                     complaint = f"host {number} was started with another command than host 0; give both the same"
                     for each in (link, *links.values()):
                         each.sendall(json.dumps(complaint).encode() + b"\n")
@@ -64,7 +65,9 @@ def meet(place: Any, command: Sequence[str], wait: float) -> dict[int, socket.so
                 links[number] = link
     except TimeoutError:
         missing = ", ".join(str(number) for number in range(1, place.hosts) if number not in links)
-        raise ValueError(f"host {missing} did not come within {wait:g} s; start the same command there too") from None
+        raise ValueError(
+            f"host {missing} did not connect within {wait:g} s; start the same command there too"
+        ) from None
     except OSError as error:
         raise ValueError(f"port {int(port) + 1} is not free ({error.strerror}); choose another --coordinator") from None
     for link in links.values():
@@ -73,15 +76,18 @@ def meet(place: Any, command: Sequence[str], wait: float) -> dict[int, socket.so
 
 
 def _line(link: socket.socket) -> bytes:
-    """One line, and not a byte more."""
-    found = b""
-    while not found.endswith(b"\n") and len(found) < 4096 and (byte := link.recv(1)):
-        found += byte
-    return found
+    """One line, without reading beyond it."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < 4096 and (byte := link.recv(1)):
+        line += byte
+    return line
 
 
 class Watchdog:
-    """What the parent does: it hears the other hosts, and lets them hear what becomes of its child."""
+    """The parent process of a host: it listens to the other hosts, and reports to them how its child ends.
+
+    When another host is lost, it ends its child and prints why.
+    """
 
     def __init__(
         self, host: int, links: dict[int, socket.socket], child: int, patience: float, last: Callable[[], str]
@@ -89,26 +95,26 @@ class Watchdog:
         self.host, self.links, self.child, self.patience, self.last = host, links, child, patience, last
         self.heard = dict.fromkeys(links, time.monotonic())
         self.done: dict[int, float] = {}  # hosts whose run has ended well, and when
-        self.why = ""  # what ends this run before its time
-        self.until = float("inf")  # when it ends at the latest
+        self.why = ""  # the message if this run ends early
+        self.until = float("inf")  # when the child is killed
 
     def run(self) -> int:
-        """The exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):  # Ctrl-C reaches the child by itself
+        """Watches until the child ends; returns the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):  # the terminal sends SIGINT to the child too
             signal.signal(number, self._pass_on)
-        with selectors.DefaultSelector() as found:
+        with selectors.DefaultSelector() as selector:
             for other, link in self.links.items():
                 link.setblocking(False)
-                found.register(link, selectors.EVENT_READ, (other, bytearray()))
+                selector.register(link, selectors.EVENT_READ, (other, bytearray()))
             beat, status = 0.0, None
             while status is None:
-                for key, _ in found.select(timeout=0.05):
-                    if not self._hear(*key.data, key.fileobj):
-                        found.unregister(key.fileobj)
+                for key, _ in selector.select(timeout=0.05):
+                    if not self._receive(*key.data, key.fileobj):
+                        selector.unregister(key.fileobj)
                 now = time.monotonic()
                 if now - beat > self.patience / 5:
                     beat = now
-                    self._tell("beat")
+                    self._send("beat")
                 for other, when in self.heard.items():
                     if other not in self.done and now - when > self.patience:
                         self._lose(other, "is gone", 0)
@@ -117,9 +123,9 @@ class Watchdog:
                 if now > self.until:
                     os.kill(self.child, signal.SIGKILL)
                 status = self._ended()
-            if status < 0 and not self.why:  # JAX ends a process whose host 0 is gone, perhaps before it is heard of
-                for key, _ in found.select(timeout=GRACE):
-                    self._hear(*key.data, key.fileobj)
+            if status < 0 and not self.why:  # JAX aborts a process that lost host 0, perhaps before we received that
+                for key, _ in selector.select(timeout=GRACE):
+                    self._receive(*key.data, key.fileobj)
         return self._leave(status)
 
     def _pass_on(self, number: int, _frame: object) -> None:
@@ -127,8 +133,8 @@ class Watchdog:
             with suppress(ProcessLookupError):
                 os.kill(self.child, number)
 
-    def _hear(self, other: int, begun: bytearray, link: Any) -> bool:
-        """Takes in what a host says; False where it will say no more."""
+    def _receive(self, other: int, buffer: bytearray, link: Any) -> bool:
+        """Reads messages of a host; False where the connection has closed. buffer: the start of an incomplete line."""
         try:
             received = link.recv(4096)
         except BlockingIOError:
@@ -141,10 +147,10 @@ class Watchdog:
                 self.heard.pop(other, None)
             return False
         self.heard[other] = time.monotonic()
-        begun += received
-        while b"\n" in begun:
-            line, _, rest = bytes(begun).partition(b"\n")
-            begun[:] = rest
+        buffer += received
+        while b"\n" in buffer:
+            line, _, rest = bytes(buffer).partition(b"\n")
+            buffer[:] = rest
             word, _, more = line.decode(errors="replace").partition(" ")
             if word == "done":
                 self.done[other] = time.monotonic()
@@ -159,13 +165,13 @@ class Watchdog:
         if not self.why:
             self.why = f"host {other} {how}; start the same command on all hosts again: it goes on {self.last()}"
             self.until = time.monotonic() + grace
-            self._tell(f"lost {other} {how}")
+            self._send(f"lost {other} {how}")
 
-    def _tell(self, words: str) -> None:
+    def _send(self, message: str) -> None:
         for link in self.links.values():
             try:
-                link.send(words.encode() + b"\n")
-            except OSError:  # gone, or deaf: it will be noticed
+                link.send(message.encode() + b"\n")
+            except OSError:  # a host that is gone or does not read is noticed by its silence
                 continue
 
     def _ended(self) -> int | None:
@@ -175,15 +181,15 @@ class Watchdog:
 
     def _leave(self, status: int) -> int:
         if status == 0:
-            self._tell("done")
+            self._send("done")
             return 0
-        if status > 0 and (not self.why or "error" in self.why):  # it has said why
-            self._tell("failed")
+        if status > 0 and (not self.why or "error" in self.why):  # the child has printed its own message
+            self._send("failed")
             return status
         if not self.why:
             killed = signal.Signals(-status).name
             self.why = f"the run on host {self.host} was ended by {killed}; start the same command on all hosts again: "
             self.why += f"it goes on {self.last()}"
-            self._tell("failed")
+            self._send("failed")
         print(self.why, file=sys.stderr, flush=True)
         return 1

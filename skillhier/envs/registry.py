@@ -24,8 +24,8 @@ def _sawyer(number: int, goal) -> Callable[..., batch.Task]:
     return partial(tasks.make, objects.OBJECT_SETS[number], goal)
 
 
-def _suite(domain: str, *asked) -> Callable[..., batch.Task]:
-    return partial(importlib.import_module(f"skillhier.envs.dmc.{domain}").make, *asked)
+def _suite(domain: str, *arguments) -> Callable[..., batch.Task]:
+    return partial(importlib.import_module(f"skillhier.envs.dmc.{domain}").make, *arguments)
 
 
 def _quadruped(name: str) -> Callable[..., batch.Task]:
@@ -34,7 +34,7 @@ def _quadruped(name: str) -> Callable[..., batch.Task]:
     return quadruped.TASKS[name]
 
 
-# name -> what gives the constructor of its Task, which takes keyword settings
+# name -> a function that returns the constructor of its Task, which takes keyword settings
 WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
     **{
         f"sawyer.stack_{COLOURS[top]}_on_{COLOURS[bottom]}.set{n}": partial(_sawyer, n, (top, bottom))
@@ -55,8 +55,9 @@ WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
     "dmc.pendulum_swingup": partial(_suite, "pendulum"),
     **{f"dmc.quadruped_{task}": partial(_quadruped, f"dmc.quadruped_{task}") for task in QUADRUPED},
 }
-WORLDS |= {f"{name}{pixels.SUFFIX}": constructor for name, constructor in WORLDS.items()}  # the same, through a camera
-STACK = {"sawyer": 3}  # frames that a family of worlds shows unless asked for others; elsewhere one
+# the same worlds with pictures
+WORLDS |= {f"{name}{pixels.SUFFIX}": constructor for name, constructor in WORLDS.items()}
+STACK = {"sawyer": 3}  # default of `stack` for a family of worlds; 1 for others
 
 
 def names() -> tuple[str, ...]:
@@ -81,49 +82,48 @@ def make(
 ) -> Env:
     """`worlds` worlds called `name`. `worlds` to `repeat`: see `batch.make`; `settings`: the task's.
 
-    `stack` is 3 in Sawyer worlds and 1 in others, if nothing is said. `NAME@pixels` shows pictures in place of its
-    entries (privileged ones stay), one frame unless asked for more; settings of `pixels.drawing`. `gymnasium:NAME`
+    `stack` is by default 3 in Sawyer worlds and 1 in others. `NAME@pixels` has pictures in place of its entries
+    (privileged ones stay), by default one frame; it takes the settings of `pixels.drawing`. `gymnasium:NAME`
     and `playground:NAME` are worlds of those libraries, with settings as in `adapters.from_gymnasium` and
     `adapters.from_playground`.
     """
     if ":" in name:
         return libraries.make(name, worlds=worlds, limit=limit, delay=delay, stack=stack, repeat=repeat, **settings)
     name = canonical(name)
-    seen = name.endswith(pixels.SUFFIX)
-    stack = (1 if seen else STACK.get(name.split(".")[0], 1)) if stack is None else stack
-    made = task(name, worlds=worlds, **settings)
-    draw = pixels.drawing(made.physics, name, worlds, **_of_pictures(name, settings)) if seen else None
+    pictured = name.endswith(pixels.SUFFIX)
+    stack = (1 if pictured else STACK.get(name.split(".")[0], 1)) if stack is None else stack
+    world_task = task(name, worlds=worlds, **settings)
+    draw = pixels.drawing(world_task.physics, name, worlds, **_picture_settings(name, settings)) if pictured else None
     episodes = {"limit": limit, "delay": delay, "stack": stack, "repeat": repeat}
-    return batch.make(made, worlds, **episodes, draw=draw, draw_only=seen)
+    return batch.make(world_task, worlds, **episodes, draw=draw, draw_only=pictured)
 
 
 def task(name: str, *, worlds: int = 1, **settings) -> batch.Task:
-    """The task of the world `name`, for those who want its model: `task(name).physics.model`. Settings as in `make`.
-
-    Those of pictures are known and change nothing.
+    """The task of the world `name`, e.g. for its model `task(name).physics.model`. Settings as in `make`; those of
+    pictures are accepted and ignored.
     """
     name = canonical(name)
     if name not in WORLDS:
         raise ValueError(f"world '{name}' is not known; {_nearest(name, WORLDS)}; set env.name")
     constructor = WORLDS[name]()
     allowed = [p.name for p in inspect.signature(constructor).parameters.values() if p.kind == p.KEYWORD_ONLY]
-    seen = pixels.SETTINGS if name.endswith(pixels.SUFFIX) else ()
-    pictured = _of_pictures(name, settings)
-    settings = {setting: value for setting, value in settings.items() if setting not in pictured}
+    extra = pixels.SETTINGS if name.endswith(pixels.SUFFIX) else ()
+    picture_settings = _picture_settings(name, settings)
+    settings = {setting: value for setting, value in settings.items() if setting not in picture_settings}
     for setting in settings:
         if setting not in allowed:
-            known = [*allowed, "limit", "delay", "stack", "repeat", *seen]
+            known = [*allowed, "limit", "delay", "stack", "repeat", *extra]
             raise ValueError(f"world '{name}' has no setting '{setting}'; {_nearest(setting, known)}")
     if "worlds" in allowed:
         settings["worlds"] = worlds
     return constructor(**settings)
 
 
-def _of_pictures(name: str, settings: dict) -> dict:
+def _picture_settings(name: str, settings: dict) -> dict:
     """Those of the settings that say how `name` is drawn."""
     return {k: v for k, v in settings.items() if k in pixels.SETTINGS and name.endswith(pixels.SUFFIX)}
 
 
-def _nearest(given: str, known) -> str:
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+def _nearest(name: str, known) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}"

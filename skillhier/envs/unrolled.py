@@ -1,7 +1,7 @@
 """Sums over axes of a few elements, written out as additions.
 
-On a CPU a reduction is a call of its own, which costs more than a few additions for thousands of worlds; additions
-are fused with what stands around them. They are exact in float32 on accelerators that round the factors of a product.
+On a CPU a reduction is a separate call, which costs more than a few additions for thousands of worlds; additions are
+fused with the operations around them. They are exact in float32 on accelerators that round the factors of a product.
 """
 
 from functools import reduce
@@ -57,8 +57,8 @@ def gram(matrix: Array) -> Array:
 def solve(square: Array, damping: float, right: Array) -> Array:
     """x [n] with (square [n, n] + damping I) x = right [n]; symmetric positive definite, so no pivot is sought.
 
-    Elimination column by column on the system with its right side. Each step is finished before the next begins:
-    left to itself XLA computes all steps before it anew for every element of x.
+    Elimination column by column on the system with its right side. Barriers separate the steps: without them XLA
+    recomputes all earlier steps for every element of x.
     """
     n = right.shape[0]
     rest = jnp.concatenate([square + damping * jnp.eye(n, dtype=right.dtype), right[:, None]], 1)

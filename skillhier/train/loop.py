@@ -73,15 +73,14 @@ def start(learner: Learner, source: Source, key: Key, mesh: Mesh | None = None) 
 
     mesh: the devices that share the work: each holds the whole learner and its own part of the worlds.
 
-    Built inside jit: eagerly, two leaves may share one buffer, and donation fails. Weak types are dropped, because a
-    state whose types change between the first epoch and the second is compiled twice.
+    Built inside jit: eagerly, two leaves may share one buffer, and donation fails.
     """
     seeds = key.ndim > 0
 
     def build(init: Callable, key: Key, where: Any = None, seeds: bool = seeds) -> Any:
         def strong(key: Key) -> Any:
             with sharding.use_mesh(mesh if where else None):
-                return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), init(key))
+                return _without_weak_types(init(key))
 
         return jax.jit(jax.vmap(strong) if seeds else strong, **({"out_shardings": where} if where else {}))(key)
 
@@ -140,7 +139,7 @@ def epoch(
         with sharding.use_mesh(mesh):
             (state, suspect), metrics = jax.lax.scan(update, (state, none), None, length=updates)
         reduced = {name: v[-1] if is_counter(name) else jnp.nanmean(v) for name, v in metrics.items()}
-        return state, reduced, suspect
+        return _without_weak_types(state), reduced, suspect
 
     if seeds:
         axes = RunState(0, None if source.constant else 0, 0)
@@ -150,6 +149,11 @@ def epoch(
     where, everywhere = layout(source, mesh, seeds), sharding.named_sharding(mesh)
     rejected = RejectedUpdate(sharding.named_sharding(mesh, SEQUENCES + seeds), everywhere)
     return jax.jit(run_epoch, donate_argnums=0, out_shardings=(where, everywhere, rejected))
+
+
+def _without_weak_types(tree: Any) -> Any:
+    """Every state has these types, or an epoch would be compiled again for the state that another one returns."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), tree)
 
 
 def is_counter(name: str) -> bool:

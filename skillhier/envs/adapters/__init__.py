@@ -1,11 +1,11 @@
-"""The doors to other libraries: our worlds as theirs, and theirs as ours.
+"""Adapters to other libraries: our worlds as theirs, and theirs as ours. All of them clip actions to the spec's bounds.
 
   to_gymnasium, to_gymnasium_vector   our worlds behind gymnasium's interface      (env_to_gymnasium.py)
   to_brax                             our worlds behind brax's                     (env_to_brax.py)
   from_gymnasium                      any gymnasium environment as an Env          (gymnasium_to_env.py)
   from_playground                     a MuJoCo Playground environment as an Env    (playground_to_env.py)
 
-Nothing is imported before it is asked for.
+Each library is imported only when its adapter is used.
 """
 
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ def to_gymnasium(name: "str | Env", **settings) -> "GymnasiumEnv":
     """The world `name` as a gymnasium environment.
 
     `settings`: `render_mode`, `privileged` (privileged entries stand in the observation, not in the info), and those
-    of `registry.make`. See env_to_gymnasium.py for what its rows mean.
+    of `registry.make`. See rows.py for the meaning of its rows.
     """
     from skillhier.envs.adapters.env_to_gymnasium import GymnasiumEnv
 
@@ -34,7 +34,7 @@ def to_gymnasium_vector(
 ) -> "GymnasiumVectorEnv":
     """`num_envs` worlds `name` in one program, as a gymnasium vector environment.
 
-    autoreset_mode: "NextStep" (the convention of this house), "SameStep" or "Disabled", or gymnasium's AutoresetMode.
+    autoreset_mode: "NextStep" (as our Env does), "SameStep" or "Disabled", or gymnasium's AutoresetMode.
     """
     from skillhier.envs.adapters.env_to_gymnasium import GymnasiumVectorEnv
 
@@ -44,10 +44,10 @@ def to_gymnasium_vector(
 def to_brax(name: "str | Env", *, flat: bool = True, **settings) -> "BraxEnv":
     """The world `name` as a brax environment, for `brax.envs.wrappers.training.wrap(env, env.episode_length)`.
 
-    flat: one vector of all entries but privileged ones, in the order of their names; else all entries by name.
-    `settings`: those of `registry.make` but for the limit, which is the wrapper's. `done` where the task ends, and
-    where a world breaks: then with reward 0, the last sound observation and metric `broken`; brax's wrapper leaves no
-    way to call that a cut.
+    flat: one vector of all entries except privileged ones, in the order of their names; else all entries by name.
+    `settings`: those of `registry.make` except limit, which the wrapper has. `done` where the task terminates and where
+    a world breaks; the latter with reward 0, the last valid observation and metric `broken`, since brax's wrapper has
+    no way to mark it as a truncation.
     """
     from skillhier.envs.adapters.env_to_brax import BraxEnv
 
@@ -55,11 +55,11 @@ def to_brax(name: "str | Env", *, flat: bool = True, **settings) -> "BraxEnv":
 
 
 def from_gymnasium(source: "str | gymnasium.Env | gymnasium.vector.VectorEnv", **settings) -> "Env":
-    """A gymnasium environment as an Env: its id (then `worlds` of it), one that is made, or a vector of them.
+    """A gymnasium environment as an Env: an id, an environment, or a vector environment.
 
-    worlds: how many of an id. limit: steps that cut an episode, where it has none of its own, or fewer. interval:
-    seconds a step takes, where it does not say. stack: latest frames shown, 1 unless set. Further settings go to
-    gymnasium.make. Raises ValueError with one line for spaces that are not taken in (see gymnasium_to_env.py).
+    worlds: number of environments of an id. limit: steps of an episode, if the environment has no or a larger limit.
+    interval: seconds of a step, if the environment does not say. stack: latest frames in an observation (default 1).
+    Further settings go to gymnasium.make. Unsupported spaces raise ValueError (see gymnasium_to_env.py).
     """
     from skillhier.envs.adapters import libraries
 
@@ -69,8 +69,9 @@ def from_gymnasium(source: "str | gymnasium.Env | gymnasium.vector.VectorEnv", *
 def from_playground(name: str, **settings) -> "Env":
     """`worlds` MuJoCo Playground environments `name` as an Env in pure JAX; needs the extra `playground`.
 
-    limit: control steps that cut an episode (its own episode_length unless set). stack: latest frames shown. impl:
-    the engine, jax or warp; auto takes warp on a GPU that has it. Further settings override the environment's config.
+    limit: control steps of an episode (default: its episode_length). stack: latest frames in an observation. impl:
+    the engine, jax or warp; auto is warp on a GPU where it is installed. Further settings override the
+    environment's config.
     """
     from skillhier.envs.adapters import libraries
 

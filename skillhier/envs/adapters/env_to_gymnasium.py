@@ -1,7 +1,7 @@
-"""Our worlds as gymnasium environments: one at a time, or many in one program.
+"""Our worlds as gymnasium environments: one, or many in one program.
 
-What the rows mean stands in rows.py. `info["broken"]` tells of a world that broke. Privileged entries come in
-`info` under their own names, not in the observation, unless `privileged=True`.
+See rows.py for the meaning of rows. `info["broken"]` says whether the world broke. Privileged entries are in `info`
+under their names, and in the observation only with `privileged=True`. Actions beyond the bounds are clipped.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from skillhier.envs import registry
-from skillhier.envs.adapters.rows import Carry, Row, key_of, on_host, programs
+from skillhier.envs.adapters.rows import Carry, Row, key_from_seed, programs, to_numpy
 from skillhier.envs.render import pixels
 from skillhier.types import Array, Env, EnvState, Key, Spec
 
 MODES = ["rgb_array"]
-OF_EPISODES = ("limit", "delay", "stack", "repeat")  # settings of worlds that their model knows nothing of
+EPISODE_SETTINGS = ("limit", "delay", "stack", "repeat")  # settings that the model does not depend on
 
 
 def observation_space(spec: Spec, privileged: bool) -> gymnasium.spaces.Dict:
@@ -39,18 +39,18 @@ def action_space(spec: Spec) -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(spec.action.low, spec.action.high, spec.action.shape, np.float32)
 
 
-def painter(world: str | Env, mode: str | None, settings: dict, *view: Any) -> Callable[[EnvState], Array] | None:
-    """What draws pictures [B, height, width, 3] of the worlds in a state; None where nobody asks for any."""
+def make_renderer(world: str | Env, mode: str | None, settings: dict, *view: Any) -> Callable[[EnvState], Array] | None:
+    """A function that draws pictures [B, height, width, 3] of the worlds in a state; None without a render mode."""
     if mode is None:
         return None
     if mode not in MODES or isinstance(world, Env):
         what = "an Env without a model" if isinstance(world, Env) else f"'{world}'"
         raise ValueError(f"render_mode '{mode}' of {what} is not known; choose rgb_array for worlds by name, or None")
-    return _painter(world, tuple((k, v) for k, v in sorted(settings.items()) if k not in OF_EPISODES), *view)
+    return _make_renderer(world, tuple((k, v) for k, v in sorted(settings.items()) if k not in EPISODE_SETTINGS), *view)
 
 
 @lru_cache(maxsize=16)
-def _painter(
+def _make_renderer(
     name: str, settings: tuple, camera: int | str | None, height: int, width: int
 ) -> Callable[[EnvState], Array]:
     from skillhier.envs.render import rays
@@ -62,12 +62,12 @@ def _painter(
     return jax.jit(jax.vmap(lambda state: draw(state.data)["rgb"]))
 
 
-def _drawn(dice: np.random.Generator) -> Key:
-    return key_of(int(dice.integers(2**32)))
+def _random_key(rng: np.random.Generator) -> Key:
+    return key_from_seed(int(rng.integers(2**32)))
 
 
 class GymnasiumEnv(gymnasium.Env):
-    """One world. `reset()` without a seed, after an episode has closed, opens the one that our rollout would open."""
+    """One world. `reset()` without a seed after the end of an episode opens the same next episode as our rollout."""
 
     metadata = {"render_modes": MODES}
 
@@ -81,12 +81,12 @@ class GymnasiumEnv(gymnasium.Env):
         render_size: tuple[int, int] = (240, 320),
         **settings,
     ):
-        """`settings`: those of `registry.make`. Raises ValueError with one line on any that is not known.
+        """`settings`: those of `registry.make`; an unknown one raises ValueError with one line.
 
-        render_mode "rgb_array" draws what `render_camera` of the model sees (by default that of pixel variants),
-        height and width in `render_size`, without OpenGL (see render.py).
+        render_mode "rgb_array" renders `render_camera` of the model (by default that of pixel variants) with height and
+        width `render_size`, without OpenGL (see render/rays.py).
         """
-        self._paint = painter(name, render_mode, settings, render_camera, *render_size)
+        self._draw = make_renderer(name, render_mode, settings, render_camera, *render_size)
         self._programs = programs(name, 1, settings)
         spec = self._programs.spec
         self.metadata = {**self.metadata, "render_fps": 1 / spec.interval}
@@ -100,26 +100,28 @@ class GymnasiumEnv(gymnasium.Env):
         if seed is None and self._carry is not None and self._carry.closed.any():
             self._carry, row = self._programs.step(self._carry, jnp.zeros((1, *self.action_space.shape)))
         else:
-            self._carry, row = self._programs.reset(_drawn(self.np_random) if seed is None else key_of(seed))
-        obs, info, _ = self._told(row)
+            self._carry, row = self._programs.reset(
+                _random_key(self.np_random) if seed is None else key_from_seed(seed)
+            )
+        obs, info, _ = self._unpack(row)
         return obs, info
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
         if self._carry is None or self._carry.closed.any():
             raise gymnasium.error.ResetNeeded("this world has no open episode; call reset() before step()")
         self._carry, row = self._programs.step(self._carry, jnp.asarray(action, jnp.float32)[None])
-        obs, info, row = self._told(row)
+        obs, info, row = self._unpack(row)
         return obs, float(row.reward), bool(row.terminated), bool(row.truncated), info
 
     def render(self) -> np.ndarray | None:
-        """What is to be seen now, uint8 [height, width, 3]; of a world that broke, its next start."""
-        if self._paint is None:
+        """A picture of the present state, uint8 [height, width, 3]; of a world that broke, its next start."""
+        if self._draw is None:
             return None
         if self._carry is None:
-            raise gymnasium.error.ResetNeeded("there is nothing to be seen yet; call reset() before render()")
-        return np.array(self._paint(self._carry.state)[0])
+            raise gymnasium.error.ResetNeeded("no state to render yet; call reset() before render()")
+        return np.array(self._draw(self._carry.state)[0])
 
-    def _told(self, row: Row) -> tuple[dict, dict, Row]:
+    def _unpack(self, row: Row) -> tuple[dict, dict, Row]:
         row = jax.tree.map(lambda x: np.array(x[0]), jax.device_get(row))
         obs = {k: v for k, v in row.obs.items() if k in self.observation_space.spaces}
         return obs, {"broken": bool(row.broken)} | {k: v for k, v in row.obs.items() if k not in obs}, row
@@ -128,10 +130,10 @@ class GymnasiumEnv(gymnasium.Env):
 class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
     """Many worlds in one program.
 
-    autoreset_mode: NEXT_STEP, where a closed episode takes a row of its own to open the next one, as everywhere
-    here; SAME_STEP, which shows the next one's first row at once and what closed in `final_obs` and `final_info`
-    (it steps all worlds a second time whenever one closes); DISABLED, where closed ones wait for
-    `reset(options={"reset_mask": bool [num_envs]})`. One seed is the seed of all worlds together.
+    autoreset_mode: NEXT_STEP, where opening the next episode takes a row of its own, as in our Env; SAME_STEP, which
+    returns the next episode's first row at once and the closing row in `final_obs` and `final_info` (all worlds are
+    stepped twice whenever one closes); DISABLED, where closed worlds wait for
+    `reset(options={"reset_mask": bool [num_envs]})`. One seed is for all worlds together.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         if max_episode_steps is not None:
             settings["limit"] = max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self._paint = painter(name, render_mode, settings, render_camera, *render_size)
+        self._draw = make_renderer(name, render_mode, settings, render_camera, *render_size)
         self._programs = programs(name, num_envs, settings)
         spec = self._programs.spec
         self.num_envs = num_envs
@@ -166,21 +168,21 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         if seed is not None and not isinstance(seed, (int, np.integer)):
-            raise ValueError(f"seed {seed} is not a whole number; one seed is that of all {self.num_envs} worlds")
+            raise ValueError(f"seed must be an integer (one for all {self.num_envs} worlds), got {seed}")
         super().reset(seed=seed)
-        key = _drawn(self.np_random) if seed is None else key_of(int(seed))
+        key = _random_key(self.np_random) if seed is None else key_from_seed(int(seed))
         mask = (options or {}).get("reset_mask")
         if mask is None:
             mask = np.ones(self.num_envs, bool)
         elif not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ValueError(f"reset_mask is not a bool array [{self.num_envs}] with a world to reset in it")
+            raise ValueError(f"reset_mask must be a bool array [{self.num_envs}] with at least one True")
         if self._carry is None or mask.all():
             self._carry, row = self._programs.reset(key)
         else:
             self._carry, row = self._programs.renew(self._carry, key, mask)
             row = row._replace(obs=self._carry.step.obs)
-        row = on_host(row)
-        return self._shown(row.obs), self._info(row, mask)
+        row = to_numpy(row)
+        return self._visible(row.obs), self._info(row, mask)
 
     def step(self, actions: np.ndarray) -> tuple[dict, np.ndarray, np.ndarray, np.ndarray, dict]:
         disabled = self.autoreset_mode == AutoresetMode.DISABLED
@@ -188,35 +190,35 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
             raise gymnasium.error.ResetNeeded("a world has no open episode; call reset(options={'reset_mask': ...})")
         actions, everywhere = jnp.asarray(actions, jnp.float32), np.ones(self.num_envs, bool)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
-            self._carry, row, obs = self._programs.through(self._carry, actions)
-            row, obs = on_host((row, obs))
+            self._carry, row, obs = self._programs.step_and_reset(self._carry, actions)
+            row, obs = to_numpy((row, obs))
             info: dict[str, Any] = {}
             for world in np.flatnonzero(row.terminated | row.truncated):
                 final = {k: v[world].copy() for k, v in row.obs.items()}
                 private = {k: v for k, v in final.items() if k not in self.single_observation_space.spaces}
                 about = {"broken": bool(row.broken[world]), **private}
-                info = self._add_info(info, {"final_obs": self._shown(final), "final_info": about}, world)
+                info = self._add_info(info, {"final_obs": self._visible(final), "final_info": about}, world)
             after = row._replace(obs=obs, broken=np.zeros_like(row.broken))
             info |= self._info(after, everywhere)
         else:
             self._carry, row = self._programs.step(self._carry, actions)
-            row = on_host(row)
+            row = to_numpy(row)
             obs, info = row.obs, self._info(row, everywhere)
-        return self._shown(obs), row.reward.astype(np.float64), row.terminated, row.truncated, info
+        return self._visible(obs), row.reward.astype(np.float64), row.terminated, row.truncated, info
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """A picture of every world, uint8 [height, width, 3]."""
-        if self._paint is None:
+        if self._draw is None:
             return None
         if self._carry is None:
-            raise gymnasium.error.ResetNeeded("there is nothing to be seen yet; call reset() before render()")
-        return tuple(np.array(self._paint(self._carry.state)))
+            raise gymnasium.error.ResetNeeded("no state to render yet; call reset() before render()")
+        return tuple(np.array(self._draw(self._carry.state)))
 
-    def _shown(self, obs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _visible(self, obs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {k: v for k, v in obs.items() if k in self.single_observation_space.spaces}
 
     def _info(self, row: Row, mask: np.ndarray) -> dict[str, np.ndarray]:
-        told = {"broken": row.broken} | {
+        info = {"broken": row.broken} | {
             k: v for k, v in row.obs.items() if k not in self.single_observation_space.spaces
         }
-        return told | {f"_{k}": mask.copy() for k in told}
+        return info | {f"_{k}": mask.copy() for k in info}

@@ -1,13 +1,13 @@
 """A gymnasium environment as an Env, through a callback to the host.
 
-Such an environment keeps its state to itself, so our Env is no pure function: the state here is a ticket that says
-which call is next, calls run in the order of the program (`io_callback(ordered=True)`), and a state that is not the
-latest is refused. So: one rollout at a time, no `vmap`, one device, no going on from a checkpoint. It fits
-`lax.scan`, `jit`, `rollout` and `evaluate`.
+Such an environment holds its own state, so this Env is not a pure function: its state is a ticket with the number of
+the next call, calls run in program order (`io_callback(ordered=True)`), and any but the latest state raises. So there
+is one rollout at a time, no `vmap`, one device and no resuming from a checkpoint; `lax.scan`, `jit`, `rollout` and
+`evaluate` work.
 
 Observations: a Box is the entry `observation`, a Dict of Boxes its entries (nested names joined by dots); uint8 stays
-as it is, other numbers become float32 vectors. Actions are numbers from -1 to 1: a bounded Box is stretched to its own
-bounds, and of Discrete(n) the largest of n scores is taken. Anything else is refused.
+as it is, other numbers become float32 vectors. Actions are clipped to [-1, 1]; they are scaled to the bounds of a Box,
+and of Discrete(n) the largest of n scores is chosen. Other spaces raise ValueError.
 """
 
 import math
@@ -28,9 +28,9 @@ from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
 
 
 class Ticket(NamedTuple):
-    """All that our side holds of worlds that live on the host."""
+    """Our state of worlds on the host."""
 
-    turn: Array  # [] int32 which call made it
+    turn: Array  # [] int32 the number of the call that returned it
     last: Array  # [B] bool
     frames: dict[str, Array]  # [B, S, ...]
 
@@ -46,16 +46,16 @@ def make(
 ) -> Env:
     """See `adapters.from_gymnasium`."""
     env = _vector(source, worlds, limit, settings)
-    told = source if isinstance(source, str) else getattr(env.spec, "id", None) or type(env).__name__
+    title = source if isinstance(source, str) else getattr(env.spec, "id", None) or type(env).__name__
     limit = min((n for n in (limit, _limit(env)) if n), default=None)
     if limit is None:
-        raise ValueError(f"'{told}' has no time limit; give limit, the steps after which an episode is cut")
+        raise ValueError(f"'{title}' has no time limit; set limit, the steps after which an episode is truncated")
     interval = interval or _interval(env)
     if interval is None:
-        raise ValueError(f"'{told}' does not say how long a step takes; give interval, in s")
-    frames = _entries(env.single_observation_space, told)
-    bounds, act = _actions(env.single_action_space, told)
-    host = _Host(env, list(frames), act)
+        raise ValueError(f"'{title}' does not say how long a step takes; set interval, in s")
+    frames = _entries(env.single_observation_space, title)
+    bounds, to_action = _actions(env.single_action_space, title)
+    host = _Host(env, list(frames), to_action)
     depth = dict.fromkeys(frames, stack or 1)
     vector = lambda dtype: jax.ShapeDtypeStruct((env.num_envs,), dtype)  # noqa: E731
     obs = {k: jax.ShapeDtypeStruct((env.num_envs, *v.shape), v.dtype) for k, v in frames.items()}
@@ -70,28 +70,30 @@ def make(
 
     def step(ticket: Ticket, action: Array) -> tuple[Ticket, TimeStep]:
         results = (turn, obs, vector(jnp.float32), vector(jnp.bool_), vector(jnp.bool_))
-        now, shown, reward, ended, cut = io_callback(host.step, results, ticket.turn, bounds.clip(action), ordered=True)
+        now, shown, reward, terminated, truncated = io_callback(
+            host.step, results, ticket.turn, bounds.clip(action), ordered=True
+        )
         first = ticket.last
-        last = ended | cut
+        last = terminated | truncated
         ticket = Ticket(now, last, stacks.push_frame(ticket.frames, shown, first))
-        discount = jnp.where(ended, 0.0, 1.0)
+        discount = jnp.where(terminated, 0.0, 1.0)
         return ticket, TimeStep(ticket.frames, jnp.where(first, 0.0, reward), discount, first, last)
 
     return Env(reset, step, Spec(stacks.shapes(frames, depth), bounds, env.num_envs, float(interval), int(limit)))
 
 
 class _Host:
-    """The environments, and which call is theirs next."""
+    """The environments and the number of their next call."""
 
-    def __init__(self, env: VectorEnv, names: list[str], act: Callable):
-        self.env, self.names, self.act, self.turn = env, names, act, 0
+    def __init__(self, env: VectorEnv, names: list[str], to_action: Callable):
+        self.env, self.names, self.to_action, self.turn = env, names, to_action, 0
         self.lock = threading.Lock()
 
     def reset(self, seed: np.ndarray) -> tuple[np.ndarray, dict]:
         with self.lock:
             self.turn += 1
             obs, _ = self.env.reset(seed=int(seed))
-            return np.int32(self.turn), self._told(obs)
+            return np.int32(self.turn), self._flatten(obs)
 
     def step(self, turn: np.ndarray, action: np.ndarray) -> tuple:
         with self.lock:
@@ -101,32 +103,32 @@ class _Host:
                     "it has one rollout at a time, each from where the one before ended or from a reset"
                 )
             self.turn += 1
-            obs, reward, ended, cut, _ = self.env.step(self.act(np.asarray(action)))
-            ended, cut = np.array(ended, bool), np.array(cut, bool)
-            return np.int32(self.turn), self._told(obs), np.array(reward, np.float32), ended, cut
+            obs, reward, terminated, truncated, _ = self.env.step(self.to_action(np.asarray(action)))
+            terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
+            return np.int32(self.turn), self._flatten(obs), np.array(reward, np.float32), terminated, truncated
 
-    def _told(self, obs: Any) -> dict[str, np.ndarray]:
-        found = {}
+    def _flatten(self, obs: Any) -> dict[str, np.ndarray]:
+        entries = {}
         for name in self.names:
             value = obs
             for part in name.split(".") if isinstance(obs, dict) else ():
                 value = value[part]
             value = np.asarray(value)
-            found[name] = value if value.dtype == np.uint8 else value.astype(np.float32).reshape(len(value), -1)
-        return found
+            entries[name] = value if value.dtype == np.uint8 else value.astype(np.float32).reshape(len(value), -1)
+        return entries
 
 
 def _vector(source: Any, worlds: int, limit: int | None, settings: dict) -> VectorEnv:
     if isinstance(source, VectorEnv):
         if settings or worlds not in (1, source.num_envs):
-            raise ValueError(f"a vector environment of {source.num_envs} comes as it is; leave worlds and settings out")
+            raise ValueError(f"a vector environment of {source.num_envs} takes neither worlds nor settings")
         mode = source.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         if mode != AutoresetMode.NEXT_STEP:
-            raise ValueError(f"autoreset_mode {mode} is not taken in; make the vector environment with NEXT_STEP")
+            raise ValueError(f"autoreset_mode must be NEXT_STEP, got {mode}; make the vector environment with it")
         return source
     if isinstance(source, gymnasium.Env):
         if settings or worlds != 1:
-            raise ValueError("an environment that is made already is one world without settings; give its id for more")
+            raise ValueError("an environment object is one world and takes no settings; pass its id for more worlds")
         return SyncVectorEnv([lambda: gymnasium.wrappers.TimeLimit(source, limit) if limit else source])
     try:
         return SyncVectorEnv([lambda: gymnasium.make(source, max_episode_steps=limit, **settings)] * worlds)
@@ -145,34 +147,34 @@ def _interval(env: VectorEnv) -> float | None:
     return step if isinstance(step, (int, float)) else (1 / pictures if pictures else None)
 
 
-def _entries(space: spaces.Space, told: str, name: str = "") -> dict[str, jax.ShapeDtypeStruct]:
-    """What one world shows of `space`, name -> one frame."""
+def _entries(space: spaces.Space, title: str, name: str = "") -> dict[str, jax.ShapeDtypeStruct]:
+    """The entries of one world's observations of `space`, name -> one frame."""
     if isinstance(space, spaces.Dict):
-        found = {}
+        entries = {}
         for key, part in space.items():
             if "." in key:
-                raise ValueError(f"'{told}' shows '{key}', and a name with a dot in it is not taken in")
-            found |= _entries(part, told, f"{name}.{key}" if name else key)
-        return found
+                raise ValueError(f"'{title}' has the entry '{key}'; names with a dot are not supported")
+            entries |= _entries(part, title, f"{name}.{key}" if name else key)
+        return entries
     at = name or stacks.OBSERVATION
     if not isinstance(space, spaces.Box):
-        raise ValueError(f"'{told}' shows '{at}' as {space}; a Box, or a Dict of them, is taken in")
+        raise ValueError(f"'{title}' has the entry '{at}' in {space}; supported are a Box and a Dict of them")
     if space.dtype == np.uint8:
         return {at: jax.ShapeDtypeStruct(space.shape, jnp.uint8)}
     return {at: jax.ShapeDtypeStruct((math.prod(space.shape),), jnp.float32)}
 
 
-def _actions(space: spaces.Space, told: str) -> tuple[Bounds, Callable[[np.ndarray], np.ndarray]]:
-    """The bounds of our actions, and what makes theirs of them, [B, A] -> [B, ...]."""
+def _actions(space: spaces.Space, title: str) -> tuple[Bounds, Callable[[np.ndarray], np.ndarray]]:
+    """The bounds of our actions, and the function that converts them to the environment's, [B, A] -> [B, ...]."""
     if isinstance(space, spaces.Discrete):
-        best = lambda action: (space.start + action.argmax(-1)).astype(space.dtype)  # noqa: E731
-        return Bounds((int(space.n),), -1.0, 1.0), best
+        choose = lambda action: (space.start + action.argmax(-1)).astype(space.dtype)  # noqa: E731
+        return Bounds((int(space.n),), -1.0, 1.0), choose
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or not space.is_bounded():
-        raise ValueError(f"'{told}' takes actions of {space}; a bounded Box of floats, or a Discrete, is taken in")
+        raise ValueError(f"'{title}' has actions in {space}; supported are a bounded Box of floats and a Discrete")
     low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
 
-    def stretched(action: np.ndarray) -> np.ndarray:
+    def scale(action: np.ndarray) -> np.ndarray:
         share = (action.astype(np.float64) + 1) / 2
         return (low + share * (high - low)).reshape(len(action), *space.shape).astype(space.dtype)
 
-    return Bounds((len(low),), -1.0, 1.0), stretched
+    return Bounds((len(low),), -1.0, 1.0), scale

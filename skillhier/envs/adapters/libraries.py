@@ -10,9 +10,9 @@ def make(name: str, *, delay: tuple[int, int] = (0, 0), repeat: int = 1, **setti
     library, _, inner = name.partition(":")
     if library not in LIBRARIES:
         raise ValueError(f"library '{library}' of world '{name}' is not known; choose {' or '.join(LIBRARIES)}")
-    for setting, given, nothing in (("delay", tuple(delay), (0, 0)), ("repeat", repeat, 1)):
-        if given != nothing:
-            raise ValueError(f"{setting} {given} is for worlds of our own; world '{name}' has none, leave it out")
+    for setting, value, default in (("delay", tuple(delay), (0, 0)), ("repeat", repeat, 1)):
+        if value != default:
+            raise ValueError(f"{setting} must be {default} for worlds of other libraries, got {value} for '{name}'")
     return LIBRARIES[library](inner, **settings)
 
 

@@ -1,8 +1,8 @@
 """A MuJoCo Playground environment (package `playground`) as an Env: pure JAX, so it fits `jit`, `vmap`, `scan`.
 
-It brings neither clock nor reset: both are added here, by our rules. Actions go from -1 to 1, as all of its
-environments take them. Entries called `privileged...` are privileged. An end that it calls `time_out` or `truncation`
-in its info is a cut. A world whose observation or reward is not finite is broken and opened anew.
+It has neither time limit nor automatic reset; both are added here. Actions are clipped to [-1, 1], the range of all of
+its environments. Entries named `privileged...` are privileged. A `done` with `time_out` or `truncation` in its info is
+a truncation. A world whose observation or reward is not finite is broken and reset.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
 class Worlds(NamedTuple):
     """All worlds; leaves [B, ...]."""
 
-    inner: Any  # the library's own state
+    inner: Any  # the library's state
     frames: dict[str, Array]  # [B, S, ...]
     steps: Array  # [B] int32 of this episode
     last: Array  # [B] bool
@@ -57,21 +57,21 @@ def make(
 def wrapped(env: Any, *, worlds: int, limit: int, stack: int = 1, repeat: int = 1) -> Env:
     """`worlds` of `env`, anything with Playground's `reset(key)`, `step(state, action)`, `action_size` and `dt`."""
     bounds = Bounds((env.action_size,), -1.0, 1.0)
-    shown = jax.eval_shape(lambda key: _entries(env.reset(key)), jax.random.key(0))
-    privileged = tuple(k for k in shown if k.startswith("privileged"))
-    depth = {k: 1 if k in privileged else stack for k in shown}
+    shapes = jax.eval_shape(lambda key: _entries(env.reset(key)), jax.random.key(0))
+    privileged = tuple(k for k in shapes if k.startswith("privileged"))
+    depth = {k: 1 if k in privileged else stack for k in shapes}
 
-    def opened(key: Key, episode: Array) -> Any:
+    def open_episodes(key: Key, episode: Array) -> Any:
         return _strong(jax.vmap(lambda k, e: env.reset(jax.random.fold_in(k, e)))(key, episode))
 
     def reset(key: Key) -> tuple[Worlds, TimeStep]:
         keys, zero = jax.random.split(key, worlds), jnp.zeros(worlds, jnp.int32)
         no, ones = jnp.zeros(worlds, bool), jnp.ones(worlds)
-        inner = opened(keys, zero)
+        inner = open_episodes(keys, zero)
         frames = stacks.fill_stack(jax.vmap(_entries)(inner), depth)
         return Worlds(inner, frames, zero, no, zero, keys), TimeStep(frames, ones * 0, ones, ~no, no)
 
-    def acted(inner: Any, action: Array) -> tuple[Any, Array]:
+    def act_repeatedly(inner: Any, action: Array) -> tuple[Any, Array]:
         def once(inner: Any, _: None) -> tuple[Any, Array]:
             inner = _strong(env.step(inner, action))
             return inner, inner.reward
@@ -80,20 +80,20 @@ def wrapped(env: Any, *, worlds: int, limit: int, stack: int = 1, repeat: int = 
         return inner, rewards.sum(0)
 
     def step(state: Worlds, action: Array) -> tuple[Worlds, TimeStep]:
-        inner, reward = jax.vmap(acted)(state.inner, bounds.clip(action))
-        sound = jnp.isfinite(reward)
+        inner, reward = jax.vmap(act_repeatedly)(state.inner, bounds.clip(action))
+        finite = jnp.isfinite(reward)
         for entry in jax.vmap(_entries)(inner).values():
-            sound &= jnp.isfinite(entry.reshape(worlds, -1)).all(-1)
-        first = state.last | ~sound
+            finite &= jnp.isfinite(entry.reshape(worlds, -1)).all(-1)
+        first = state.last | ~finite
         episode = state.episode + first
 
         def renewed(inner: Any) -> Any:
-            fresh = opened(state.key, episode)
+            fresh = open_episodes(state.key, episode)
             return _strong(jax.tree.map(lambda a, b: stacks.where_worlds(first, a, b), fresh, inner))
 
         inner = jax.lax.cond(first.any(), renewed, lambda inner: inner, inner)
         done = (inner.done > 0) & ~first
-        ended = done & ~_cut(inner.info, worlds)
+        ended = done & ~_truncated(inner.info, worlds)
         steps = jnp.where(first, 0, state.steps + 1)
         last = ~first & (done | (steps >= limit))
         frames = stacks.push_frame(state.frames, jax.vmap(_entries)(inner), first)
@@ -102,25 +102,25 @@ def wrapped(env: Any, *, worlds: int, limit: int, stack: int = 1, repeat: int = 
         return state, TimeStep(frames, reward, jnp.where(ended, 0.0, 1.0), first, last)
 
     return Env(
-        reset, step, Spec(stacks.shapes(shown, depth), bounds, worlds, float(env.dt) * repeat, limit, privileged)
+        reset, step, Spec(stacks.shapes(shapes, depth), bounds, worlds, float(env.dt) * repeat, limit, privileged)
     )
 
 
 def _entries(state: Any) -> dict[str, Array]:
-    """What one world shows, as vectors; pictures keep their shape."""
+    """The entries of one world's observation as vectors; pictures keep their shape."""
     obs = state.obs if isinstance(state.obs, Mapping) else {stacks.OBSERVATION: state.obs}
     return {k: jnp.asarray(v if jnp.ndim(v) == 3 else jnp.ravel(v), jnp.float32) for k, v in obs.items()}
 
 
-def _cut(info: Mapping[str, Any], worlds: int) -> Array:
-    cut = jnp.zeros(worlds, bool)
+def _truncated(info: Mapping[str, Any], worlds: int) -> Array:
+    truncated = jnp.zeros(worlds, bool)
     for name in ("time_out", "truncation"):
-        cut |= jnp.asarray(info.get(name, 0) > 0)
-    return cut
+        truncated |= jnp.asarray(info.get(name, 0) > 0)
+    return truncated
 
 
 def _strong(tree: Any) -> Any:
-    """The same numbers without weak types, so that the state of a reset and that of a step are of one type."""
+    """The same values without weak types, so that a reset and a step return the same types."""
     return jax.tree.map(lambda x: x if jnp.issubdtype(x.dtype, jax.dtypes.extended) else x.astype(x.dtype), tree)
 
 

@@ -1,8 +1,8 @@
 """Our worlds under gymnasium's ids: `gymnasium.make("skillhier/dmc.cheetah_run-v0")` after `import skillhier`.
 
-gymnasium 1.x reads no plugin entry points, so somebody must call its `register`. To import it here would
-cost every command of ours its start and let it print its notices; so the ids are entered when gymnasium is
-imported, before us or after us, and where it never is nothing happens.
+gymnasium 1.x has no plugin entry points, so its `register` must be called. Importing gymnasium here would slow down the
+start of every command and print its notices; so an import hook registers the ids when gymnasium is imported, before or
+after us, and does nothing otherwise.
 """
 
 import importlib.abc
@@ -18,7 +18,7 @@ def identifier(name: str) -> str:
 
 
 def register() -> None:
-    """Enters every world of the registry that is not entered yet."""
+    """Registers every world of the registry that is not registered yet."""
     from gymnasium.envs import registration
 
     from skillhier.envs import registry
@@ -34,8 +34,8 @@ def register() -> None:
             )
 
 
-class _Afterwards(importlib.abc.MetaPathFinder):
-    """Finds gymnasium as anyone would, and has our ids entered once it is imported."""
+class _RegisterOnImport(importlib.abc.MetaPathFinder):
+    """An import hook that registers our ids once gymnasium has been imported."""
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname != "gymnasium":
@@ -55,8 +55,8 @@ class _Afterwards(importlib.abc.MetaPathFinder):
 
 
 def register_with_gymnasium() -> None:
-    """Enters our worlds now if gymnasium is imported already, else when it is."""
-    if sys.modules.get("gymnasium"):  # None where its import was forbidden
+    """Registers our worlds now if gymnasium is already imported, else when it is."""
+    if sys.modules.get("gymnasium"):  # None if its import is blocked
         register()
-    elif not any(isinstance(finder, _Afterwards) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Afterwards())
+    elif not any(isinstance(finder, _RegisterOnImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _RegisterOnImport())

@@ -1,8 +1,9 @@
-"""What other libraries see of our worlds, row by row: rules of theirs that ours leaves open, in pure functions.
+"""Steps of our worlds as other libraries define them, in pure functions.
 
-- `terminated` where the task ended (discount 0 on a last row), `truncated` where the clock cut the episode.
-- A world that broke (see `physics.diverged`) is truncated with reward 0; the observation is the last sound one, so
-  that whoever bootstraps there bootstraps from a state that was. Its next row opens the next episode.
+- `terminated` where the task ended (discount 0 on a last row), `truncated` where the time limit cut the episode.
+- A world that broke (see `physics.diverged`) is truncated with reward 0; the observation is the last valid one, so
+  that a learner bootstraps from a state that occurred. Its next row opens the next episode.
+- Actions are clipped to the spec's bounds.
 """
 
 from collections.abc import Callable
@@ -18,16 +19,16 @@ from skillhier.types import Array, Env, EnvState, Key, Spec, TimeStep
 
 
 class Carry(NamedTuple):
-    """Worlds between two calls from outside."""
+    """The state of the worlds between two calls."""
 
     state: EnvState
-    step: TimeStep  # the row our Env showed last
-    held: Array  # [B] bool: a broken world stands at its next episode's first row, which is not shown yet
-    closed: Array  # [B] bool: the row shown outside closed the episode
+    step: TimeStep  # the latest row of our Env
+    pending: Array  # [B] bool: a broken world is at the first row of its next episode, which is not yet returned
+    closed: Array  # [B] bool: the row returned last closed the episode
 
 
 class Row(NamedTuple):
-    """What is shown outside; every leaf [B, ...]."""
+    """What the other library gets; every leaf [B, ...]."""
 
     obs: dict[str, Array]
     reward: Array
@@ -41,27 +42,28 @@ class Programs(NamedTuple):
 
     spec: Spec
     reset: Callable[[Key], tuple[Carry, Row]]
-    renew: Callable[[Carry, Key, Array], tuple[Carry, Row]]  # the worlds of a mask [B] begin anew
+    renew: Callable[[Carry, Key, Array], tuple[Carry, Row]]  # resets the worlds of a mask [B]
     step: Callable[[Carry, Array], tuple[Carry, Row]]  # a closed episode is followed by the next one's first row
-    through: Callable[[Carry, Array], tuple[Carry, Row, dict[str, Array]]]  # the same, and that row at once
+    # the same, and that first row at once
+    step_and_reset: Callable[[Carry, Array], tuple[Carry, Row, dict[str, Array]]]
 
 
 def programs(world: str | Env, worlds: int, settings: dict[str, Any]) -> Programs:
-    """The programs of `worlds` worlds; kept, so that the second environment of a kind compiles nothing."""
+    """The programs of `worlds` worlds; cached, so that a second environment of the same kind compiles nothing."""
     if isinstance(world, Env):
         if settings:
-            raise ValueError(f"an Env takes no settings, {sorted(settings)} were given; give them where it is made")
+            raise ValueError(f"an Env takes no settings, got {sorted(settings)}; pass them to registry.make")
         if world.spec.worlds != worlds:
             raise ValueError(
-                f"an Env of {world.spec.worlds} worlds was given for {worlds}; make it with worlds={worlds}"
+                f"the Env must have {worlds} worlds, got {world.spec.worlds}; make it with worlds={worlds}"
             )
         return _programs(world)
-    asked = tuple(sorted(settings.items()))
+    items = tuple(sorted(settings.items()))
     try:
-        hash(asked)
-    except TypeError:  # a setting that cannot be remembered
+        hash(items)
+    except TypeError:  # an unhashable setting: not cached
         return _programs(registry.make(world, worlds=worlds, **settings))
-    return _of_name(world, worlds, asked)
+    return _of_name(world, worlds, items)
 
 
 @lru_cache(maxsize=16)
@@ -74,44 +76,46 @@ def _programs(env: Env) -> Programs:
         return jax.tree.map(lambda a, b: jnp.where(chosen.reshape(-1, *[1] * (jnp.ndim(a) - 1)), a, b), new, old)
 
     def reset(key: Key) -> tuple[Carry, Row]:
-        state, seen = env.reset(key)
-        no = jnp.zeros_like(seen.last)
-        return Carry(state, seen, no, no), Row(seen.obs, seen.reward, no, no, no)
+        state, timestep = env.reset(key)
+        no = jnp.zeros_like(timestep.last)
+        return Carry(state, timestep, no, no), Row(timestep.obs, timestep.reward, no, no, no)
 
     def renew(carry: Carry, key: Key, chosen: Array) -> tuple[Carry, Row]:
         fresh, row = reset(key)
         return where(chosen, fresh, carry), row
 
     def step(carry: Carry, action: Array) -> tuple[Carry, Row]:
-        state, seen = where(carry.held, (carry.state, carry.step), env.step(carry.state, env.spec.action.clip(action)))
-        broken = seen.first & ~carry.step.last & ~carry.held
-        terminated = seen.last & (seen.discount == 0)
-        truncated = broken | (seen.last & ~terminated)
-        obs = where(broken, carry.step.obs, seen.obs)
-        row = Row(obs, jnp.where(seen.first, 0, seen.reward), terminated, truncated, broken)
-        return Carry(state, seen, broken, terminated | truncated), row
+        state, timestep = where(
+            carry.pending, (carry.state, carry.step), env.step(carry.state, env.spec.action.clip(action))
+        )
+        broken = timestep.first & ~carry.step.last & ~carry.pending
+        terminated = timestep.last & (timestep.discount == 0)
+        truncated = broken | (timestep.last & ~terminated)
+        obs = where(broken, carry.step.obs, timestep.obs)
+        row = Row(obs, jnp.where(timestep.first, 0, timestep.reward), terminated, truncated, broken)
+        return Carry(state, timestep, broken, terminated | truncated), row
 
-    def through(carry: Carry, action: Array) -> tuple[Carry, Row, dict[str, Array]]:
+    def step_and_reset(carry: Carry, action: Array) -> tuple[Carry, Row, dict[str, Array]]:
         carry, row = step(carry, action)
 
-        def onward(carry: Carry) -> tuple[Carry, dict[str, Array]]:
-            opened, first = step(carry, action)  # of which those that are closed take no notice
+        def reset_closed(carry: Carry) -> tuple[Carry, dict[str, Array]]:
+            opened, first = step(carry, action)  # closed worlds ignore the action
             return where(carry.closed, (opened, first.obs), (carry, row.obs))
 
-        carry, obs = jax.lax.cond(carry.closed.any(), onward, lambda carry: (carry, row.obs), carry)
+        carry, obs = jax.lax.cond(carry.closed.any(), reset_closed, lambda carry: (carry, row.obs), carry)
         return carry, row, obs
 
-    return Programs(env.spec, *map(jax.jit, (reset, renew, step, through)))
+    return Programs(env.spec, *map(jax.jit, (reset, renew, step, step_and_reset)))
 
 
-def key_of(seed: int) -> Key:
-    """The key that a seed of any size stands for; `jax.random.key(seed)` below 2**32, as in our own runs."""
+def key_from_seed(seed: int) -> Key:
+    """A key from a seed of any size; for seeds below 2**32 it is `jax.random.key(seed)`, as in our own runs."""
     key = jax.random.key(np.uint32(seed % 2**32))
     while seed := seed >> 32:
         key = jax.random.fold_in(key, seed % 2**32)
     return key
 
 
-def on_host(tree: Any) -> Any:
-    """A tree of arrays as numpy arrays of its own, which may be kept and changed."""
+def to_numpy(tree: Any) -> Any:
+    """Copies of a tree of arrays as writable numpy arrays."""
     return jax.tree.map(np.array, jax.device_get(tree))

@@ -1,11 +1,11 @@
-"""Stacks of frames for worlds of other libraries: what `envs/batch.py` does for ours."""
+"""Frame stacks for worlds of other libraries, as `envs/batch.py` has them for ours."""
 
 import jax
 import jax.numpy as jnp
 
 from skillhier.types import Array
 
-OBSERVATION = "observation"  # what an observation is called that has no name there
+OBSERVATION = "observation"  # the entry of an observation without a name
 
 
 def fill_stack(obs: dict[str, Array], depth: dict[str, int]) -> dict[str, Array]:
@@ -31,5 +31,5 @@ def where_worlds(where: Array, new: Array, old: Array) -> Array:
 
 
 def shapes(frames: dict[str, jax.ShapeDtypeStruct], depth: dict[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
-    """What a spec says of stacked entries: one frame's shapes with the stack before them."""
+    """Shapes of stacked entries for a spec: the stack axis, then one frame's shape."""
     return {k: jax.ShapeDtypeStruct((depth[k], *v.shape), v.dtype) for k, v in frames.items()}

@@ -1,4 +1,4 @@
-"""The cart with a pole: kept upright from near there, or swung up from below; paid smoothly or only near the top.
+"""The cart with a pole: balanced from near the top, or swung up from below; dense or sparse reward.
 
 Observed: `position` [3], the cart's place (m), the pole's cosine and sine; `velocity` [2] m/s, rad/s.
 """

@@ -21,14 +21,14 @@ from skillhier.types import Array, Key
 INTERVAL = 0.01  # s
 SPEED = 10.0  # m/s
 SETTLE = 200  # physics steps
-_VERSION = 1  # part of a file's name; raise it when rows would come out otherwise
+_VERSION = 1  # part of the file name; increase it when the rows change
 
 
 def make(*, profile: str = "auto", engine: str = "auto", worlds: int = 1, starts: int = 1000) -> batch.Task:
     """A cheetah that runs.
 
     profile: parity, fast or auto (see `suite`); engine auto, native, mjx or warp; worlds sizes warp's buffers.
-    starts: rows of the bank that episodes open at, made at first use and kept on disk. Starts settle as in the
+    starts: rows of the bank of episode starts, computed at first use and cached on disk. Starts settle as in the
     suite, whatever the profile and the engine.
     """
     engines = suite.world("cheetah", INTERVAL, profile, engine, worlds)
@@ -50,12 +50,12 @@ def make(*, profile: str = "auto", engine: str = "auto", worlds: int = 1, starts
 
 @lru_cache(maxsize=8)
 def settled(size: int, seed: int = 0, folder: str | None = None) -> bank.Rows:
-    """`qpos` [size, 9] and `qvel` [size, 9] of settled starts, from `folder` (default: the user's) or made."""
+    """`qpos` [size, 9] and `qvel` [size, 9] of settled starts, from `folder` (default: the cache) or computed."""
     model = suite.load("cheetah")
-    said = (_VERSION, (suite.folder() / "cheetah.xml").read_text(), size, seed)
-    path = bank.file("cheetah", *said, folder=Path(folder) if folder else bank.cache())
+    dependencies = (_VERSION, (suite.folder() / "cheetah.xml").read_text(), size, seed)
+    path = bank.file("cheetah", *dependencies, folder=Path(folder) if folder else bank.cache())
     shapes = {"qpos": (model.nq,), "qvel": (model.nv,)}
-    return bank.load(path, size, shapes, lambda: settle(model, _drawn(model, size, seed)))
+    return bank.load(path, size, shapes, lambda: settle(model, _random_joints(model, size, seed)))
 
 
 def settle(model: mujoco.MjModel, qpos: np.ndarray) -> bank.Rows:
@@ -77,7 +77,7 @@ def settle(model: mujoco.MjModel, qpos: np.ndarray) -> bank.Rows:
     return {name: views[name].astype(np.float32) for name in ("qpos", "qvel")}
 
 
-def _drawn(model: mujoco.MjModel, size: int, seed: int) -> np.ndarray:
+def _random_joints(model: mujoco.MjModel, size: int, seed: int) -> np.ndarray:
     """Joints [size, nq] as an episode of the suite begins, before it settles."""
     rng, limited = np.random.default_rng(seed), model.jnt_limited.astype(bool)
     qpos = np.tile(model.qpos0, (size, 1))

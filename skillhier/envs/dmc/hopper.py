@@ -1,4 +1,4 @@
-"""The planar one-legged hopper: stands without effort, or hops at 2 m/s. Starts lie or stand anyhow.
+"""The planar one-legged hopper: stands without effort, or hops at 2 m/s. Starts have random poses.
 
 Observed: `position` [6] without the way travelled, m, rad; `velocity` [7]; `touch` [2], log(1 + N) at toe and heel.
 """

@@ -1,4 +1,4 @@
-"""The pendulum whose motor is too weak to lift it at once: paid while it stands within 8 degrees of the top.
+"""The pendulum whose motor is too weak to lift it at once: reward 1 within 8 degrees of the top.
 
 Observed: `orientation` [2], cosine and sine of the pole against the vertical; `velocity` [1] rad/s.
 """

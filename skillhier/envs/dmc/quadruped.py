@@ -1,6 +1,6 @@
 """Quadruped tasks of the control suite, and those of LSP on top of them, as tasks of one world.
 
-All share one model, one layout of observations and one set of privileged entries (`quadruped_goals.TOLD`), so a
+All share one model, one layout of observations and one set of privileged entries (`quadruped_goals.PRIVILEGED`), so a
 policy or stored rows of one can serve another. Walk and run pay as the suite does; a robot that merely stands upright
 is paid 500 of 1000 there. Source: the LSP fact sheet, section 4; the suite's numbers are the dm_control package's.
 """
@@ -24,7 +24,7 @@ LAYOUTS = ("transfer", "suite")
 
 
 class Memory(NamedTuple):
-    """What the task carries of one world from step to step."""
+    """The task's memory of one world."""
 
     goal: Array  # [] int32, which of the goals
     target: Array  # [3] m, shown or not
@@ -32,7 +32,7 @@ class Memory(NamedTuple):
 
 @lru_cache(maxsize=16)
 def world(profile: str, arena: bool, pillar: tuple[float, float], engine: str, worlds: int):
-    """(physics, where to find things in it), made once, so that all tasks on them share it."""
+    """(physics, the robot's indices in its record), cached, so that all tasks share it."""
     model = scenery.build(profile, arena, *pillar)
     return physics.make(model, substeps=SUBSTEPS, engine=engine, worlds=worlds), scenery.robot(model)
 
@@ -88,27 +88,27 @@ def make(
         }
 
     def observe(data: physics.Data, memory: Memory, action: Array) -> tuple[dict[str, Array], Memory]:
-        told = entries(data, memory)
-        torso, frame = told["task.torso"], told["task.frame"]
+        privileged = entries(data, memory)
+        torso, frame = privileged["task.torso"], privileged["task.frame"]
         state = data.state
-        seen = {
+        frame_entries = {
             "egocentric_state": jnp.concatenate([state.qpos[robot.hinges], state.qvel[robot.hinges - 1], state.act]),
-            "torso_velocity": told["task.velocity"],
+            "torso_velocity": privileged["task.velocity"],
             "torso_upright": frame[8:],
             "imu": data.sensordata[robot.imu],
             "force_torque": jnp.arcsinh(data.sensordata[robot.feelers]),
         }
         if arena:
             target = goals.toward(torso, frame, memory.target)
-            seen["target_position"] = jnp.where(jnp.asarray(shown)[memory.goal], target, 0.0)
-            seen["obstacle_positions"] = goals.around(torso, frame, state.mocap_pos[: scenery.SLOTS])
-        return seen | told, memory
+            frame_entries["target_position"] = jnp.where(jnp.asarray(shown)[memory.goal], target, 0.0)
+            frame_entries["obstacle_positions"] = goals.around(torso, frame, state.mocap_pos[: scenery.SLOTS])
+        return frame_entries | privileged, memory
 
-    def judge(data: physics.Data, memory: Memory) -> tuple[Array, Array]:
-        told = entries(data, memory)
-        return jnp.stack([aim.reward(told) for aim in aims])[memory.goal], jnp.ones(())
+    def reward_and_discount(data: physics.Data, memory: Memory) -> tuple[Array, Array]:
+        privileged = entries(data, memory)
+        return jnp.stack([aim.reward(privileged) for aim in aims])[memory.goal], jnp.ones(())
 
-    sizes = PROPRIO | (goals.SEEN if arena else {}) | goals.TOLD
+    sizes = PROPRIO | (goals.TRANSFER_ENTRIES if arena else {}) | goals.PRIVILEGED
     return batch.Task(
         physics=engines,
         obs={name: jax.ShapeDtypeStruct((size,), jnp.float32) for name, size in sizes.items()},
@@ -118,8 +118,8 @@ def make(
         start=start,
         control=lambda data, memory, action: (data.state, stretch(action)),
         observe=observe,
-        judge=judge,
-        privileged=tuple(goals.TOLD),
+        reward_and_discount=reward_and_discount,
+        privileged=tuple(goals.PRIVILEGED),
     )
 
 
@@ -161,8 +161,8 @@ def reach(
     Paid in full within `radius` m, nothing from `slack` m beyond the distance at the start; `sparse`: 1 within
     `radius`, else 0. start, yaw: `move`. The rest: `make`.
     """
-    _outside(radius, near)
-    goal = goals.Goal(goals.turned(start, yaw), goals.free(near, far), True, _paid(sparse, radius, slack))
+    _check_radius(radius, near)
+    goal = goals.Goal(goals.turned(start, yaw), goals.free(near, far), True, _reach_reward(sparse, radius, slack))
     return make((goal,), profile=profile, engine=engine, worlds=worlds)
 
 
@@ -209,9 +209,9 @@ def obstacles_line(
 
     The wall's middle is drawn within `shift` m to either side. Paid as `reach` is. start, yaw: `move`. Rest: `make`.
     """
-    _outside(radius, goal)
+    _check_radius(radius, goal)
     place = goals.line(pillars, ahead, spacing, shift, goal)
-    aim = goals.Goal(goals.turned(start, yaw), place, True, _paid(sparse, radius, slack))
+    aim = goals.Goal(goals.turned(start, yaw), place, True, _reach_reward(sparse, radius, slack))
     return make((aim,), pillar=pillar, profile=profile, engine=engine, worlds=worlds)
 
 
@@ -236,13 +236,13 @@ def obstacles_cove(
     Its centre is `ahead` m before the start, its radius `bend` m. 1 within `radius` m of the target, else 0; not
     `sparse`: paid as `reach` is. start, yaw: `move`. The rest: `make`.
     """
-    _outside(radius, goal)
+    _check_radius(radius, goal)
     place = goals.cove(pillars, ahead, bend, goal)
-    aim = goals.Goal(goals.turned(start, yaw), place, True, _paid(sparse, radius, slack))
+    aim = goals.Goal(goals.turned(start, yaw), place, True, _reach_reward(sparse, radius, slack))
     return make((aim,), pillar=pillar, profile=profile, engine=engine, worlds=worlds)
 
 
-# world -> what makes its task
+# world -> the constructor of its task
 TASKS = {
     "dmc.quadruped_walk": move,
     "dmc.quadruped_walk_upright": partial(move, start="upright"),
@@ -258,14 +258,14 @@ TASKS = {
 def positive(name: str, value: float) -> float:
     """`value`, or an error that names the setting."""
     if value <= 0:
-        raise ValueError(f"{name} {value} is not positive; set env.{name}")
+        raise ValueError(f"{name} must be positive, got {value}; set env.{name}")
     return value
 
 
-def _outside(radius: float, near: float) -> None:
+def _check_radius(radius: float, near: float) -> None:
     if not 0 < radius < near:
         raise ValueError(f"radius {radius} m is not within 0 and {near} m, where the nearest target is; set env.radius")
 
 
-def _paid(sparse: bool, radius: float, slack: float):
+def _reach_reward(sparse: bool, radius: float, slack: float):
     return partial(goals.arriving, radius=radius) if sparse else partial(goals.reaching, radius=radius, slack=slack)

@@ -1,4 +1,4 @@
-"""What a quadruped can be after: where it starts, what stands in its way, what it is paid.
+"""Goals of quadruped tasks: starts, layouts of obstacles and targets, rewards.
 
 Rewards are pure functions of privileged entries, so the reward of any task can be computed from rows stored in any
 other (`REWARDS`, `aim`). Source: the LSP fact sheet, 4.2 to 4.4, where the paper leaves open what is chosen here.
@@ -19,18 +19,18 @@ from skillhier.types import Array, Key
 
 WALK, RUN = 0.5, 5.0  # m/s, speeds that are paid in full
 # Privileged entries and their sizes; episodes open with the torso above the origin.
-TOLD = {
+PRIVILEGED = {
     "task.torso": 3,  # m, its position
     "task.frame": 9,  # its axes in the world, row by row
     "task.velocity": 3,  # m/s, along its own axes
     "task.target": 3,  # m; drawn as Reach does where a task has no target of its own
 }
-NEAREST = 5  # pillars that are seen
-SEEN = {"target_position": 3, "obstacle_positions": 2 * NEAREST}
+NEAREST = 5  # pillars in the observation
+TRANSFER_ENTRIES = {"target_position": 3, "obstacle_positions": 2 * NEAREST}
 
 
 class Places(NamedTuple):
-    """What stands where in an episode; unused pillars are parked."""
+    """Positions of target and pillars in an episode; unused pillars are parked."""
 
     target: Array  # [3] m
     pillars: Array  # [SLOTS, 3] m
@@ -41,7 +41,7 @@ class Goal(NamedTuple):
 
     turn: Callable[[Key], Array]  # the orientation an episode opens with: a quaternion [4], wxyz
     place: Callable[[Key], Places]
-    shown: bool  # whether the target is there to be seen
+    shown: bool  # whether the target is drawn and observed
     reward: Callable[[dict[str, Array]], Array]  # privileged entries [..., D] -> [...]
 
 
@@ -121,8 +121,8 @@ def around(torso: Array, frame: Array, pillars: Array) -> Array:
     there = pillars[:, 2] > PARKED / 2
     way = (pillars - torso).at[:, 2].set(0.0)
     closeness, nearest = jax.lax.top_k(jnp.where(there, -jnp.linalg.norm(way, axis=-1), -jnp.inf), NEAREST)
-    seen = way[nearest] @ frame.reshape(3, 3)[:, :2]
-    return jnp.where(jnp.isfinite(closeness)[:, None], seen, 0.0).reshape(-1)
+    local = way[nearest] @ frame.reshape(3, 3)[:, :2]
+    return jnp.where(jnp.isfinite(closeness)[:, None], local, 0.0).reshape(-1)
 
 
 # --- starts ----------------------------------------------------------------------------------------

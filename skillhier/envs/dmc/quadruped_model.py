@@ -122,8 +122,8 @@ def robot(model: mujoco.MjModel) -> Robot:
     hinges = model.jnt_qposadr[model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE]
 
     def rows(*sensors) -> np.ndarray:
-        found = np.flatnonzero(np.isin(model.sensor_type, sensors))
-        return np.concatenate([np.arange(a := model.sensor_adr[i], a + model.sensor_dim[i]) for i in found])
+        matches = np.flatnonzero(np.isin(model.sensor_type, sensors))
+        return np.concatenate([np.arange(a := model.sensor_adr[i], a + model.sensor_dim[i]) for i in matches])
 
     return Robot(
         torso=model.body("torso").id,

@@ -18,7 +18,7 @@ import numpy as np
 from skillhier.envs import batch, physics
 from skillhier.types import Array, Bounds, Key
 
-LIMIT = 1000  # control steps of every task; nothing but the clock ends an episode
+LIMIT = 1000  # control steps of every task; only the time limit ends an episode
 PROFILES = ("parity", "fast")  # or auto, see `world`
 # Iterations of the solver under profile fast: with 4, a tenth of a walker's steps in contact end 1e-3 or more away.
 ITERATIONS = {"cheetah": 6, "walker": 8, "hopper": 6}  # elsewhere 4
@@ -33,12 +33,12 @@ CAPS = {  # (contacts, pairs of geoms looked at closely) a world, at most, in MJ
 
 def folder() -> Path:
     """The suite's folder of the installed package."""
-    found = importlib.util.find_spec("dm_control")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("dm_control")
+    if package is None or not package.submodule_search_locations:
         raise ValueError(
             "control-suite worlds need the package dm_control, which has no wheel here; use Python 3.11 or 3.12"
         )
-    return Path(found.submodule_search_locations[0]) / "suite"
+    return Path(package.submodule_search_locations[0]) / "suite"
 
 
 def load(
@@ -87,7 +87,7 @@ def _world(domain: str, interval: float, profile: str, engine: str, worlds: int)
 
 
 def world(domain: str, interval: float, profile: str, engine: str, worlds: int) -> physics.Physics:
-    """Physics of `domain`, acted on every `interval` s; made once, so that all tasks of the domain share it.
+    """Physics of `domain` with control steps of `interval` s; cached, so that all tasks of the domain share it.
 
     profile `auto` is parity under engine native and fast under the others.
     """
@@ -105,7 +105,7 @@ def task(
     observe: Callable[[physics.Data], dict[str, Array]],
     reward: Callable[[physics.Data], Array],
 ) -> batch.Task:
-    """A task of the suite: it remembers nothing, shows entries of `sizes`, and only the clock ends it."""
+    """A task of the suite: without memory, with entries of `sizes`, ended by the time limit only."""
     stretch = stretched(engines.model)
     return batch.Task(
         physics=engines,
@@ -116,7 +116,7 @@ def task(
         start=lambda key, index: (start(key), ()),
         control=lambda data, memory, action: (data.state, stretch(action)),
         observe=lambda data, memory, action: (observe(data), ()),
-        judge=lambda data, memory: (reward(data), jnp.ones(())),
+        reward_and_discount=lambda data, memory: (reward(data), jnp.ones(())),
     )
 
 

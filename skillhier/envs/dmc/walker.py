@@ -1,4 +1,4 @@
-"""The planar walker: stands, walks at 1 m/s or runs at 8 m/s. Starts lie or stand anyhow.
+"""The planar walker: stands, walks at 1 m/s or runs at 8 m/s. Starts have random poses.
 
 Observed: `orientations` [14], the x axes of the seven bodies in the plane (xx, xz of each); `height` [1] m of the
 torso; `velocity` [9] m/s, rad/s.

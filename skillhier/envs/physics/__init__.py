@@ -1,4 +1,4 @@
-"""Rigid-body physics of many worlds. `make` gives a model and its engine; everything else is what they exchange.
+"""Rigid-body physics of many worlds: `make` returns a model with its engine.
 
 record.py  State and Data of one world, and the limits beyond which it has diverged
 engine.py  Physics: the choice of an engine

@@ -1,10 +1,9 @@
-"""A function on numpy arrays as a part of a compiled JAX program.
+"""Calls a function on numpy arrays from a compiled JAX program.
 
-`jax.pure_callback` writes an address of this process into the program, so no program that holds one
-can be kept in the persistent compilation cache. On the CPU the same is done here through XLA's
-foreign function interface (jaxlib's `xla/ffi/api/c_api.h`, version 0): the program holds a name, so
-the second start of a run compiles nothing, and buffers are read and written in place. Elsewhere
-(a GPU whose worlds live on the host) `jax.pure_callback` is used.
+`jax.pure_callback` writes an address of this process into the program, so such a program cannot be stored in the
+persistent compilation cache. On the CPU this module uses XLA's foreign function interface instead (jaxlib's
+`xla/ffi/api/c_api.h`, version 0): the program holds a name, so the second start of a run compiles nothing, and buffers
+are read and written in place. On other platforms (a GPU whose worlds are on the host) it uses `jax.pure_callback`.
 """
 
 import ctypes
@@ -17,7 +16,7 @@ import numpy as np
 _INSTANTIATE_TO_INITIALIZE, _EXECUTE = (0, 1, 2), 3  # XLA_FFI_ExecutionStage
 _INTERNAL = 13  # XLA_FFI_Error_Code
 _DTYPES = {1: np.bool_, 4: np.int32, 6: np.uint8, 8: np.uint32, 11: np.float32, 12: np.float64}  # XLA_FFI_DataType
-_API_MAJOR, _API_MINOR = 0, 1  # what the layouts below need; minor versions only append
+_API_MAJOR, _API_MINOR = 0, 1  # versions of the layouts below; minor versions only append fields
 
 _size, _pointer, _int = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int
 
@@ -56,27 +55,27 @@ _Frame = _layout(
 )  # fmt: skip
 _Handler = ctypes.CFUNCTYPE(_pointer, ctypes.POINTER(_Frame))
 
-_registered: dict[str, object] = {}  # name -> its handler, kept alive for as long as the process
+_registered: dict[str, object] = {}  # name -> its handler, referenced here so that it outlives every program
 
 
 def _arrays(buffers: _Buffers) -> list[np.ndarray]:
-    """The buffers of a call as arrays that share their memory."""
+    """Views of the buffers of a call as arrays."""
     return [_array(buffers.values[i].contents) for i in range(buffers.size)]
 
 
-_views: dict[tuple, np.ndarray] = {}  # a loop lends the same buffers at every turn, and making a view of one takes time
+_views: dict[tuple, np.ndarray] = {}  # a loop passes the same buffers at every step, and creating a view is slow
 
 
 def _array(buffer: _Buffer) -> np.ndarray:
-    known = (buffer.data, buffer.dtype, ctypes.string_at(buffer.dims, 8 * buffer.rank))
-    view = _views.get(known)
+    cache_key = (buffer.data, buffer.dtype, ctypes.string_at(buffer.dims, 8 * buffer.rank))
+    view = _views.get(cache_key)
     if view is None:
         shape, dtype = tuple(buffer.dims[: buffer.rank]), np.dtype(_DTYPES[buffer.dtype])
         size = int(np.prod(shape)) * dtype.itemsize
         memory = (ctypes.c_char * size).from_address(buffer.data) if size else bytearray()
         if len(_views) >= 4096:
             _views.clear()
-        view = _views[known] = np.frombuffer(memory, dtype).reshape(shape)
+        view = _views[cache_key] = np.frombuffer(memory, dtype).reshape(shape)
     return view
 
 
@@ -85,7 +84,7 @@ def _handler(function: Callable) -> object:
 
     def handle(frame):
         frame = frame.contents
-        if frame.extension and frame.extension.contents.type == 1:  # XLA asks which version we speak
+        if frame.extension and frame.extension.contents.type == 1:  # XLA queries the API version
             extension = ctypes.cast(frame.extension, ctypes.POINTER(_MetadataExtension)).contents
             version = extension.metadata.contents.version
             version.major, version.minor = _API_MAJOR, _API_MINOR
@@ -95,7 +94,7 @@ def _handler(function: Callable) -> object:
         try:
             function(_arrays(frame.arguments), _arrays(frame.results))
             return None
-        except BaseException:  # nothing may cross into C; XLA raises it again as its own error
+        except BaseException:  # no exception may enter C code; XLA raises the message as its own error
             message = traceback.format_exc().encode()
             arguments = _ErrorArguments(ctypes.sizeof(_ErrorArguments), None, message, _INTERNAL)
             return frame.api.contents.error_create(ctypes.byref(arguments))
@@ -106,10 +105,9 @@ def _handler(function: Callable) -> object:
 def hosted(name: str, function: Callable, results: Sequence[jax.ShapeDtypeStruct]) -> Callable:
     """A traceable `(*arrays) -> list of arrays` that runs `function` on the host.
 
-    `function(arguments, results)` gets numpy arrays with any number of leading batch axes (those of
-    the vmaps around the call, all arguments alike) and fills `results` in place; it must be pure.
-    `name` must say all that decides what it computes, for a stored program finds it by its name.
-    `results`: shapes and dtypes without batch axes.
+    `function(arguments, results)` gets numpy arrays with the same leading batch axes (those of the vmaps around the
+    call) and fills `results` in place; it must be pure. `name` must identify everything that the function depends on,
+    since a cached program refers to it by name. `results`: shapes and dtypes without batch axes.
     """
     if jax.default_backend() != "cpu":
         return _pure_callback(function, results)

@@ -1,6 +1,6 @@
-"""One world, two engines: how a task asks for the next instant.
+"""One interface to both engines.
 
-A task never asks which engine filled the record. Both engines are pure functions of one world, made
+A task does not depend on which engine filled the record. Both engines are pure functions of one world, made
 for `vmap`: `native` gathers all worlds of a vmap into one call of C MuJoCo, `mjx` is JAX throughout.
 """
 
@@ -46,9 +46,9 @@ def make(
 
     `reset(state) -> Data` computes the record at a state.
     `step(state, ctrl, renew, start) -> Data` advances one world under constant `ctrl` [nu]; where
-    `renew` [] bool it opens the world at `start` instead, and where the step breaks the world (see
-    `diverged`, with `reach`) it does the same and says `broken`. Opening inside the step keeps resets almost free:
-    no fresh world is computed for those that run on. Neighbours under vmap do not feel it.
+    `renew` [] bool it opens the world at `start` instead; where the world diverges in the step (see `diverged`, with
+    `reach`) it does the same and sets `broken`. Opening inside the step makes resets almost free: nothing is computed
+    for worlds that continue. Other worlds of a vmap are not affected.
     `worlds` and `contacts` (a world, at most) size the buffers of engine warp; the others ignore them.
     """
     engine = resolve(engine)

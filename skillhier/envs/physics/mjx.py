@@ -21,17 +21,17 @@ def functions(
 ) -> tuple[Callable, Callable]:
     """`reset(state) -> Data` and `step(state, ctrl, renew, start) -> Data` of one world, made for vmap.
 
-    Warp shares room for `contacts` contacts a world among all `worlds` and drops what does not fit;
-    MJX-JAX needs neither number. Positions of `reach`, m and rad, and beyond break a world (record.diverged).
+    Warp allocates `worlds` x `contacts` contacts in total and drops those beyond; MJX-JAX needs neither
+    number. Positions of `reach`, m and rad, and beyond break a world (record.diverged).
     """
-    room = dict(naconmax=worlds * contacts, njmax=8 * contacts) if impl == "warp" else {}
+    sizes = dict(naconmax=worlds * contacts, njmax=8 * contacts) if impl == "warp" else {}
     if impl == "warp":
         _require_warp()
-    # Made on the host and outside any trace: both are constants of the program.
+    # Computed on the host, outside any trace: both are constants of the program.
     with jax.ensure_compile_time_eval():
         nominal = mjx.put_model(model, impl=impl)
-        blank = mjx.make_data(model, impl=impl, **room)
-    late = np.repeat(model.sensor_needstage > _VELOCITY, model.sensor_dim)  # sensors of forces, accelerations
+        blank = mjx.make_data(model, impl=impl, **sizes)
+    is_force = np.repeat(model.sensor_needstage > _VELOCITY, model.sensor_dim)  # sensors of forces, accelerations
 
     def load(state: record.State) -> tuple[mjx.Model, mjx.Data]:
         fields = dict(
@@ -44,12 +44,14 @@ def functions(
         )
 
     def refresh(state: record.State, ctrl: jax.Array, forces: jax.Array, broken: jax.Array) -> record.Data:
-        """The record at `state`, with `forces` where sensors need accelerations (what is not asked for is pruned)."""
+        """The record at `state`, with `forces` for sensors of accelerations. XLA prunes what no output uses."""
         m, d = load(state)
         d = mjx.forward(m, d) if impl == "warp" else _positions_and_velocities(m, d)
-        seen = {k: getattr(d, k).astype(jnp.float32) for k in ("xpos", "xmat", "site_xpos", "site_xmat", "sensordata")}
-        seen["sensordata"] = jnp.where(late, forces, seen["sensordata"])
-        return record.Data(state, ctrl, **seen, broken=broken)
+        values = {
+            k: getattr(d, k).astype(jnp.float32) for k in ("xpos", "xmat", "site_xpos", "site_xmat", "sensordata")
+        }
+        values["sensordata"] = jnp.where(is_force, forces, values["sensordata"])
+        return record.Data(state, ctrl, **values, broken=broken)
 
     def reset(state: record.State) -> record.Data:
         zeros = jnp.zeros((model.nsensordata,), jnp.float32)
@@ -58,7 +60,7 @@ def functions(
     def step(state: record.State, ctrl: jax.Array, renew: jax.Array, start: record.State) -> record.Data:
         m, d = load(state)
         d = d.replace(ctrl=ctrl.astype(d.ctrl.dtype))
-        # MJX gives some integers back wider than it took them where JAX has 64 bits
+        # with 64-bit JAX, MJX returns some integers wider than it took them
         once = lambda _, d: jax.tree.map(lambda new, old: new.astype(old.dtype), mjx.step(m, d), d)  # noqa: E731
         d = jax.lax.fori_loop(0, substeps, once, d)
         mocap = [state.mocap_pos.ravel(), state.mocap_quat.ravel()] if model.nmocap else []

@@ -1,7 +1,7 @@
-"""C MuJoCo under JAX: all worlds of a vmap step in one call of `mujoco.batch.Batch`, on all cores.
+"""C MuJoCo under JAX: all worlds of a vmap are stepped by one call of `mujoco.batch.Batch`, on all cores.
 
-The whole integration state travels in and out, so the call is a pure function; between control steps
-it is rounded to float32. Physics inside a control step is float64.
+The call takes and returns the whole integration state, so it is a pure function; between control steps the state is
+rounded to float32. Physics inside a control step is float64.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ _STATE = {
     "qpos": "qpos", "qvel": "qvel", "act": "act", "warmstart": "qacc_warmstart", "time": "time",
     "mocap_pos": "mocap_pos", "mocap_quat": "mocap_quat", "eq_active": "eq_active",
 }  # fmt: skip
-_EVOLVES = ("qpos", "qvel", "act", "warmstart", "time")  # what a step changes; the rest only a reset does
+_EVOLVES = ("qpos", "qvel", "act", "warmstart", "time")  # what a step changes; the rest changes between steps only
 _RECORD = ("xpos", "xmat", "site_xpos", "site_xmat", "sensordata")
 _VELOCITY = mujoco.mjtStage.mjSTAGE_VEL.value
 
 
-_KINEMATIC = {  # sensors that follow from positions and velocities of bodies alone: no contact, no force
+_KINEMATIC = {  # sensors that depend on positions and velocities of bodies alone, not on contacts or forces
     int(getattr(mujoco.mjtSensor, f"mjSENS_{name}"))
     for name in (
         "CLOCK", "SUBTREECOM", "SUBTREELINVEL", "SUBTREEANGMOM", "VELOCIMETER", "GYRO", "MAGNETOMETER", "RANGEFINDER",
@@ -38,45 +38,45 @@ _KINEMATIC = {  # sensors that follow from positions and velocities of bodies al
         "FRAMEPOS", "FRAMEQUAT", "FRAMEXAXIS", "FRAMEYAXIS", "FRAMEZAXIS", "FRAMELINVEL", "FRAMEANGVEL",
     )
 }  # fmt: skip
-_MASSES = ("body_mass", "body_inertia")  # the only parameters of a world that such a sensor feels
-_FORCES = (  # what moves bodies: what has no say in where they are
+_RECORD_PARAMETERS = ("body_mass", "body_inertia")  # the only per-world parameters that such sensors depend on
+_NO_FORCES = (  # disables what causes forces, which positions and velocities do not depend on
     mujoco.mjtDisableBit.mjDSBL_CONSTRAINT | mujoco.mjtDisableBit.mjDSBL_CONTACT
     | mujoco.mjtDisableBit.mjDSBL_SPRING | mujoco.mjtDisableBit.mjDSBL_DAMPER | mujoco.mjtDisableBit.mjDSBL_GRAVITY
 )  # fmt: skip
-_PLACES = ("qpos", "qvel", "mocap_pos", "mocap_quat", "time")  # of a state: what decides the record
+_RECORD_INPUTS = ("qpos", "qvel", "mocap_pos", "mocap_quat", "time")  # the parts of a state that decide the record
 
 
 class Worlds:
-    """`count` worlds of `model` in C, re-used from call to call; nothing in them outlives a call.
+    """`count` worlds of `model` in C, reused from call to call; no state in them outlives a call.
 
-    The record is that of the state where a step ends, and computing it as a step would costs as much as half of one.
-    Where bodies can touch and no sensor needs to know, worlds of the same bodies without contacts and forces show it,
-    the same to the bit, for less.
+    The record belongs to the state at the end of a step. Computing it with the full model costs half as much as a step.
+    If bodies can collide but no sensor of the record depends on contacts, a second batch of the same bodies without
+    contacts and forces (`record_batch`) computes the same bits for less.
     """
 
     def __init__(self, model: mujoco.MjModel, count: int, parameters: tuple[str, ...]):
-        late = model.sensor_needstage > _VELOCITY
-        self.late = np.repeat(late, model.sensor_dim)  # sensors of forces and accelerations
-        self.apart = not model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT and all(
-            kind in _KINEMATIC for kind in model.sensor_type[~late]
+        is_force = model.sensor_needstage > _VELOCITY
+        self.is_force = np.repeat(is_force, model.sensor_dim)  # sensors of forces and accelerations
+        self.separate = not model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT and all(
+            kind in _KINEMATIC for kind in model.sensor_type[~is_force]
         )
-        shower = model
-        if self.apart:
-            shower = mujoco.MjModel.__copy__(model)
-            shower.opt.disableflags |= _FORCES
-            if not late.any():
+        record_model = model
+        if self.separate:
+            record_model = mujoco.MjModel.__copy__(model)
+            record_model.opt.disableflags |= _NO_FORCES
+            if not is_force.any():
                 model = mujoco.MjModel.__copy__(model)
                 model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
         self.batch = mujoco.batch.Batch(model, count)
-        self.shower = mujoco.batch.Batch(shower, count) if self.apart else self.batch
+        self.record_batch = mujoco.batch.Batch(record_model, count) if self.separate else self.batch
         self.state = {k: self.batch.bind(v) for k, v in _STATE.items()}
-        self.shown = {k: self.shower.bind(k) for k in _PLACES} if self.apart else {}
-        self.record = {k: self.shower.bind(k) for k in _RECORD}
-        self.felt = self.batch.bind("sensordata") if late.any() else None
+        self.record_state = {k: self.record_batch.bind(k) for k in _RECORD_INPUTS} if self.separate else {}
+        self.record = {k: self.record_batch.bind(k) for k in _RECORD}
+        self.forces = self.batch.bind("sensordata") if is_force.any() else None
         self.ctrl = self.batch.bind("ctrl")
         self.parameters = [(k, self.batch.expand(k)) for k in parameters]
-        if self.apart:
-            self.parameters += [(k, self.shower.expand(k)) for k in parameters if k in _MASSES]
+        if self.separate:
+            self.parameters += [(k, self.record_batch.expand(k)) for k in parameters if k in _RECORD_PARAMETERS]
 
     def write(self, state: dict[str, np.ndarray], params: dict[str, np.ndarray], where=slice(None)):
         """Sets the integration state and the parameters of the worlds `where`."""
@@ -85,7 +85,7 @@ class Worlds:
                 view[where] = source[name][where].reshape(view[where].shape)
 
     def run(self, call: Callable) -> np.ndarray:
-        """Runs one call of the batch; the ids of worlds in which C MuJoCo raised an error."""
+        """Runs one call of the batch and returns the ids of worlds in which C MuJoCo raised an error."""
         try:
             call()
         except mujoco.batch.SimulationError as error:
@@ -93,34 +93,34 @@ class Worlds:
         return np.zeros(0, int)
 
     def step(self, ids: np.ndarray | None, substeps: int) -> np.ndarray:
-        """Steps the worlds `ids` [n] (None: all) and computes their record; those in which C MuJoCo raised an error."""
-        if not self.apart:
+        """Steps the worlds `ids` [n] (None: all), computes their record and returns the ids of worlds with an error."""
+        if not self.separate:
             return self.run(lambda: self.batch.step(ids, substeps, _VELOCITY))
         failed = self.run(lambda: self.batch.step(ids, substeps))
-        unseen = self.show(ids)
-        return np.union1d(failed, unseen) if len(unseen) else failed
+        record_failed = self.compute_record(ids)
+        return np.union1d(failed, record_failed) if len(record_failed) else failed
 
-    def show(self, ids: np.ndarray | None) -> np.ndarray:
-        """Computes the record of the worlds `ids` where worlds of their own show it; see `step`."""
-        for name, view in self.shown.items():
+    def compute_record(self, ids: np.ndarray | None) -> np.ndarray:
+        """Computes the record of the worlds `ids` in `record_batch` and returns the ids of worlds with an error."""
+        for name, view in self.record_state.items():
             view[...] = self.state[name]
-        return self.run(lambda: self.shower.forward(ids, stage=_VELOCITY))
+        return self.run(lambda: self.record_batch.forward(ids, stage=_VELOCITY))
 
     def values(self) -> list[np.ndarray]:
         """The record, in the order of _RECORD."""
         values = [self.record[k] for k in _RECORD]
-        if self.apart and self.felt is not None:
-            values[-1] = np.where(self.late, self.felt, values[-1])
+        if self.separate and self.forces is not None:
+            values[-1] = np.where(self.is_force, self.forces, values[-1])
         return values
 
     def open(self, state: dict[str, np.ndarray], params: dict[str, np.ndarray], ids: np.ndarray):
-        """Opens the worlds `ids` [n] at `state`: their record is computed, force sensors read zero."""
+        """Opens the worlds `ids` [n] at `state` and computes their record; force sensors are zeroed by the caller."""
         self.write(state, params, ids)
         failed = self.run(lambda: self.batch.forward(ids, stage=_VELOCITY))
         if len(failed):
-            raise ValueError(f"MuJoCo refuses the start of world {failed[0]}: {self.batch.error(int(failed[0]))}")
-        if self.apart:
-            self.show(ids)
+            raise ValueError(f"MuJoCo rejected the start of world {failed[0]}: {self.batch.error(int(failed[0]))}")
+        if self.separate:
+            self.compute_record(ids)
 
 
 def functions(model: mujoco.MjModel, substeps: int, reach: float) -> tuple[Callable, Callable]:
@@ -129,24 +129,24 @@ def functions(model: mujoco.MjModel, substeps: int, reach: float) -> tuple[Calla
     Positions of `reach`, m and rad, and beyond break a world (record.diverged).
     """
     model = mujoco.MjModel.__copy__(model)
-    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET  # our own limits decide, see record.diverged
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET  # record.diverged decides instead
     identity = _identity(model)
-    in_bounds, diverged = (partial(judge, reach=reach) for judge in (physics.in_bounds, physics.diverged))
-    resting: dict[tuple, list[Worlds]] = {}
+    in_bounds, diverged = (partial(check, reach=reach) for check in (physics.in_bounds, physics.diverged))
+    idle_worlds: dict[tuple, list[Worlds]] = {}
     guard = threading.Lock()
 
     @contextmanager
-    def lent(count: int, parameters: tuple[str, ...]) -> Iterator[Worlds]:
-        """Worlds that nobody else uses: devices that step theirs at the same time need not wait for each other."""
+    def borrow_batch(count: int, parameters: tuple[str, ...]) -> Iterator[Worlds]:
+        """Worlds that no other thread uses, so that devices which step at the same time need not wait."""
         with guard:
-            free = resting.setdefault((count, parameters), [])
-            mine = free.pop() if free else None
-        mine = mine or Worlds(model, count, parameters)
+            free = idle_worlds.setdefault((count, parameters), [])
+            worlds = free.pop() if free else None
+        worlds = worlds or Worlds(model, count, parameters)
         try:
-            yield mine
+            yield worlds
         finally:
             with guard:
-                free.append(mine)
+                free.append(worlds)
 
     data = mujoco.MjData(model)
     shape = lambda name: jax.ShapeDtypeStruct(np.shape(getattr(data, _STATE.get(name, name))), jnp.float32)  # noqa: E731
@@ -155,9 +155,8 @@ def functions(model: mujoco.MjModel, substeps: int, reach: float) -> tuple[Calla
     flag = jax.ShapeDtypeStruct((), jnp.bool_)
 
     def stepper(parameters: tuple[str, ...], shapes: dict[str, tuple], opens_all: bool):
-        """The host side of one call; `opens_all` leaves out the step (a reset)."""
+        """The host side of one call; with `opens_all` (a reset) nothing is stepped."""
         size = len(_STATE) + len(parameters)
-
         names = (*_STATE, *parameters)
         ndims = [len(shapes[name]) for name in names]
 
@@ -166,11 +165,11 @@ def functions(model: mujoco.MjModel, substeps: int, reach: float) -> tuple[Calla
             return array if len(lead) == 1 else array.reshape(math.prod(lead), *rest)
 
         def unpack(arrays) -> dict[str, np.ndarray]:
-            """Worlds [n, ...] of one state, whose arrays come in the order of `pack`."""
+            """The arrays [n, ...] of one state, given in the order of `pack`."""
             return {k: flat(a, n) for k, a, n in zip(names, arrays, ndims, strict=True)}
 
-        def stepped(mine: Worlds, state: dict, ctrl: np.ndarray, renew: np.ndarray) -> np.ndarray:
-            """Steps the worlds that do not open anew; which worlds broke [n]."""
+        def stepped(worlds: Worlds, state: dict, ctrl: np.ndarray, renew: np.ndarray) -> np.ndarray:
+            """Steps the worlds that are not renewed and returns which worlds broke [n]."""
             before = [state[k] for k in ("qpos", "qvel", "act")] + [ctrl]
             if model.nmocap:
                 before += [state[k].reshape(len(renew), -1) for k in ("mocap_pos", "mocap_quat")]
@@ -180,11 +179,11 @@ def functions(model: mujoco.MjModel, substeps: int, reach: float) -> tuple[Calla
             if idle.any():
                 ids = np.flatnonzero(~idle).astype(np.int32)
                 ctrl = np.where(idle[:, None], 0, ctrl)
-            mine.write(state, state)
-            mine.ctrl[:] = ctrl
+            worlds.write(state, state)
+            worlds.ctrl[:] = ctrl
             if ids is None or len(ids):
-                failed = mine.step(ids, substeps)
-                after = [mine.state[k] for k in ("qpos", "qvel", "act")] + [mine.values()[-1]]
+                failed = worlds.step(ids, substeps)
+                after = [worlds.state[k] for k in ("qpos", "qvel", "act")] + [worlds.values()[-1]]
                 if not in_bounds(*after):
                     broken |= ~idle & diverged(*after)
                 broken[failed] = True
@@ -197,17 +196,17 @@ def functions(model: mujoco.MjModel, substeps: int, reach: float) -> tuple[Calla
             else:
                 state, start = unpack(arguments[:size]), unpack(arguments[size : 2 * size])
                 ctrl, renew = flat(arguments[-2], 1), flat(arguments[-1], 0)
-            with lent(len(renew), parameters) as mine:
-                broken = np.zeros(len(renew), bool) if opens_all else stepped(mine, state, ctrl, renew)
+            with borrow_batch(len(renew), parameters) as worlds:
+                broken = np.zeros(len(renew), bool) if opens_all else stepped(worlds, state, ctrl, renew)
                 fresh = renew | broken
                 if fresh.any():
-                    mine.open(start, start, np.flatnonzero(fresh).astype(np.int32))
-                values = [mine.state[k] for k in _EVOLVES] + mine.values()
+                    worlds.open(start, start, np.flatnonzero(fresh).astype(np.int32))
+                values = [worlds.state[k] for k in _EVOLVES] + worlds.values()
                 for result, value in zip(results, values, strict=False):
                     np.copyto(result, value.reshape(result.shape), casting="same_kind")
                 if fresh.any():
                     sensordata = results[len(_EVOLVES) + _RECORD.index("sensordata")]
-                    sensordata.reshape(len(renew), -1)[np.ix_(fresh, mine.late)] = 0
+                    sensordata.reshape(len(renew), -1)[np.ix_(fresh, worlds.is_force)] = 0
                 results[-1][...] = broken.reshape(results[-1].shape)
 
         return host
@@ -223,34 +222,34 @@ def functions(model: mujoco.MjModel, substeps: int, reach: float) -> tuple[Calla
         results = [*evolving.values(), *record.values(), flag]
         out = callback.hosted(name, stepper(parameters, shapes, opens_all), results)(*arguments)
         moved = dict(zip(evolving, out[: len(evolving)], strict=True))
-        seen = dict(zip(record, out[len(evolving) : -1], strict=True))
+        record_values = dict(zip(record, out[len(evolving) : -1], strict=True))
         for name in ("xmat", "site_xmat"):
-            seen[name] = seen[name].reshape(*seen[name].shape[:-1], 3, 3)
-        return moved, seen, out[-1]
+            record_values[name] = record_values[name].reshape(*record_values[name].shape[:-1], 3, 3)
+        return moved, record_values, out[-1]
 
     def reset(state: physics.State) -> physics.Data:
         _, arrays, _ = pack(state)
-        moved, seen, _ = call("reset", state, arrays, opens_all=True)
+        moved, record_values, _ = call("reset", state, arrays, opens_all=True)
         ctrl = jnp.zeros((model.nu,), jnp.float32)
-        return physics.Data(state._replace(**moved), ctrl, **seen, broken=jnp.zeros((), bool))
+        return physics.Data(state._replace(**moved), ctrl, **record_values, broken=jnp.zeros((), bool))
 
     def step(state: physics.State, ctrl: jax.Array, renew: jax.Array, start: physics.State) -> physics.Data:
         if sorted(state.params) != sorted(start.params):
             raise ValueError(
                 f"the state's parameters {sorted(state.params)} are not the start's {sorted(start.params)};"
-                " a world keeps the same set of parameters for its whole life"
+                " a world must have the same set of parameters in all episodes"
             )
         arguments = [*pack(state)[1], *pack(start)[1], ctrl, renew]
-        moved, seen, broken = call("step", state, arguments, opens_all=False)
+        moved, record_values, broken = call("step", state, arguments, opens_all=False)
         fresh = renew | broken
-        kept = jax.tree.map(lambda new, old: jnp.where(fresh, new, old), start, state)
-        return physics.Data(kept._replace(**moved), jnp.where(fresh, 0, ctrl), **seen, broken=broken)
+        carried = jax.tree.map(lambda new, old: jnp.where(fresh, new, old), start, state)
+        return physics.Data(carried._replace(**moved), jnp.where(fresh, 0, ctrl), **record_values, broken=broken)
 
     return reset, step
 
 
 def _identity(model: mujoco.MjModel) -> str:
-    """A name for the model that is the same in every process: a stored program finds its model by it."""
+    """A name of the model that is the same in every process, by which a cached program refers to it."""
     buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
     mujoco.mj_saveModel(model, None, buffer)
     return hashlib.sha256(buffer).hexdigest()[:16]

@@ -8,9 +8,9 @@ import numpy as np
 
 from skillhier.types import Array
 
-# A state beyond these is broken, whatever the engine thinks of it (C MuJoCo would reset a world at
-# 1e10 to its default pose without a word and let 1e8 through; MJX checks nothing).
-POSITION_LIMIT = 1e3  # m, rad: runners leave 100 m, and poles turn through 100 rad, within an episode
+# States beyond these limits count as diverged in both engines. (C MuJoCo by itself silently resets a world to its
+# default pose at 1e10 and accepts 1e8; MJX checks nothing.)
+POSITION_LIMIT = 1e3  # m, rad: in one episode runners pass 100 m and poles turn by 100 rad
 VELOCITY_LIMIT = 1e3  # m/s, rad/s
 
 # Model fields that may differ from world to world (domain randomisation). Constants that MuJoCo
@@ -22,12 +22,12 @@ PARAMETERS = (
 
 
 class State(NamedTuple):
-    """The whole integration state of one world: what goes in is all that decides what comes out."""
+    """The whole integration state of one world: a step depends on nothing else but the controls."""
 
     qpos: Array  # [nq] m, rad
     qvel: Array  # [nv] m/s, rad/s
     act: Array  # [na]
-    warmstart: Array  # [nv] the solver's first guess of the acceleration
+    warmstart: Array  # [nv] the solver's initial guess of the acceleration
     time: Array  # [] s
     mocap_pos: Array  # [nmocap, 3] m
     mocap_quat: Array  # [nmocap, 4] wxyz
@@ -49,13 +49,13 @@ class Data(NamedTuple):
     site_xpos: Array  # [nsite, 3] m
     site_xmat: Array  # [nsite, 3, 3]
     sensordata: Array  # [nsensordata]
-    broken: Array  # [] bool: the step left the allowed range and the world was opened anew instead
+    broken: Array  # [] bool: the world diverged in this step and was opened at its start instead
 
 
 def initial(model: mujoco.MjModel, qpos=None, qvel=None, act=None, params=None) -> State:
-    """The state at `qpos` [nq], `qvel` [nv], `act` [na] (defaults: the model's), nothing moving, time 0."""
+    """The state at `qpos` [nq], `qvel` [nv], `act` [na] (defaults: the model's pose, at rest) and time 0."""
     zeros = lambda n: jnp.zeros((n,), jnp.float32)  # noqa: E731
-    array = lambda given, default: jnp.asarray(default if given is None else given, jnp.float32)  # noqa: E731
+    array = lambda value, default: jnp.asarray(default if value is None else value, jnp.float32)  # noqa: E731
     mocap = [i for _, i in sorted((m, i) for i, m in enumerate(model.body_mocapid) if m >= 0)]
     return State(
         qpos=array(qpos, model.qpos0),
@@ -82,7 +82,7 @@ def diverged(qpos: Array, qvel: Array, *others: Array, reach: float = POSITION_L
 
 
 def in_bounds(qpos: np.ndarray, qvel: np.ndarray, *others: np.ndarray, reach: float = POSITION_LIMIT) -> bool:
-    """Whether no world at all has diverged: what nearly always holds, asked in fewer steps than world by world."""
+    """Whether no world has diverged: cheaper than `diverged` world by world, and true at nearly all steps."""
     limits = (reach, VELOCITY_LIMIT, *(float("inf") for _ in others))
     largest = lambda array: max(array.max(initial=0.0), -array.min(initial=0.0))  # noqa: E731
     return all(largest(array) < limit for array, limit in zip((qpos, qvel, *others), limits, strict=True))

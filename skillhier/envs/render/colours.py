@@ -1,4 +1,4 @@
-"""Colours, patterns, lights and sky of a model, as numbers that a ray caster can evaluate without a table."""
+"""Colours, patterns, lights and sky of a model, as numbers that a ray caster can evaluate without table look-ups."""
 
 from typing import NamedTuple
 
@@ -111,10 +111,10 @@ def sky(model: mujoco.MjModel) -> np.ndarray | None:
 
 def _sky(model: mujoco.MjModel) -> np.ndarray | None:
     """The faces [1 or 6, side, side, 3] of the skybox; None where there is none."""
-    found = np.flatnonzero(model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX)
-    if not len(found):
+    textures = np.flatnonzero(model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX)
+    if not len(textures):
         return None
-    texels = _texels(model, found[0])
+    texels = _texels(model, textures[0])
     return texels.reshape(-1, texels.shape[1], texels.shape[1], 3)
 
 
@@ -141,8 +141,8 @@ def sky_seen(
     column = np.choose(face, [-z, z, x, x, x, -x]) / size.max(0)
     row = np.choose(face, [-y, -y, z, -z, -y, -y]) / size.max(0)
     column, row = (np.clip(((v + 1) / 2 * side).astype(int), 0, side - 1) for v in (column, row))
-    seen = faces[face if len(faces) == 6 else 0, row, column]
-    return seen.reshape(height, many, width, many, 3).mean((1, 3)).reshape(-1, 3)
+    samples = faces[face if len(faces) == 6 else 0, row, column]
+    return samples.reshape(height, many, width, many, 3).mean((1, 3)).reshape(-1, 3)
 
 
 def _blocks(faces: np.ndarray) -> np.ndarray:

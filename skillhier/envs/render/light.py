@@ -1,4 +1,4 @@
-"""The colour of what a ray has met: OpenGL's lighting (ambient, diffuse, Blinn's highlight) times the texture; sky.
+"""The colour of what a ray has hit: OpenGL's lighting (ambient, diffuse, Blinn's highlight) times the texture; sky.
 
 Every pixel is lit for itself, where MuJoCo lights the corners of triangles and blends between them.
 """
@@ -48,8 +48,8 @@ def surface(
         fade = jnp.where(along >= cone[3], _power(along, uniform[1], cone[4]), 0.0)
         fade = fade / (cone[0] + far * (cone[1] + far * cone[2]))
         share = jnp.where(directional, 1.0, fade) * arrives
-        told = zip((red, green, blue), colours[:3], colours[3:6], colours[6:], strict=True)
-        added = tuple(share * (own * (a + d * facing) + s * shine) for own, a, d, s in told)
+        channels = zip((red, green, blue), colours[:3], colours[3:6], colours[6:], strict=True)
+        added = tuple(share * (own * (a + d * facing) + s * shine) for own, a, d, s in channels)
         base = tuple(x + jnp.where(alone, 0.0, y) for x, y in zip(total[0], added, strict=True))
         rest = tuple(x + jnp.where(alone, jnp.minimum(y, 1.0), 0.0) for x, y in zip(total[1], added, strict=True))
         return (base, rest), None
@@ -117,21 +117,21 @@ def _ramp(u: Array) -> Array:
 def _looked_up(scene: Scene, number: Array):
     """k -> column k of the palette for each pixel: numbers of one look follow each other, so no table is read."""
 
-    def column(k: int) -> Array | float:
+    def look_up(k: int) -> Array | float:
         values = scene.palette[:, k]
         if len(set(values.tolist())) == 1:
             return float(values[0])
-        found = jnp.full(number.shape, float(values[0]))
+        column = jnp.full(number.shape, float(values[0]))
         for first, value, before in zip(scene.looks[1:], values[1:], values, strict=False):
             if value != before:
-                found = jnp.where(number >= first, float(value), found)
-        return found
+                column = jnp.where(number >= first, float(value), column)
+        return column
 
-    return column
+    return look_up
 
 
 def _shared(values: np.ndarray) -> int | None:
-    """The whole number that all of them are, if they are one and it is cheap to raise to."""
+    """The integer that all values equal, if there is one and it is cheap as an exponent."""
     some = set(values.tolist())
     return int(min(some)) if len(some) == 1 and min(some) == int(min(some)) and 0 < min(some) <= 256 else None
 

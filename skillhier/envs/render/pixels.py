@@ -1,4 +1,4 @@
-"""Worlds seen through a camera: every world NAME has a variant NAME@pixels with pictures in place of its entries."""
+"""Pixel observations: every world NAME has a variant NAME@pixels with camera pictures in place of its entries."""
 
 import inspect
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from skillhier.types import Array
 
 SUFFIX = "@pixels"
 ENTRY = "pixels"
-CAMERA = {"dmc.quadruped": 2}  # the camera that a family of worlds is seen by; elsewhere the model's first
+CAMERA = {"dmc.quadruped": 2}  # default camera of a family of worlds; 0 for others
 RENDERERS = ("rays", "warp")
 
 
@@ -24,19 +24,19 @@ def drawing(
     samples: int = 1,
     renderer: str = "rays",
 ) -> Callable[[physics.Data], dict[str, Array]]:
-    """What `batch.make` draws of one world called `name`: {"pixels": [size, size, 3] uint8}.
+    """The argument `draw` of `batch.make` for the world `name`: data -> {"pixels": [size, size, 3] uint8}.
 
-    camera: number or name, by default the one that the literature uses (2 of the quadruped, 0 of others); shadows,
-    reflections, samples: see render.renderer; renderer: `rays` in JAX anywhere, or `warp`, MJX's own (render_warp).
+    camera: number or name, by default that of the literature (2 for the quadruped, 0 for others); shadows, reflections,
+    samples: see rays.renderer; renderer: `rays` (JAX, any device) or `warp` (MJX's own, see warp.py).
     """
     if camera is None:
         camera = camera_of(name)
     if renderer not in RENDERERS:
         raise ValueError(f"renderer '{renderer}' is not known; choose {' or '.join(RENDERERS)} in env.renderer")
     if size < 1:
-        raise ValueError(f"pictures of {size} pixels a side show nothing; set env.size")
+        raise ValueError(f"size must be >= 1 pixel, got {size}; set env.size")
     if renderer == "warp":
-        from skillhier.envs.render import warp  # it speaks of missing extras when imported
+        from skillhier.envs.render import warp  # checks for its extra when used
 
         draw = warp.renderer(engine, camera, size, size, worlds, shadows=shadows)
     else:
@@ -48,7 +48,7 @@ def drawing(
 
 
 def camera_of(name: str) -> int:
-    """The camera that the world `name` is seen by unless another is asked for."""
+    """The default camera of the world `name`."""
     return next((number for family, number in CAMERA.items() if name.replace("/", ".", 1).startswith(family)), 0)
 
 

@@ -66,29 +66,29 @@ def renderer(
         return tuple(view.gaze[i, 0] * across + view.gaze[i, 1] * up - view.gaze[i, 2] for i in range(3))
 
     def one(view: View) -> dict[str, Array]:
-        made = {}
+        images = {}
         if "rgb" in outputs:
             ray = rays(view, samples)
             hit = first(scene.solid, view.solid, view.eye, ray, near, far)
             sky = backdrop(scene, ray) if still is None else tuple(jnp.asarray(still.T, jnp.float32))
             colours = coloured(scene, view, ray, hit, sky, pitch / samples, far, shadows, reflections)
-            made["rgb"] = picture(colours, height, width, samples)
+            images["rgb"] = picture(colours, height, width, samples)
         if {"depth", "segmentation"} & {*outputs}:
             ray = rays(view, 1)
             hit = first(scene.solid, view.solid, view.eye, ray, near, far)
             for group, solids in zip(scene.clear, view.clear, strict=True):
                 hit = shapes.nearest(hit, group.kind, solids, view.eye, ray, near)
-            made["depth"] = jnp.where(hit.number >= 0, hit.t, far).reshape(height, width)
+            images["depth"] = jnp.where(hit.number >= 0, hit.t, far).reshape(height, width)
             ids = jnp.asarray(np.append(scene.ids, -1))  # number -1 is the last
-            made["segmentation"] = ids[hit.number].reshape(height, width)
-        return {name: made[name] for name in outputs}
+            images["segmentation"] = ids[hit.number].reshape(height, width)
+        return {name: images[name] for name in outputs}
 
     draw = in_turns(one)
     return lambda data: draw(look(scene, data))
 
 
 def in_turns(one: Callable) -> Callable:
-    """`one`, which under vmap does a few at a time on a CPU (all at once elsewhere)."""
+    """`one`, of which a vmap runs a few at a time on a CPU and all at once elsewhere."""
     call = custom_vmap(one)
 
     @call.def_vmap
@@ -109,7 +109,7 @@ def in_turns(one: Callable) -> Callable:
 
 
 def first(groups, placed: tuple[Solids, ...], eye: Array, ray: Ray, near: Array | float, far: float) -> Hit:
-    """What rays from `eye` meet first of all solids."""
+    """The nearest hit of rays from `eye` over all solids."""
     hit = shapes.nothing(ray[0])
     hit = hit._replace(t=jnp.full_like(hit.t, far))
     for group, solids in zip(groups, placed, strict=True):
@@ -120,7 +120,7 @@ def first(groups, placed: tuple[Solids, ...], eye: Array, ray: Ray, near: Array 
 def coloured(
     scene: Scene, view: View, ray: Ray, hit: Hit, sky: Ray, pitch: float, far: float, shadows: bool, mirrors: bool
 ) -> tuple[Array, ...]:
-    """Red, green and blue [P] of 0 to 1 of everything that a ray shows; `sky` is what it shows of the sky."""
+    """Red, green and blue [P] of 0 to 1 of each ray; `sky` is its colour where it hits nothing."""
     lit = arriving(scene, view, ray, hit) if shadows and scene.lights.shadows.any() else None
     shown = surface(scene, view, view.eye, ray, hit, pitch, lit)
     if mirrors and scene.mirror is not None:
@@ -140,7 +140,7 @@ def coloured(
 
 
 def arriving(scene: Scene, view: View, ray: Ray, hit: Hit) -> Array:
-    """[L, P] 0 where something stands between a light that throws shadows and what was met, else 1.
+    """[L, P] 0 where something is between a shadow-casting light and the hit, else 1.
 
     A directional light shines from where MuJoCo has it; solids behind it throw shadows as well.
     """
@@ -171,13 +171,13 @@ def mirrored(scene: Scene, view: View, ray: Ray, hit: Hit, pitch: float, far: fl
     bent = tuple(ray[i] - 2 * climb * up[i] for i in range(3))
     other = shapes.nothing(ray[0])._replace(t=jnp.full_like(ray[0], far))
     for group, solids in zip(scene.solid, view.solid, strict=True):
-        kept = np.flatnonzero(group.number != number)
-        if len(kept):
-            rest = jax.tree.map(lambda x, kept=kept: x[kept], solids)
+        others = np.flatnonzero(group.number != number)
+        if len(others):
+            rest = jax.tree.map(lambda x, others=others: x[others], solids)
             other = shapes.nearest(other, group.kind, rest, eye, bent, hit.t)
-    seen = surface(scene, view, eye, bent, other, pitch)
+    reflected = surface(scene, view, eye, bent, other, pitch)
     here = (hit.number == number) & (above > 0)
-    return tuple(jnp.where(here, share * x, 0.0) for x in seen)
+    return tuple(jnp.where(here, share * x, 0.0) for x in reflected)
 
 
 def picture(colours: tuple[Array, ...], height: int, width: int, samples: int) -> Array:

@@ -1,4 +1,4 @@
-"""What a picture of a model is made of: solids, colours, lights, sky and camera, before anything has a place.
+"""What a picture of a model consists of: solids, colours, lights, sky and camera, before they are placed in a world.
 
 Everything that MuJoCo draws by default is here: geoms and sites of groups 0 to 2 that are not invisible. Height
 fields, tendons and skins are not drawn. A mesh is its convex hull.
@@ -14,7 +14,7 @@ from skillhier.envs.render.colours import Checker, Lights, checker, lights, pain
 
 _KINDS = {int(getattr(mujoco.mjtGeom, f"mjGEOM_{name.upper()}")): name for name in shapes.KINDS if name != "hull"}
 _KINDS |= {int(mujoco.mjtGeom.mjGEOM_MESH): "hull"}
-CLEAR = 0.995  # what is less opaque is blended
+CLEAR = 0.995  # below this opacity solids are blended
 BEHIND = 0.3  # how opaque a plane is from behind
 
 
@@ -37,22 +37,22 @@ class Scene(NamedTuple):
     model: mujoco.MjModel
     camera: int
     solid: tuple[Group, ...]  # opaque
-    clear: tuple[Group, ...]  # blended over what lies behind; of one solid each
+    clear: tuple[Group, ...]  # blended over what is behind; one solid each
     ids: np.ndarray  # [N] number -> the geom's id, or the number of geoms plus the site's
     looks: np.ndarray  # [U] the first number of each look
     palette: np.ndarray  # [U, 7] red, green, blue, alpha, emission, specular, shininess of each look
     checkers: tuple[tuple[int, Checker], ...]  # (number of a plane, its pattern)
     mirror: tuple[int, float] | None  # number of the plane that reflects, and how much
     lights: Lights
-    sky: np.ndarray | None  # see render_colours.sky
+    sky: np.ndarray | None  # see colours.sky
 
 
 def bake(model: mujoco.MjModel, camera: int | str) -> Scene:
-    """The scene of `model` as its `camera` (number or name) sees it. Raises ValueError for one it does not have."""
+    """The scene of `model` as its `camera` (number or name) sees it. Raises ValueError for an unknown camera."""
     camera = camera_number(model, camera)
     things = [(site, i) for site in (False, True) for i in range(model.nsite if site else model.ngeom)]
     things = [thing for thing in things if _drawn(model, *thing)]
-    patterns = {thing: found for thing in things if (found := checker(model, *thing)) is not None}
+    patterns = {thing: pattern for thing in things if (pattern := checker(model, *thing)) is not None}
     look = {thing: paint(model, *thing, patterned=thing in patterns) for thing in things}
     for thing in things:
         if _behind(model, camera, *thing):
@@ -65,12 +65,12 @@ def bake(model: mujoco.MjModel, camera: int | str) -> Scene:
     for thing in things:
         kind, clear = _KINDS[_type(model, *thing)], look[thing][3] < CLEAR
         groups.setdefault((clear, thing if clear else thing[0], kind), []).append(thing)
-    made = [(key[0], _group(model, key[2], members, number)) for key, members in groups.items()]
+    built = [(key[0], _group(model, key[2], members, number)) for key, members in groups.items()]
     reflecting = [(number[thing], _reflectance(model, *thing)) for thing in things if _reflectance(model, *thing) > 0]
     return Scene(
         model, camera,
-        solid=tuple(group for clear, group in made if not clear),
-        clear=tuple(group for clear, group in made if clear),
+        solid=tuple(group for clear, group in built if not clear),
+        clear=tuple(group for clear, group in built if clear),
         ids=np.array([model.ngeom * site + i for site, i in things], np.int32),
         looks=looks, palette=table[looks],
         checkers=tuple((number[thing], pattern) for thing, pattern in patterns.items()),
@@ -79,11 +79,11 @@ def bake(model: mujoco.MjModel, camera: int | str) -> Scene:
 
 
 def camera_number(model: mujoco.MjModel, camera: int | str) -> int:
-    """The number of a camera given by number or name. Raises ValueError for one that the model does not have."""
+    """The number of a camera from its number or name. Raises ValueError for an unknown one."""
     names = [model.camera(i).name for i in range(model.ncam)]
     if camera not in names and camera not in range(model.ncam):
-        told = ", ".join(f"{i} ({name})" for i, name in enumerate(names)) or "none"
-        raise ValueError(f"camera '{camera}' is not known; the model has {told}; set env.camera")
+        cameras = ", ".join(f"{i} ({name})" for i, name in enumerate(names)) or "none"
+        raise ValueError(f"camera '{camera}' is not known; the model has {cameras}; set env.camera")
     return names.index(camera) if camera in names else int(camera)
 
 
@@ -142,7 +142,7 @@ def _hull(model: mujoco.MjModel, mesh: int) -> np.ndarray:
     """[F, 4] the faces of the mesh's hull as half-spaces; triangles of one plane are one face."""
     start = model.mesh_graphadr[mesh]
     if start < 0:
-        raise ValueError(f"mesh '{model.mesh(mesh).name}' has no convex hull, which is what would be drawn")
+        raise ValueError(f"mesh '{model.mesh(mesh).name}' has no convex hull to be drawn")
     vertices, triangles = model.mesh_graph[start], model.mesh_graph[start + 1]
     start += 2 + 3 * vertices + 3 * triangles
     corners = model.mesh_graph[start : start + 3 * triangles].reshape(-1, 3)
@@ -150,8 +150,8 @@ def _hull(model: mujoco.MjModel, mesh: int) -> np.ndarray:
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1)
     corners, normal = corners[length > 1e-12], normal[length > 1e-12] / length[length > 1e-12, None]
-    kept: list[np.ndarray] = []
+    planes: list[np.ndarray] = []
     for plane in np.c_[normal, (normal * corners[:, 0]).sum(-1)]:
-        if not any(plane[:3] @ other[:3] > 1 - 1e-6 for other in kept):
-            kept.append(plane)
-    return np.array(kept)
+        if not any(plane[:3] @ other[:3] > 1 - 1e-6 for other in planes):
+            planes.append(plane)
+    return np.array(planes)

@@ -1,8 +1,8 @@
-"""Where rays from one point first meet simple solids, and which way the surface looks there.
+"""Intersections of rays from one point with simple solids, and the surface normals there.
 
-All rays of a picture start at one point (the camera, its mirror image, or a light), so whatever depends on the solid
-and that point alone is worked out once (`prepare`), and a pixel costs some dozens of multiplications. Directions are
-not of unit length: distances `t` are in units of a ray's own direction.
+All rays of a picture start at one point (the camera, its mirror image, or a light), so what depends only on the solid
+and that point is computed once (`prepare`), and a pixel costs some dozens of multiplications. Directions are not unit
+vectors: distances `t` are in units of a ray's direction.
 
 Letters beside those of types.py: P rays, G solids of one kind.
 """
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from skillhier.types import Array
 
-FAR = 1e10  # the distance of what is not met
+FAR = 1e10  # the distance where nothing is hit
 Ray = tuple[Array, Array, Array]  # x, y and z of directions, each [P]
 
 
@@ -26,11 +26,11 @@ class Solids(NamedTuple):
     axes: Array  # [G, 3, 3], columns are the solid's own axes
     size: Array  # [G, 3] m, as MuJoCo's geom_size
     faces: Array  # [G, F, 4] a hull's half-spaces in its own axes: outward normal, offset (m)
-    number: Array  # [G] int32 what a picture remembers of the solid that a pixel shows
+    number: Array  # [G] int32 the solid's number in the picture
 
 
 class Hit(NamedTuple):
-    """What each ray met first."""
+    """The first hit of each ray."""
 
     t: Array  # [P], FAR where nothing
     normal: Ray  # unit, outward
@@ -38,7 +38,7 @@ class Hit(NamedTuple):
 
 
 def nothing(like: Array) -> Hit:
-    """Rays [P] that have met nothing."""
+    """Rays [P] without a hit."""
     zero = jnp.zeros_like(like)
     return Hit(zero + FAR, (zero, zero, zero), jnp.full_like(like, -1, jnp.int32))
 
@@ -46,7 +46,7 @@ def nothing(like: Array) -> Hit:
 def nearest(hit: Hit, kind: str, solids: Solids, origin: Array, ray: Ray, near: Array | float) -> Hit:
     """`hit`, or what rays from `origin` [3] meet before it, beyond `near` [P].
 
-    One solid at a time (a scan): unrolled, XLA computes the earlier ones anew for each of the later.
+    One solid at a time (a scan): unrolled, XLA would recompute earlier solids for each later one.
     """
     prepare, meet = KINDS[kind]
     square = _dot(ray, ray)

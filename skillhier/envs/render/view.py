@@ -1,4 +1,4 @@
-"""Where solids, camera and lights are in one world: MuJoCo's rules for what is fixed, tracks or looks at a body."""
+"""Poses of solids, camera and lights in one world, by MuJoCo's rules for modes fixed, track and target."""
 
 from typing import NamedTuple
 
@@ -48,11 +48,11 @@ def plane_of(scene: Scene, view: View, number: int) -> tuple[Array, Array]:
 def camera(model: mujoco.MjModel, i: int, data: Data) -> tuple[Array, Array]:
     """Place [3] m and axes [3, 3] of a camera of the model."""
     body, mode, target = model.cam_bodyid[i], model.cam_mode[i], model.cam_targetbodyid[i]
-    held = jnp.asarray(model.cam_mat0[i].reshape(3, 3), jnp.float32)
+    fixed = jnp.asarray(model.cam_mat0[i].reshape(3, 3), jnp.float32)
     if mode == _TRACK:
-        return data.xpos[body] + jnp.asarray(model.cam_pos0[i], jnp.float32), held
+        return data.xpos[body] + jnp.asarray(model.cam_pos0[i], jnp.float32), fixed
     if mode == _TRACKCOM:
-        return centre_of_mass(model, body, data) + jnp.asarray(model.cam_poscom0[i], jnp.float32), held
+        return centre_of_mass(model, body, data) + jnp.asarray(model.cam_poscom0[i], jnp.float32), fixed
     turn = np.zeros(9)
     mujoco.mju_quat2Mat(turn, model.cam_quat[i])
     place = data.xpos[body] + data.xmat[body] @ jnp.asarray(model.cam_pos[i], jnp.float32)
@@ -86,11 +86,11 @@ def centre_of_mass(model: mujoco.MjModel, body: int, data: Data) -> Array:
 
 def _light(model: mujoco.MjModel, i: int, data: Data) -> tuple[Array, Array]:
     body, mode, target = model.light_bodyid[i], model.light_mode[i], model.light_targetbodyid[i]
-    held = jnp.asarray(model.light_dir0[i], jnp.float32)
+    fixed = jnp.asarray(model.light_dir0[i], jnp.float32)
     if mode == _TRACK:
-        return data.xpos[body] + jnp.asarray(model.light_pos0[i], jnp.float32), held
+        return data.xpos[body] + jnp.asarray(model.light_pos0[i], jnp.float32), fixed
     if mode == _TRACKCOM:
-        return centre_of_mass(model, body, data) + jnp.asarray(model.light_poscom0[i], jnp.float32), held
+        return centre_of_mass(model, body, data) + jnp.asarray(model.light_poscom0[i], jnp.float32), fixed
     place = data.xpos[body] + data.xmat[body] @ jnp.asarray(model.light_pos[i], jnp.float32)
     if mode in (_TARGET, _TARGETCOM) and target >= 0:
         return place, _unit(_aim(model, mode, target, data) - place)

@@ -1,7 +1,7 @@
-"""What there is to see of a model, as plain data, and where it was in every row of an episode.
+"""The visible shapes of a model as plain data, and where they were in every row of an episode.
 
 `shown(env)` lets the one rollout carry the physics record along; `scene(model)` and `poses(record)` turn model and
-record into what a page can draw without knowing MuJoCo. Units: m; quaternions are w x y z.
+record into what a page can draw without MuJoCo. Units: m; quaternions are w x y z.
 """
 
 from typing import Any
@@ -24,16 +24,16 @@ KINDS = {
     mujoco.mjtGeom.mjGEOM_BOX: "box",
     mujoco.mjtGeom.mjGEOM_MESH: "mesh",
 }
-HIDDEN = 3  # groups from here on are not drawn, as in MuJoCo's own viewer
+HIDDEN = 3  # groups from this one on are not drawn, as in MuJoCo's viewer
 TRACKING = (mujoco.mjtCamLight.mjCAMLIGHT_TRACK, mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM)
 DAY = {"above": [0.62, 0.72, 0.84], "haze": [0.87, 0.89, 0.91]}  # the sky of a model without one
 
 
 def shown(env: Env) -> Env:
-    """`env` whose rows also hold the physics.Data that they belong to, as observation entry `RECORD`.
+    """`env` whose rows also hold their physics.Data as observation entry `RECORD`.
 
-    Its spec is that of `env`, and `unaware` policies never see the entry. Raises ValueError, when it is first used,
-    where `env` has no physics of ours.
+    The spec does not change, and `unaware` policies do not see the entry. Raises ValueError when it is first used if
+    `env` has no physics of this package.
     """
 
     def noted(state: EnvState, step: TimeStep) -> tuple[EnvState, TimeStep]:
@@ -43,22 +43,22 @@ def shown(env: Env) -> Env:
 
 
 def unaware(policy: Policy) -> Policy:
-    """`policy` as it acts in `shown` worlds: it sees what it would see without."""
+    """`policy` for `shown` worlds: it does not see the added entry."""
 
     def act(params: Params, carry: Carry, step: TimeStep, key: Key):
-        seen = {name: entry for name, entry in step.obs.items() if name != RECORD}
-        return policy.act(params, carry, step._replace(obs=seen), key)
+        obs = {name: entry for name, entry in step.obs.items() if name != RECORD}
+        return policy.act(params, carry, step._replace(obs=obs), key)
 
     return Policy(policy.init, act)
 
 
 def record(state: EnvState) -> physics.Data:
-    """The physics record in the state of any of our worlds, whatever was wrapped round them."""
+    """The physics record in the state of one of our worlds, also if the Env was wrapped."""
     leaves = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, physics.Data))
-    found = [leaf for leaf in leaves if isinstance(leaf, physics.Data)]
-    if not found:
+    records = [leaf for leaf in leaves if isinstance(leaf, physics.Data)]
+    if not records:
         raise ValueError("this world has no physics of ours, so its bodies cannot be drawn; choose another in env.name")
-    return found[0]
+    return records[0]
 
 
 def poses(data: physics.Data) -> np.ndarray:
@@ -96,13 +96,13 @@ def scene(model: mujoco.MjModel) -> dict[str, Any]:
 
 
 def moving(model: mujoco.MjModel) -> list[int]:
-    """The bodies that can be elsewhere than the model has them, by number."""
+    """The numbers of the bodies that can move."""
     free = (model.body_weldid != 0) | (model.body_mocapid[model.body_rootid] >= 0)
     return np.flatnonzero(free).tolist()
 
 
 def filmed(model: mujoco.MjModel) -> int:
-    """The camera that shows an episode best: one that tracks a body, else all, else one called video, else the first.
+    """The camera for films: one that tracks a body, else one that tracks all, else one called video, else the first.
 
     -1 where the model has none.
     """
@@ -115,11 +115,11 @@ def filmed(model: mujoco.MjModel) -> int:
 
 def sky(model: mujoco.MjModel) -> dict[str, list[float]]:
     """The model's sky {above, haze}: rgb high up and at the horizon."""
-    found = colours.sky(model)
-    if found is None:
+    polynomial = colours.sky(model)
+    if polynomial is None:
         return DAY
     sines = {"above": 0.8, "haze": 0.05}  # of the elevation
-    return {name: np.clip(at ** np.arange(len(found)) @ found, 0, 1).tolist() for name, at in sines.items()}
+    return {name: np.clip(at ** np.arange(len(polynomial)) @ polynomial, 0, 1).tolist() for name, at in sines.items()}
 
 
 def _shape(model: mujoco.MjModel, kind: str, i: int) -> list[dict[str, Any]]:
@@ -131,15 +131,15 @@ def _shape(model: mujoco.MjModel, kind: str, i: int) -> list[dict[str, Any]]:
     if what is None or get("group") >= HIDDEN or rgba[3] == 0:
         return []
     pose = [*get("pos").tolist(), *get("quat").tolist()]
-    told = {"name": (model.site if site else model.geom)(i).name, "body": int(get("bodyid")), "kind": what}
-    told |= {"size": get("size").tolist(), "pose": pose, "rgba": rgba.tolist()}
+    shape = {"name": (model.site if site else model.geom)(i).name, "body": int(get("bodyid")), "kind": what}
+    shape |= {"size": get("size").tolist(), "pose": pose, "rgba": rgba.tolist()}
     if what == "mesh":
-        return [told | {"mesh": int(get("dataid"))}]
+        return [shape | {"mesh": int(get("dataid"))}]
     if pattern is None:
-        return [told]
+        return [shape]
     even, odd = ((rgba[:3] * one).tolist() for one in (pattern.odd, pattern.even))  # a texture begins at x = y = 1 m
     cell = np.abs(0.5 / pattern.repeat).tolist()  # two by two squares a texture
-    return [told | {"rgba": [*even, float(rgba[3])], "checker": {"other": odd, "cell": cell}}]
+    return [shape | {"rgba": [*even, float(rgba[3])], "checker": {"other": odd, "cell": cell}}]
 
 
 def _mesh(model: mujoco.MjModel, i: int) -> dict[str, Any]:
@@ -161,11 +161,11 @@ def views(model: mujoco.MjModel) -> list[dict[str, Any]]:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     aiming = (mujoco.mjtCamLight.mjCAMLIGHT_TARGETBODY, mujoco.mjtCamLight.mjCAMLIGHT_TARGETBODYCOM)
-    found = []
+    cameras = []
     for i in range(model.ncam):
         mode, body = int(model.cam_mode[i]), int(model.cam_bodyid[i])
         if mode == mujoco.mjtCamLight.mjCAMLIGHT_FIXED and body:
-            continue  # fixed to something that turns: an eye that goes round cannot stand there
+            continue  # fixed to a body that turns: an orbiting view cannot start there
         eye, ahead = data.cam_xpos[i], -data.cam_xmat[i].reshape(3, 3)[:, 2]
         follow = (body or next(iter(moving(model)), -1)) if mode in TRACKING else -1  # the world's own mass: of all
         middle = data.xpos[follow] if follow >= 0 else model.stat.center
@@ -173,7 +173,7 @@ def views(model: mujoco.MjModel) -> list[dict[str, Any]]:
             middle = data.xpos[int(model.cam_targetbodyid[i])]
         away = max(float(ahead @ (middle - eye)), 0.1 * float(model.stat.extent), 0.05)
         target = eye + away * ahead
-        found.append(
+        cameras.append(
             {
                 "name": model.camera(i).name or f"camera {i}",
                 "camera": i,
@@ -195,7 +195,7 @@ def views(model: mujoco.MjModel) -> list[dict[str, Any]]:
         "fovy": float(np.radians(model.vis.global_.fovy)),
     }
     return [
-        *(view for view in found if view["follow"] >= 0),
+        *(view for view in cameras if view["follow"] >= 0),
         whole,
-        *(view for view in found if view["follow"] < 0),
+        *(view for view in cameras if view["follow"] < 0),
     ]

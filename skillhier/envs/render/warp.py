@@ -1,6 +1,6 @@
-"""MJX's batch renderer on NVIDIA GPUs, for worlds of engine warp. Written after its tests; never run: no GPU was there.
+"""MJX's batch renderer on NVIDIA GPUs, for worlds of engine warp. Not yet run on a GPU: written after MJX's own tests.
 
-It knows the number of worlds beforehand, and draws all of them in one call; shadows are as it makes them.
+The number of worlds is fixed in advance, and one call draws all of them; shadows are MJX's.
 """
 
 from collections.abc import Callable
@@ -48,13 +48,13 @@ def renderer(
     @custom_vmap
     def draw(state: physics.State) -> Array:
         if worlds != 1:
-            raise ValueError(f"renderer 'warp' was made for {worlds} worlds and is asked to draw one")
+            raise ValueError(f"renderer 'warp' draws {worlds} worlds at once, got one")
         return many(jax.tree.map(lambda x: x[None], state))[0]
 
     @draw.def_vmap
     def _(count: int, batched, state: physics.State):
         if count != worlds:
-            raise ValueError(f"renderer 'warp' was made for {worlds} worlds and is asked to draw {count}")
+            raise ValueError(f"renderer 'warp' draws {worlds} worlds at once, got {count}")
         return many(state), True
 
     def many(state: physics.State) -> Array:

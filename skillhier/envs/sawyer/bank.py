@@ -1,4 +1,4 @@
-"""Where episodes open: a bank of settled objects and solved arm postures, made once per object set and kept.
+"""Episode starts: a bank of settled objects and arm postures, computed once per object set and cached on disk.
 
 Source: fact sheet 4.7. Objects fall from 0.12 m in random poses that touch nothing and settle for at most
 2 s; the pinch is drawn in a box above them, pointing down, with the gripper open. Any arm row goes with any
@@ -21,73 +21,73 @@ from skillhier.envs.sawyer import model as sawyer
 PINCH_LOW, PINCH_HIGH, YAW = (0.5, -0.14, 0.22), (0.7, 0.14, 0.43), np.pi / 4  # m, m, rad either side
 DROP_LOW, DROP_HIGH = (0.5, -0.1, 0.12), (0.7, 0.1, 0.12)  # m
 SETTLE = 2.0  # s at most
-STILL_VELOCITY, STILL_ACCELERATION = 1e-3, 1e-2  # of every object dof: settled, and taken out early
-MOVING = 0.05  # m/s or rad/s: still moving after SETTLE, so not kept
+STILL_VELOCITY, STILL_ACCELERATION = 1e-3, 1e-2  # of every object dof: below both the scene has settled
+MOVING = 0.05  # m/s or rad/s: a scene that still moves after SETTLE is rejected
 INSIDE = 0.2  # m from the basket's middle in x and y: the open square and the feet of its walls
-TRIES = 20  # poses tried for one object before the whole scene is drawn anew
-_VERSION = 1  # part of a file's name; raise it when rows would come out otherwise
+TRIES = 20  # poses tried for one object before the whole scene is redrawn
+_VERSION = 1  # part of the file name; increase it when the rows change
 
 
 class Bank(NamedTuple):
-    """Rows to open episodes at; both parts have `size` rows."""
+    """Starts of episodes; both parts have `size` rows."""
 
     objects: np.ndarray  # float32 [n, 3, 7] red, green, blue: position (m), quaternion
     arms: np.ndarray  # float32 [n, 7] rad
 
 
 def load(names: tuple[str, str, str], size: int = 1000, seed: int = 0, *, folder: str | Path | None = None) -> Bank:
-    """The bank of the objects `names`, from `folder` (default: the user's) or made and put there."""
+    """The bank of the objects `names`, from `folder` (default: the user's cache) or computed and stored there."""
     path = file(names, size, seed, bank.cache() if folder is None else Path(folder))
     shapes = {"objects": (3, 7), "arms": (7,)}
     return Bank(**bank.load(path, size, shapes, lambda: make(names, size, seed)._asdict()))
 
 
 def file(names: tuple[str, str, str], size: int, seed: int, folder: Path) -> Path:
-    """Where a bank lies: its name changes with everything that its rows depend on."""
+    """The path of a bank; the name depends on everything that its rows depend on."""
     return bank.file("-".join(names), _VERSION, sawyer.xml(names), size, seed, folder=folder)
 
 
 def make(names: tuple[str, str, str], size: int = 1000, seed: int = 0) -> Bank:
-    """A fresh bank; the same for the same arguments on the same machine."""
+    """Computes a bank; the result is the same for the same arguments on the same machine."""
     rng = np.random.default_rng(seed)
     arms = _arms(rng, size)
     model = sawyer.build(names)
     layout = sawyer.layout(model)
-    kept: list[np.ndarray] = []
-    while (missing := size - sum(map(len, kept))) > 0:
+    accepted: list[np.ndarray] = []
+    while (missing := size - sum(map(len, accepted))) > 0:
         drops = _drops(model, layout, rng, missing + missing // 20 + 1, arms[0])
-        kept.append(_settled(model, layout, drops, arms[0])[:missing])
-    return Bank(np.concatenate(kept).astype(np.float32), arms)
+        accepted.append(_settle(model, layout, drops, arms[0])[:missing])
+    return Bank(np.concatenate(accepted).astype(np.float32), arms)
 
 
 def _arms(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Postures [size, 7] whose pinch is where it was asked to be within 1 mm."""
+    """Postures [size, 7] whose pinch is within 1 mm of the place that was drawn."""
     solve = jax.jit(jax.vmap(controller.inverse))
     place = jax.jit(jax.vmap(lambda q: controller.forward(q).pinch))
-    kept = np.zeros((0, 7), np.float32)
-    while len(kept) < size:
+    accepted = np.zeros((0, 7), np.float32)
+    while len(accepted) < size:
         pinch = rng.uniform(PINCH_LOW, PINCH_HIGH, (size, 3)).astype(np.float32)
         yaw = rng.uniform(-YAW, YAW, size).astype(np.float32)
         q = solve(jnp.asarray(pinch), jnp.asarray(yaw))
         good = np.abs(np.asarray(place(q)) - pinch).max(1) < 1e-3
-        kept = np.concatenate([kept, np.asarray(q)[good]])
-    return kept[:size]
+        accepted = np.concatenate([accepted, np.asarray(q)[good]])
+    return accepted[:size]
 
 
 def _drops(model: mujoco.MjModel, layout: sawyer.Layout, rng: np.random.Generator, n: int, arm: np.ndarray):
-    """Poses [n, 3, 7] in the air in which nothing touches."""
+    """Poses [n, 3, 7] in the air without contacts."""
     data = mujoco.MjData(model)
     away = np.array([[10.0, 10.0 * k, 10.0, 1, 0, 0, 0] for k in range(3)])
     poses = np.zeros((n, 3, 7))
     for row in poses:
         while True:
             row[:] = away
-            if all(_placed(model, layout, rng, data, row, k, arm) for k in range(3)):
+            if all(_place(model, layout, rng, data, row, k, arm) for k in range(3)):
                 break
     return poses
 
 
-def _placed(model, layout, rng, data, row, k, arm) -> bool:
+def _place(model, layout, rng, data, row, k, arm) -> bool:
     for _ in range(TRIES):
         row[k, :3] = rng.uniform(DROP_LOW, DROP_HIGH)
         row[k, 3:] = rng.normal(size=4)
@@ -100,7 +100,7 @@ def _placed(model, layout, rng, data, row, k, arm) -> bool:
     return False
 
 
-def _settled(model: mujoco.MjModel, layout: sawyer.Layout, drops: np.ndarray, arm: np.ndarray) -> np.ndarray:
+def _settle(model: mujoco.MjModel, layout: sawyer.Layout, drops: np.ndarray, arm: np.ndarray) -> np.ndarray:
     """The poses [m, 3, 7] at which the objects of `drops` [n, 3, 7] come to rest inside the basket; m <= n."""
     batch = mujoco.batch.Batch(model, len(drops))
     qpos, qvel, act, qacc = (batch.bind(name) for name in ("qpos", "qvel", "act", "qacc"))

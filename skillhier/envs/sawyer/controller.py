@@ -1,7 +1,7 @@
 """From a 5-D action to joint velocities and a finger speed: kinematics and the Cartesian 4-D controller.
 
 One robot, no batch axis, made for vmap. No call leaves XLA's own arithmetic: library solvers are slow for thousands
-of systems of 6 x 6 (see `tiny`).
+of systems of 6 x 6 (see `unrolled`).
 Source: fact sheet 4.3, 4.4 and 4.7 (the moma effectors and the two-level QP of dm_robotics).
 """
 

@@ -1,9 +1,9 @@
 """A scripted stacker as a Policy: pure, batched, from the agent's own observations.
 
 `make(object_set)` knows the three solids of a set and reads from `task.pair` which goes on which. Each
-world runs a small state machine whose transitions are decided by what is seen, never by time alone: a
-lost grasp, a fallen object or a miss sends it back to the beginning. Each episode, and each attempt in
-it, draws its own manner: speed, heights, margins, place of the grasp, pauses, noise.
+world runs a small state machine whose transitions depend on observations, never on time alone: a lost
+grasp, a fallen object or a miss restarts it. Each episode, and each attempt within it, draws its own
+manner: speed, heights, margins, place of the grasp, pauses, noise.
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ POSES = ("rgb30_red.abs_pose", "rgb30_green.abs_pose", "rgb30_blue.abs_pose")
 
 
 class Manner(NamedTuple):
-    """How one attempt is made; drawn anew for each."""
+    """Parameters of one attempt, drawn for each."""
 
     speed: Array  # [] share of full speed
     noise: Array  # [] standard deviation added to the arm's action
@@ -42,7 +42,7 @@ class Manner(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """One world's state of mind."""
+    """The expert's memory of one world."""
 
     phase: Array  # [] int32
     clock: Array  # [] int32 control steps in this phase
@@ -62,8 +62,8 @@ class Memory(NamedTuple):
     wander: Array  # [4] slow noise on the arm's action
 
 
-class Seen(NamedTuple):
-    """What one world shows, as the expert reads it."""
+class Observation(NamedTuple):
+    """One world's observation, as the expert reads it."""
 
     poses: Array  # [3, 7]
     pinch: Array  # [7]
@@ -83,17 +83,17 @@ def make(object_set: int) -> Policy:
         return jax.vmap(_fresh)(jax.random.split(jax.random.key(0), worlds))
 
     def act(params, carry: Memory, step: TimeStep, key: Key):
-        seen = _read(step.obs)
+        obs = _read(step.obs)
         keys = jax.random.split(key, step.first.shape[0])
-        carry, action = jax.vmap(lambda *x: _decide(table, *x))(carry, seen, step.first, keys)
+        carry, action = jax.vmap(lambda *x: _decide(table, *x))(carry, obs, step.first, keys)
         return carry, action, {"phase": carry.phase, "aim": carry.aim, "work": carry.work}
 
     return Policy(init, act)
 
 
-def _read(obs: dict[str, Array]) -> Seen:
+def _read(obs: dict[str, Array]) -> Observation:
     newest = {k: v[:, 0] for k, v in obs.items()}
-    return Seen(
+    return Observation(
         poses=jnp.stack([newest[name] for name in POSES], 1),
         pinch=newest["sawyer.pinch.pose"],
         ticks=newest["gripper.joints.angle"][:, 0],
@@ -123,7 +123,7 @@ def _fresh(key: Key) -> Memory:
 
 
 class View(NamedTuple):
-    """What follows from the sight and the plan: all that the transitions and the action are made of."""
+    """Quantities derived from observation and plan, on which transitions and action depend."""
 
     hand: Array  # [3, 3] columns are the hand's axes
     turn: Array  # [] rad to the chosen grasp
@@ -144,29 +144,29 @@ class View(NamedTuple):
     pushed: Array  # [] m along the push
 
 
-def _decide(table: geometry.Tables, memory: Memory, seen: Seen, first: Array, key: Key) -> tuple[Memory, Array]:
-    """One world, one step: plan where an attempt begins, look, act, and see what comes next."""
+def _decide(table: geometry.Tables, memory: Memory, obs: Observation, first: Array, key: Key) -> tuple[Memory, Array]:
+    """One step of one world: plan if an attempt begins, act, and make the transitions."""
     k_fresh, k_manner, k_wander, k_white, k_choice = jax.random.split(key, 5)
     memory = jax.tree.map(lambda a, b: jnp.where(first, a, b), _fresh(k_fresh), memory)
-    there = geometry.bodies(table, seen.poses)
-    memory, view = _plan(table, memory, seen, there, _manner(k_manner), k_choice)
+    there = geometry.bodies(table, obs.poses)
+    memory, view = _plan(table, memory, obs, there, _manner(k_manner), k_choice)
     wander = 0.8 * memory.wander + 0.6 * jax.random.normal(k_wander, (4,))
     noise = 0.7 * wander + 0.7 * jax.random.normal(k_white, (4,))
-    action = _action(memory, view, seen, noise)
-    memory = _after(memory, view, seen)
-    return memory._replace(wander=wander, height=seen.pinch[2]), action
+    action = _action(memory, view, obs, noise)
+    memory = _after(memory, view, obs)
+    return memory._replace(wander=wander, height=obs.pinch[2]), action
 
 
 def _plan(
-    table: geometry.Tables, memory: Memory, seen: Seen, there: Bodies, manner: Manner, key: Key
+    table: geometry.Tables, memory: Memory, obs: Observation, there: Bodies, manner: Manner, key: Key
 ) -> tuple[Memory, View]:
-    """Where an attempt begins: which object, what for, in which manner. Always: the grasp, and the view of it all."""
-    top, bottom = seen.pair[0], seen.pair[1]
+    """At the start of an attempt: which object, for what, in which manner. At every step: the grasp and the view."""
+    top, bottom = obs.pair[0], obs.pair[1]
     third = 3 - top - bottom
-    hand = geometry.rotation(seen.pinch[3:])
+    hand = geometry.rotation(obs.pinch[3:])
     begin = (memory.phase == REACH) & (memory.clock == 0)
     manner = jax.tree.map(lambda new, old: jnp.where(begin, new, old), manner, memory.manner)
-    ways = jax.vmap(lambda i: geometry.options(table, there, i, hand[:, 1], seen.wrist, manner.margin))(jnp.arange(3))
+    ways = jax.vmap(lambda i: geometry.options(table, there, i, hand[:, 1], obs.wrist, manner.margin))(jnp.arange(3))
     costs = ways.cost + memory.blame
 
     over = jnp.linalg.norm(there.com[third, :2] - there.seat[bottom, :2]) < 0.06
@@ -197,18 +197,18 @@ def _plan(
         choice=jnp.where(change, noisy.argmin(), memory.choice), manner=manner,
     )  # fmt: skip
     chosen = jax.tree.map(lambda rows: rows[work, memory.choice], ways)
-    return memory, _view(memory, seen, there, hand, chosen, crooked, roll.height)
+    return memory, _view(memory, obs, there, hand, chosen, crooked, roll.height)
 
 
-def _view(memory, seen, there: Bodies, hand, chosen: geometry.Options, crooked, push_height) -> View:
+def _view(memory, obs, there: Bodies, hand, chosen: geometry.Options, crooked, push_height) -> View:
     """`chosen` is one row of the options; `push_height` [] of the fingertips."""
-    top, bottom = seen.pair[0], seen.pair[1]
-    work, manner, pinch, now = memory.work, memory.manner, seen.pinch[:3], _now(memory)
-    between = seen.poses[top, :3] - seen.poses[bottom, :3]
+    top, bottom = obs.pair[0], obs.pair[1]
+    work, manner, pinch, now = memory.work, memory.manner, obs.pinch[:3], _now(memory)
+    between = obs.poses[top, :3] - obs.poses[bottom, :3]
     stacked = (jnp.linalg.norm(between[:2]) < 0.049) & (between[2] > 0.0205) & (there.low[top] > FLOOR + 0.012)
     low, high, com = there.low[work], there.high[work], there.com[work]
     place = jnp.clip(chosen.point[:2] + manner.shift, jnp.array(NEAR), jnp.array(FAR))
-    depth, closed = geometry.drop(seen.ticks), geometry.drop(geometry.ticks_at(chosen.gap))
+    depth, closed = geometry.drop(obs.ticks), geometry.drop(geometry.ticks_at(chosen.gap))
     grasp_height = jnp.maximum(
         jnp.maximum(com[2] + manner.height, FLOOR + closed + 0.003), jnp.maximum(LOWEST, high - PALM)
     )
@@ -231,9 +231,9 @@ def _view(memory, seen, there: Bodies, hand, chosen: geometry.Options, crooked, 
     )  # fmt: skip
 
 
-def _action(memory: Memory, view: View, seen: Seen, noise: Array) -> Array:
-    """What the hand does now: [5]."""
-    manner, pinch, now = memory.manner, seen.pinch[:3], _now(memory)
+def _action(memory: Memory, view: View, obs: Observation, noise: Array) -> Array:
+    """The action: [5]."""
+    manner, pinch, now = memory.manner, obs.pinch[:3], _now(memory)
     upward = jnp.select(
         [now(REACH, CARRY, BESIDE), now(DESCEND), now(LIFT, RETREAT), now(LOWER), now(SINK)],
         [
@@ -254,20 +254,20 @@ def _action(memory: Memory, view: View, seen: Seen, noise: Array) -> Array:
 
     wanted = geometry.ticks_at(jnp.minimum(view.gap + manner.margin, geometry.WIDEST)) - 10.0
     over = pinch[2] > view.hover - 0.015  # lower, closing could take hold of what was just let go
-    preshape = (now(DESCEND) | (now(REACH) & over)) & (seen.ticks + 3 * seen.moved < wanted)
-    firm = now(LIFT, CARRY, LOWER)  # no easing off by turns: a clone, which cannot see when, would open half the time
+    preshape = (now(DESCEND) | (now(REACH) & over)) & (obs.ticks + 3 * obs.moved < wanted)
+    firm = now(LIFT, CARRY, LOWER)  # constant: a clone cannot observe when to ease off, and would open half the time
     close = firm | preshape | now(CLOSE, SINK, ROLL) | (now(BESIDE) & over)
     return jnp.clip(jnp.concatenate([arm, jnp.where(close, 1.0, -1.0)[None]]), -1.0, 1.0)
 
 
-def _after(memory: Memory, view: View, seen: Seen) -> Memory:
-    """The memory once the transitions are made; the first that applies wins."""
-    pinch, clock, now = seen.pinch[:3], memory.clock, _now(memory)
+def _after(memory: Memory, view: View, obs: Observation) -> Memory:
+    """The memory after the transitions; the first rule that applies wins."""
+    pinch, clock, now = obs.pinch[:3], memory.clock, _now(memory)
     sinking = 0.75 * memory.sinking + 0.25 * (pinch[2] - memory.height)
     stalled = (sinking > -0.0006) & (clock > 3)
     stuck = stalled & (clock > 6)
     patient = clock >= memory.manner.pause.astype(jnp.int32)
-    steady = jnp.abs(seen.ticks - memory.ticks) < 2.5
+    steady = jnp.abs(obs.ticks - memory.ticks) < 2.5
     at_grasp = (pinch[2] < view.grasp_height + 0.003) & (view.distance < 0.006)
     blocked = stuck & ~at_grasp
     lost = now(LIFT, CARRY, LOWER) & (jnp.linalg.norm(view.grip - memory.grip) > 0.025)
@@ -275,7 +275,7 @@ def _after(memory: Memory, view: View, seen: Seen) -> Memory:
     on_place = (view.distance < 0.007) & (jnp.abs(view.turn) < 0.12) & (pinch[2] < view.hover + 0.012)
     arrived = (view.distance < 0.008) & (jnp.abs(view.level - pinch[2]) < 0.01)
     landed = (view.above < 0.003) | (stuck & (view.above < 0.02) & (view.distance < 0.008))
-    free = seen.ticks < jnp.maximum(memory.ticks - 30, 3.0)
+    free = obs.ticks < jnp.maximum(memory.ticks - 30, 3.0)
     rules = (
         (now(REACH) & on_place & patient, DESCEND),
         (now(DESCEND) & (at_grasp | (blocked & view.near_grasp)), CLOSE),
@@ -304,7 +304,7 @@ def _after(memory: Memory, view: View, seen: Seen) -> Memory:
     holding = now(CLOSE) | (now(LOWER, CARRY) & (phase == RELEASE))
     return memory._replace(
         phase=phase, clock=jnp.where(moved, 0, clock + 1), grip=jnp.where(now(CLOSE), view.grip, memory.grip),
-        ticks=jnp.where(holding, seen.ticks, memory.ticks), sinking=jnp.where(moved, -0.003, sinking),
+        ticks=jnp.where(holding, obs.ticks, memory.ticks), sinking=jnp.where(moved, -0.003, sinking),
         blame=memory.blame.at[memory.work, memory.choice].add(jnp.where(failed, 1.2, 0.0)), fixes=memory.fixes + fixed,
     )  # fmt: skip
 

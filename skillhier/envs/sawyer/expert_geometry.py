@@ -88,14 +88,14 @@ def _shared(a: np.ndarray, b: np.ndarray, along: np.ndarray) -> np.ndarray | Non
     for start, end in zip(b, np.roll(b, -1, 0), strict=True):
         inward = np.cross(along, end - start)
         side = [(p - start) @ inward for p in points]
-        kept = []
+        clipped = []
         for k, p in enumerate(points):
             q, here, there = points[k - 1], side[k], side[k - 1]
             if here * there < 0:
-                kept.append(q + (p - q) * there / (there - here))
+                clipped.append(q + (p - q) * there / (there - here))
             if here >= 0:
-                kept.append(p)
-        points = kept
+                clipped.append(p)
+        points = clipped
         if not points:
             return None
     unique = [p for k, p in enumerate(points) if np.linalg.norm(p - points[k - 1]) > 1e-6]

@@ -28,8 +28,8 @@ CONES = {"native": "elliptic", "mjx": "pyramidal", "warp": "pyramidal"}  # frict
 # they hold at 5 ms, and half of the stacks fail.
 STEPS = {"native": 0.005, "mjx": 0.0025, "warp": 0.0025}
 BASKET = (0.6, 0.0, 0.0498)  # m, its floor's top face
-# MJX keeps room for every contact that any two geoms could have (160); it is told to pass on the deepest of
-# each contact dimension. Replayed logs never had more than 15 (between objects and basket) and 10 (fingertips).
+# MJX allocates every contact that any two geoms could have (160); with this limit it passes on only the deepest of each
+# contact dimension. Replayed logs never had more than 15 (between objects and basket) and 10 (fingertips).
 _CONTACTS = 24
 _SLOPE_TILT = np.radians(25.5)
 
@@ -47,7 +47,7 @@ def xml(
 ) -> str:  # fmt: skip
     """The MJCF text that `build` compiles."""
     if len(names) != 3:
-        raise ValueError(f"{len(names)} objects given; the scene has three: red, green, blue (set `objects`)")
+        raise ValueError(f"the scene has three objects (red, green, blue), got {len(names)}; set `objects`")
     solids = [objects.solid(name) for name in names]
     return f"""<mujoco model="sawyer">
   <compiler angle="radian" autolimits="true"/>
@@ -93,7 +93,7 @@ def xml(
 
 
 class Layout(NamedTuple):
-    """Where things lie in qpos, qvel, ctrl and sensordata of a model made by `build`: numpy indices."""
+    """Indices into qpos, qvel, ctrl and sensordata of a model of `build`, numpy."""
 
     arm: np.ndarray  # [7] in qpos, qvel, ctrl, act
     driver: int  # the observed finger joint (left), in qpos and qvel
@@ -121,7 +121,7 @@ _TIPS = ("right_tip", "left_tip")
 
 
 def layout(model: mujoco.MjModel) -> Layout:
-    """Addresses by name; raises where `model` was not made by `build`."""
+    """The layout of a model of `build`; raises KeyError for other models."""
     sensor = lambda name: int(model.sensor(name).adr[0])  # noqa: E731
     span = lambda name, size: sensor(name) + np.arange(size)  # noqa: E731
     table = lambda rows, columns: np.array([[sensor(f"{r}_{c}") for c in columns] for r in rows])  # noqa: E731

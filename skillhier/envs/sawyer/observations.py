@@ -1,7 +1,7 @@
-"""What the stacking world shows of itself: one frame, and the scene that the rewards read.
+"""Observations of the stacking world: one frame of entries, and the scene that the rewards read.
 
 Names, sizes and order: fact sheet 4.2 (the public RGB-stacking environment), scalars as [1], the
-pinch pose as the one pose kept. Lengths in m, angles in rad, forces in N; quaternions wxyz, w >= 0.
+pinch pose as the only pose. Lengths in m, angles in rad, forces in N; quaternions wxyz, w >= 0.
 """
 
 import jax
@@ -22,14 +22,14 @@ PROPRIO = {
     "wrist.force": 3, "wrist.torque": 3,
 }  # fmt: skip
 OBJECTS = {f"rgb30_{colour}.{kind}": 7 for colour in scenery.COLOURS for kind in ("abs_pose", "to_pinch")}
-FIRM = 2.0  # ticks/s: a slower finger command grasps nothing
+FIRM = 2.0  # ticks/s: below this finger command there is no grasp
 
 
 def frame(layout: scenery.Layout, data: Data, load: Load, ticks: Array, moved: Array, grasp: Array) -> dict[str, Array]:
     """One frame of one world. `ticks` [] of the fingers, `moved` [] since the last frame, `grasp` [] reading."""
     state = data.state
     pinch = jnp.concatenate([data.site_xpos[layout.pinch], quaternion(data.site_xmat[layout.pinch])])
-    shown = {
+    entries = {
         "sawyer.joints.angle": unrolled.take(state.qpos, layout.arm),
         "sawyer.joints.velocity": unrolled.take(state.qvel, layout.arm),
         "sawyer.joints.torque": load.torque,
@@ -44,8 +44,8 @@ def frame(layout: scenery.Layout, data: Data, load: Load, ticks: Array, moved: A
     for i, colour in enumerate(scenery.COLOURS):
         pose = unrolled.take(state.qpos, layout.objects[i])
         pose = jnp.concatenate([pose[:3], upward(pose[3:])])
-        shown |= {f"rgb30_{colour}.abs_pose": pose, f"rgb30_{colour}.to_pinch": pose - pinch}
-    return shown
+        entries |= {f"rgb30_{colour}.abs_pose": pose, f"rgb30_{colour}.to_pinch": pose - pinch}
+    return entries
 
 
 def finger_ticks(layout: scenery.Layout, data: Data) -> Array:
@@ -56,16 +56,16 @@ def finger_ticks(layout: scenery.Layout, data: Data) -> Array:
 
 def grasp_reading(layout: scenery.Layout, data: Data, speed: Array) -> Array:
     """1 none, 2 inward, 3 outward: both fingertips touch something, under a finger command `speed` [] ticks/s."""
-    felt = gripping(layout, data.state.qpos, data.sensordata) & (jnp.abs(speed) >= FIRM)
-    return jnp.where(felt, jnp.where(speed > 0, INWARD, OUTWARD), NONE)
+    grips = gripping(layout, data.state.qpos, data.sensordata) & (jnp.abs(speed) >= FIRM)
+    return jnp.where(grips, jnp.where(speed > 0, INWARD, OUTWARD), NONE)
 
 
 def scene(layout: scenery.Layout, data: Data, ticks: Array, grasp: Array) -> Scene:
     """What the rewards read of one world."""
-    found = data.sensordata > 0
+    contact = data.sensordata > 0
     touching = jnp.zeros((3, 3), bool)
     for row, (i, j) in enumerate(scenery.PAIRS):
-        either = found[layout.object_object[row]]
+        either = contact[layout.object_object[row]]
         touching = touching.at[i, j].set(either).at[j, i].set(either)
     return Scene(
         pinch=data.site_xpos[layout.pinch],
@@ -73,14 +73,14 @@ def scene(layout: scenery.Layout, data: Data, ticks: Array, grasp: Array) -> Sce
         ticks=ticks,
         grasp=grasp,
         touching=touching,
-        grounded=unrolled.any(unrolled.take(found, layout.object_basket)),
-        handled=unrolled.any(unrolled.take(found, layout.tip_object))
-        | unrolled.any(unrolled.take(found, layout.object_palm)),
+        grounded=unrolled.any(unrolled.take(contact, layout.object_basket)),
+        handled=unrolled.any(unrolled.take(contact, layout.tip_object))
+        | unrolled.any(unrolled.take(contact, layout.object_palm)),
     )
 
 
 def shapes(sizes: dict[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
-    """What a Task promises to show."""
+    """Shapes of entries, for Task.obs."""
     return {name: jax.ShapeDtypeStruct((size,), jnp.float32) for name, size in sizes.items()}
 
 

@@ -1,4 +1,4 @@
-"""Physics drawn anew for an episode: the model fields of one world, each +-10 % about its own value.
+"""Physics randomised for each episode: the model fields of one world, each +-10 % about its own value.
 
 Source: fact sheet 4.10. The quantities are a third-party reading of the RGB-stacking paper's appendix and
 the range is a recommendation (unverified), hence the `spread` setting.

@@ -20,49 +20,49 @@ from skillhier.envs.sawyer import randomise as randomisation
 from skillhier.types import Array, Bounds, Key
 
 LIMIT = 400  # control steps: 20 s
-REACH = 10.0  # m, rad: joints turn by less, and an object further away was flung there; its world is broken
+REACH = 10.0  # m, rad: joints turn by less, and objects get further only if thrown by a solver failure
 ALL, PYRAMID = "all", "pyramid"  # goals beside a pair
 SUCCESS = "task.success"  # the entry of the public success test
 
 
 class Memory(NamedTuple):
-    """What the task carries of one world from step to step."""
+    """The task's memory of one world."""
 
     pair: Array  # [2] int32 top and bottom object
-    ticks: Array  # [] of the fingers, last seen
-    grasp: Array  # [] reading, last seen
+    ticks: Array  # [] of the fingers, in the last frame
+    grasp: Array  # [] reading of the last frame
 
 
 @lru_cache(maxsize=16)
 def world(names: tuple, timestep: float, engine: str, worlds: int) -> tuple[physics.Physics, scenery.Layout]:
-    """Physics of three objects and where to find things in it; made once, so that all tasks on them share it."""
+    """Physics of three objects and the layout of its record; cached, so that all tasks on these objects share it."""
     substeps = round(controller.INTERVAL / timestep)
     if substeps < 1 or abs(substeps * timestep - controller.INTERVAL) > 1e-9:
         raise ValueError(
-            f"timestep {timestep} s does not divide {controller.INTERVAL} s; "
-            "set env.timestep to 0.002, 0.0025, 0.005, or 0 for the engine's own"
+            f"timestep must divide {controller.INTERVAL} s, got {timestep} s; "
+            "set env.timestep to 0.002, 0.0025, 0.005, or 0 for the engine's default"
         )
     model = scenery.build(names, timestep=timestep, cone=scenery.CONES[engine])
-    made = physics.make(model, substeps=substeps, engine=engine, worlds=worlds, reach=REACH)
-    return made, scenery.layout(model)
+    engines = physics.make(model, substeps=substeps, engine=engine, worlds=worlds, reach=REACH)
+    return engines, scenery.layout(model)
 
 
 class Goal(NamedTuple):
-    """What a task is after, as functions of one scene and its pair."""
+    """The rewards and privileged entries of a task, as functions of one scene and its pair."""
 
     pairs: Array  # [n, 2] int32; world i has pair i mod n
-    pay: Callable[[rewards.Scene, Array], Array]  # -> []
-    tell: Callable[[rewards.Scene, Array], dict[str, Array]]  # privileged entries
-    told: dict[str, int]  # their sizes
+    reward_of: Callable[[rewards.Scene, Array], Array]  # -> []
+    privileged: Callable[[rewards.Scene, Array], dict[str, Array]]  # privileged entries
+    sizes: dict[str, int]  # their sizes
 
 
 def stacking(pair: tuple[int, int] | str, reward: str, play: float) -> Goal:
     """Object `pair[0]` on object `pair[1]` (0 red, 1 green, 2 blue)."""
-    pay = _chosen(reward, rewards.STACKING)
+    reward_of = _reward_function(reward, rewards.STACKING)
     if pair != ALL and tuple(pair) not in rewards.PAIRS:
         raise ValueError(f"pair {pair} is not known; choose '{ALL}' or one of {rewards.PAIRS} (red 0, green 1, blue 2)")
 
-    def tell(scene: rewards.Scene, pair: Array) -> dict[str, Array]:
+    def privileged(scene: rewards.Scene, pair: Array) -> dict[str, Array]:
         top, bottom = pair
         return {
             "task.pair": pair.astype(jnp.float32),
@@ -73,21 +73,21 @@ def stacking(pair: tuple[int, int] | str, reward: str, play: float) -> Goal:
 
     pairs = jnp.array(rewards.PAIRS if pair == ALL else [pair], jnp.int32)
     sizes = {"task.pair": 2, "task.stack": 2, SUCCESS: 1, "task.staged": 1}
-    return Goal(pairs, lambda scene, pair: pay(scene, *pair, play), tell, sizes)
+    return Goal(pairs, lambda scene, pair: reward_of(scene, *pair, play), privileged, sizes)
 
 
 def pyramid(reward: str, constants: rewards.Pyramid) -> Goal:
     """Red beside green, and blue on both."""
-    pay = _chosen(reward, rewards.PYRAMID)
+    reward_of = _reward_function(reward, rewards.PYRAMID)
 
-    def tell(scene: rewards.Scene, pair: Array) -> dict[str, Array]:
+    def privileged(scene: rewards.Scene, pair: Array) -> dict[str, Array]:
         return {
             SUCCESS: rewards.pyramid_success(scene, constants)[None],
             "task.staged": rewards.PYRAMID["sparse_staged"](scene, constants)[None],
         }
 
-    pairs = jnp.array([[2, 0]], jnp.int32)  # nothing reads it
-    return Goal(pairs, lambda scene, pair: pay(scene, constants), tell, {SUCCESS: 1, "task.staged": 1})
+    pairs = jnp.array([[2, 0]], jnp.int32)  # unused
+    return Goal(pairs, lambda scene, pair: reward_of(scene, constants), privileged, {SUCCESS: 1, "task.staged": 1})
 
 
 def make(
@@ -110,10 +110,10 @@ def make(
     goal: a pair (top, bottom) of 0 red, 1 green, 2 blue; "all": world i has the i-th pair of six; "pyramid".
     reward: dense, sparse_staged or sparse; for stacking also stack_leave and success.
     play (m) widens the height tolerance of `stack`; 0 is the public rule. constants are the pyramid's.
-    timestep (s) of the physics, 0 for the engine's own (model.STEPS); engine auto, native, mjx or warp; worlds sizes
-    warp's buffers.
-    randomise draws masses, frictions, ... anew for every episode, within `spread` (a share) of the model's own.
-    starts: rows of the bank that episodes open at; made at first use (some seconds) and kept on disk.
+    timestep (s) of the physics, 0 for the engine's default (model.STEPS); engine auto, native, mjx or warp; worlds
+    sizes warp's buffers.
+    randomise draws masses, frictions, ... for every episode, within a share `spread` of the model's values.
+    starts: rows of the bank of episode starts, computed at first use (some seconds) and cached on disk.
     bang_bang: the fingers open or close at full speed, as in the public environment, not in proportion.
 
     Privileged entries, whatever the reward: `task.success` [1], the public success test (the pyramid
@@ -121,21 +121,21 @@ def make(
     [2], the stack term by the public rule and with `play`.
     """
     if goal == PYRAMID:
-        pairs, pay, tell, told = pyramid(reward, constants or rewards.Pyramid())
+        pairs, reward_of, privileged, sizes = pyramid(reward, constants or rewards.Pyramid())
     else:
-        pairs, pay, tell, told = stacking(goal, reward, play)
+        pairs, reward_of, privileged, sizes = stacking(goal, reward, play)
     names = tuple(objects.known(name) for name in names)
     engine = physics.resolve(engine)
     engines, layout = world(names, timestep or scenery.STEPS[engine], engine, worlds if engine == "warp" else 1)
     model: mujoco.MjModel = engines.model
-    felt = sensing.unloaded(model)
+    unloaded = sensing.unloaded(model)
 
     def start(key: Key, index: Array) -> tuple[physics.State, Memory]:
         k_arm, k_objects, k_params = jax.random.split(key, 3)
         bank = starts_of(names, starts)
-        arm = _drawn(k_arm, bank.arms)
+        arm = _random_row(k_arm, bank.arms)
         qpos = jnp.asarray(model.qpos0, jnp.float32)
-        qpos = qpos.at[layout.arm].set(arm).at[layout.objects].set(_drawn(k_objects, bank.objects))
+        qpos = qpos.at[layout.arm].set(arm).at[layout.objects].set(_random_row(k_objects, bank.objects))
         act = jnp.zeros((model.na,), jnp.float32).at[layout.arm].set(arm)
         params = randomisation.randomise(model, k_params, spread=spread) if randomise else {}
         zero = jnp.zeros(())
@@ -153,42 +153,42 @@ def make(
     def observe(data: physics.Data, memory: Memory, action: Array) -> tuple[dict[str, Array], Memory]:
         ticks = observations.finger_ticks(layout, data)
         grasp = observations.grasp_reading(layout, data, controller.FINGER * fingers(action))
-        load = felt(data.xpos, data.xmat, data.site_xpos, data.site_xmat, data.sensordata)
+        load = unloaded(data.xpos, data.xmat, data.site_xpos, data.site_xmat, data.sensordata)
         shown = observations.frame(layout, data, load, ticks, ticks - memory.ticks, grasp)
         memory = Memory(memory.pair, ticks, grasp)
-        return shown | tell(observations.scene(layout, data, ticks, grasp), memory.pair), memory
+        return shown | privileged(observations.scene(layout, data, ticks, grasp), memory.pair), memory
 
-    def judge(data: physics.Data, memory: Memory) -> tuple[Array, Array]:
+    def reward_and_discount(data: physics.Data, memory: Memory) -> tuple[Array, Array]:
         scene = observations.scene(layout, data, memory.ticks, memory.grasp)
-        return pay(scene, memory.pair), jnp.ones(())
+        return reward_of(scene, memory.pair), jnp.ones(())
 
     return batch.Task(
         physics=engines,
-        obs=observations.shapes(observations.PROPRIO | observations.OBJECTS | told),
+        obs=observations.shapes(observations.PROPRIO | observations.OBJECTS | sizes),
         action=Bounds((5,), -1.0, 1.0),
         interval=controller.INTERVAL,
         limit=LIMIT,
         start=start,
         control=control,
         observe=observe,
-        judge=judge,
-        privileged=tuple(told),
+        reward_and_discount=reward_and_discount,
+        privileged=tuple(sizes),
         success=SUCCESS,
     )
 
 
 @lru_cache(maxsize=16)
 def starts_of(names: tuple, size: int) -> banks.Bank:
-    """The bank of starts of three objects, read once; asked for when a world first opens, so while it is traced."""
+    """The bank of starts of three objects; loaded when the first world is traced."""
     with jax.ensure_compile_time_eval():
         return banks.load(names, size)
 
 
-def _drawn(key: Key, rows) -> Array:
+def _random_row(key: Key, rows) -> Array:
     return jnp.asarray(rows)[jax.random.randint(key, (), 0, len(rows))]
 
 
-def _chosen(reward: str, kinds: dict):
+def _reward_function(reward: str, kinds: dict):
     if reward not in kinds:
         raise ValueError(f"reward '{reward}' is not known; choose {', '.join(kinds)} in env.reward")
     return kinds[reward]
