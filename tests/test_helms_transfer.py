@@ -123,7 +123,7 @@ def test_it_begins_with_the_skills_of_a_run_and_keeps_them(tmp_path, monkeypatch
         (f"{source}", "is not RUN:PART"),
         (
             f"{tmp_path / 'run'}:all",
-            "is a run of helms_mix; helms_cat begins with agent=helms or helms_discrete or helms_cat",
+            "is a run of helms_mix; helms_cat begins with agent=helms or",
         ),
     ):
         with pytest.raises(cli.Refused, match=said):
