@@ -73,9 +73,7 @@ def main(run: cli.Run) -> None:
         *(beside(name, config, env) for name in config.baselines),
     ]
     if not agents:
-        raise cli.Refused(
-            "--skills is missing, and nobody is in config.baselines; give runs of experiments.helms_offline"
-        )
+        raise cli.Refused("--skills is missing and config.baselines is empty; give runs of experiments.helms_offline")
     agents = told_apart(agents)
     path, _ = cli.open_run(run)
     rows = [row(agent, config, env, path / "episodes") for agent in agents]

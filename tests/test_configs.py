@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from experiments.shared import cli, settings
+from skillhier.agents import registry
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path for path in cli.CONFIGS.glob("*.py") if path.stem != "__init__")
 OPTIONS = {
     "helms_offline": {
-        "agent": ["helms", "helms_discrete", "npmp", "npmp_ar1", "bc", "hierarchical_bc"],
+        "agent": registry.OFFLINE,
         "task": ["red_on_blue", "all_pairs"],
     },
     "helms_transfer": {
-        "agent": ["helms_cat", "helms_mix", "mpo", "npmp", "bc", "hierarchical_bc"],
+        "agent": registry.ONLINE,
         "task": ["red_on_blue", "pyramid"],
     },
     "imitate": {"agent": ["bc", "hierarchical_bc"]},
@@ -99,7 +100,8 @@ def test_the_nearest_name_is_told(file):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_setting_is_explained_where_it_is_defined(file):
-    homes = (cli.CONFIGS / "helms_offline.py", cli.CONFIGS / "helms_transfer.py")  # of the agents' settings
+    homes = [ROOT / "experiments" / place for place in ("shared/online_settings.py", "stacking/worlds.py")]
+    homes += sorted((ROOT / "skillhier" / "agents").glob("*.py"))  # an agent's settings stand beside it
     texts = [home.read_text() for home in (file, *homes)]
     named = {
         name
@@ -112,7 +114,8 @@ def test_every_setting_is_explained_where_it_is_defined(file):
 
 
 def explained(name: str, text: str) -> bool:
-    return bool(re.search(rf"\.{name.rpartition('.')[2]} = [^\n]*  # \S", text))
+    name = name.rpartition(".")[2]
+    return bool(re.search(rf'(\.{name} = |^    "{name}": )[^\n]*  # \S', text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

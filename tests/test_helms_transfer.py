@@ -119,9 +119,12 @@ def test_it_begins_with_the_skills_of_a_run_and_keeps_them(tmp_path, monkeypatch
         assert not same(found["control"]["actor"]["mid"], offline["mid"])  # these have learned
     assert run_folder.settings(tmp_path / "run")["init_from"] == f"{source}:all"
     for name, said in (
-        (f"{source}:low", "is not RUN:all"),
-        (f"{source}", "is not RUN:all"),
-        (f"{tmp_path / 'run'}:all", "is a run of helms_mix; give runs of experiments.helms_offline"),
+        (f"{source}:low", "names a part of skills, and helms_cat needs the whole"),
+        (f"{source}", "is not RUN:PART"),
+        (
+            f"{tmp_path / 'run'}:all",
+            "is a run of helms_mix; helms_cat begins with agent=helms or",
+        ),
     ):
         with pytest.raises(cli.Refused, match=said):
             helms_transfer.main(asked(tmp_path / "other", *SEEN, preset="debug,agent=helms_cat", init_from=name))

@@ -47,7 +47,7 @@ def test_every_preset_is_valid_and_every_number_has_its_limits(preset, agent):
     numbers = {
         name
         for name, value in settings.items()
-        if isinstance(value, int | float) or (isinstance(value, tuple) and isinstance(value[0], int))
+        if isinstance(value, int | float) or (isinstance(value, tuple) and isinstance(next(iter(value), None), int))
     } - {name for name, value in settings.items() if isinstance(value, bool)}
     assert numbers <= set(module.LIMITS) and set(module.FREE) <= set(settings)
     assert config.agent.name == agent and ("latent" in config.agent) == (agent == "hierarchical_bc")

@@ -113,7 +113,7 @@ class Recorder:
     def _read(self, path: Path) -> None:
         with hdf5.open_file(path) as file:
             location = DataLocation(path)
-            names = hdf5.episodes(file, location, promised=False)
+            names = hdf5.episodes(file, location, check_count=False)
             expected = [f"episode_{i}" for i in range(len(self.attributes), len(self.attributes) + len(names))]
             if names != expected:
                 raise location.fault(f"{names[0]} to {names[-1]}", f"{expected[0]} to {expected[-1]}")

@@ -29,7 +29,7 @@ MakeEncoder = Callable[[Mapping, Sequence[str], Mapping | None], Encoder]
 
 
 def whitened(obs: Mapping, names: Sequence[str], statistics: Mapping | None = None) -> Encoder:
-    """All frames of the named vectors, whitened and clipped, side by side: [..., S * D].
+    """All frames of the named vectors, whitened and clipped, side by side: [..., S * D]. S may differ by entry.
 
     obs         entry -> anything with .shape [S, d]
     statistics  entry -> (mean [d], std [d]); without them values are only clipped
@@ -60,11 +60,18 @@ def whitened(obs: Mapping, names: Sequence[str], statistics: Mapping | None = No
         if not names:
             raise ValueError("an encoder of no entries has no features; name at least one observation")
         params = jax.lax.stop_gradient(params)
+        # entries with as many frames side by side: frame by frame, all entries of the newest first
+        depths = dict.fromkeys(entries[name].shape[-2] for name in names)
+        return jnp.concatenate(
+            [frames(params, entries, [n for n in names if entries[n].shape[-2] == depth]) for depth in depths], -1
+        )
+
+    def frames(params: Params, entries: Mapping[str, Array], names: Sequence[str]) -> Array:
         mean = jnp.concatenate([params[name]["mean"] for name in names])
         std = jnp.concatenate([params[name]["std"] for name in names])
-        frames = jnp.concatenate([entries[name] for name in names], -1)  # [..., S, D]
-        frames = jnp.clip((frames - mean) / std, -LIMIT, LIMIT)
-        return frames.reshape(*frames.shape[:-2], -1)
+        rows = jnp.concatenate([entries[name] for name in names], -1)  # [..., S, D]
+        rows = jnp.clip((rows - mean) / std, -LIMIT, LIMIT)
+        return rows.reshape(*rows.shape[:-2], -1)
 
     return Encoder(init, apply)
 
