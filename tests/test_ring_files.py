@@ -139,6 +139,8 @@ def test_whatever_was_saved_comes_back_to_the_bit(tmp_path, monkeypatch, lengths
             copy = saved.restore(begin(seeds=seeds))
             assert same(copy, state)
             state = copy
+        else:  # this one goes on
+            assert same(restored(tmp_path, begin(seeds=seeds)), state)
     assert same(saved.restore(begin(seeds=seeds)), state)
     assert same(saved.restore(begin(seeds=seeds), step=len(lengths)), state)
     saved.close()
@@ -151,11 +153,18 @@ def test_whatever_was_saved_comes_back_to_the_bit(tmp_path, monkeypatch, lengths
         assert int(checkpoint.read(tmp_path, "source/replay/head")) == sum(lengths) % ROWS
 
 
-def test_rows_that_were_skipped_and_rounds_that_cannot_be_counted_are_written_whole(tmp_path):
+@pytest.mark.parametrize(
+    "additions",
+    [
+        [(20, 0), (4, 3), (4, 40), (40, 0), (2, 36), (40, 40)],
+        # counting lost rows as written ones would hold the last three segments for all 40 rows, and lose the first
+        [(36, 0), (2, 3), (2, 30), (3, 0)],
+    ],
+)
+def test_rows_that_were_skipped_and_rounds_that_cannot_be_counted_are_written_whole(tmp_path, additions):
     """A head that stands where it stood says nothing: 40 rows may be new, or none after a gap in the numbers."""
-    saved, state = Checkpoints(tmp_path, rings=RINGS), advance(begin(), 20)
-    saved.save(1, state)
-    for step, (length, skip) in enumerate([(4, 3), (4, 40), (40, 0), (2, 36), (40, 40)], 2):
+    saved, state = Checkpoints(tmp_path, rings=RINGS), begin()
+    for step, (length, skip) in enumerate(additions):
         state = advance(state, length, skip=skip)
         saved.save(step, state)
         assert same(saved.restore(begin()), state), (length, skip)
