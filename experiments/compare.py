@@ -23,7 +23,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.shared import cli
+from experiments.shared import cli, run_report
 from skillhier.report import axis, comparison, comparison_measures, comparison_page, comparison_runs, comparison_tables
 from skillhier.report.axis import AXES, Axis
 from skillhier.report.comparison_runs import LoggedRun
@@ -52,12 +52,6 @@ USUAL = (  # patterns of the metrics shown unless --metric names others, in thei
     r"elbo/bound",
     r"imitation/log_likelihood",
 )
-TITLES = {
-    "eval/success": "share of successful episodes",
-    "eval/staged": "sparse staged return of an episode",
-    "eval/return": "return of an episode",
-    "episodes/return": "return of an episode during collection",
-}
 
 
 def main(run: cli.Run) -> None:
@@ -156,7 +150,7 @@ def write(result: comparison_measures.Comparison, out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         metrics.write_json(out / "compare.json", comparison_tables.content(result))
         draft = out / "compare.html.part"
-        draft.write_text(comparison_page.page(result, TITLES), encoding="utf-8")
+        draft.write_text(comparison_page.page(result, run_report.TITLES), encoding="utf-8")
         draft.rename(out / "compare.html")
     except OSError as error:
         raise cli.Refused(f"{out} cannot be written: {error.strerror}; choose another --out") from None

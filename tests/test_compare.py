@@ -477,6 +477,7 @@ def test_figures_of_acting_come_first(tmp_path, capsys):
     log.write_text(log.read_text().replace("heldout/action_mse", "eval/return"))
     told = compared(capsys, tmp_path, f"--runs={where}")["metrics"]
     assert list(told) == ["eval/return", "elbo/bound"]
+    assert "return of an episode</text>" in (tmp_path / "out" / "compare.html").read_text()
     assert "last evaluation, at 100 updates" in told["eval/return"]["final"]
 
 

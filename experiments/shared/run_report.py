@@ -1,6 +1,7 @@
 """The page of a run of any entry point: general sections, and those on skills where the run folder has them."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from experiments.stacking import expectations
@@ -9,7 +10,16 @@ from skillhier.report import run_page, sections
 from skillhier.report.run_page import Headline
 from skillhier.report.sections import Folder
 
-SECTIONS = (stacking.skills, sections.watched, stacking.use, stacking.errors, sections.learning)
+TITLES = {  # of metrics that online runs log, which come first
+    "eval/success": "share of successful episodes",
+    "eval/staged": "sparse staged return of an episode",
+    "eval/return": "return of an episode",
+    "episodes/success": "share of successful episodes during collection",
+    "episodes/return": "return of an episode during collection",
+    **sections.TITLES,
+}
+LEARNING = partial(sections.learning, titles=TITLES)
+SECTIONS = (stacking.skills, sections.watched, stacking.use, stacking.errors, LEARNING)
 
 
 def write(folder: Path | str) -> Path:

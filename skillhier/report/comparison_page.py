@@ -20,14 +20,14 @@ COVERAGE = {2: 0.51, 3: 0.74, 4: 0.87, 5: 0.90, 8: 0.93}
 FEW = 8
 
 
-def page(comparison: Comparison, titles: Mapping[str, str] | None = None) -> str:
-    """The HTML of a comparison. titles: metric -> what its figure is called, where `sections.TITLES` does not say."""
+def page(comparison: Comparison, titles: Mapping[str, str] = TITLES) -> str:
+    """The HTML of a comparison. titles: metric -> title of its figure."""
     by = ", ".join(name.removeprefix("config.") for name in comparison.by)
     title = f"Runs by {by}" if by else "Runs"
     paints = {label: _paint(i, len(comparison.groups)) for i, label in enumerate(comparison.groups)}
     keys = "".join(f'<span class="key">{_dot(paints[label])}{escape(label)}</span>' for label in comparison.groups)
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in comparison.notes)
-    titles, below = TITLES | (titles or {}), comparison.axis.label
+    below = comparison.axis.label
     parts = [
         f'<h1>{escape(title)}</h1><p>{escape(_subtitle(comparison))}</p>{notes}<p class="keys">{keys}</p>',
         *(_section(metric, paints, below, titles) for metric in comparison.metrics),

@@ -4,7 +4,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ TITLES = {  # in drawing order; other metrics follow under their own names
     "elbo/log_likelihood": "log-likelihood of actions (nats)",
     "elbo/skill_kl": "KL of skills to the transition prior (nats)",
     "elbo/latent_kl": "KL of latents to their prior (nats)",
+    "elbo/usage_kl": "KL of skill usage to uniform usage (nats)",
+    "elbo/skill_entropy": "entropy of skill weights (nats)",
     "imitation/log_likelihood": "log-likelihood of actions (nats)",
     "action_mse": "action error (squared, per dimension)",
     "transition_diagonal": "transition prior: mean diagonal",
@@ -92,20 +94,20 @@ def watched(run: Folder) -> str:
     return f"<h2>Episodes</h2><p>{about}</p>{''.join(parts)}" if parts else ""
 
 
-def learning(run: Folder) -> str:
-    """Curves of every metric, training and held-out in one frame."""
+def learning(run: Folder, titles: Mapping[str, str] = TITLES) -> str:
+    """Curves of every metric, training and held-out in one frame. titles: metric -> title, in drawing order."""
     known = {name for name in axis.metric_names(run.rows) if not name.startswith("time/")}
     terms = {name.removeprefix("heldout/") for name in known if not re.search(r"/\d+$", name)}
     over = axis.common([run.rows])
     drawn = []
-    for name in sorted(terms, key=lambda name: ([*TITLES, name].index(name), name)):
+    for name in sorted(terms, key=lambda name: ([*titles, name].index(name), name)):
         curves = {
             "training": series(run.rows, name, "var(--main)", over),
             "held-out": series(run.rows, f"heldout/{name}", "var(--bad)", over),
         }
         curves = {label: curve for label, curve in curves.items() if len(curve[0])}
         if curves:
-            title = TITLES.get(name, name) + (", held-out" if list(curves) == ["held-out"] else "")
+            title = titles.get(name, name) + (", held-out" if list(curves) == ["held-out"] else "")
             drawn.append(figures.curves(curves, title, over.label, settle=0.1))
     return "<h2>Learning</h2>" + side_by_side(drawn) if drawn else ""
 

@@ -1,5 +1,5 @@
 "use strict";
-/* Plays the episodes that the page holds: time, controls, readouts. Everything that comes from outside is set as text. */
+/* Plays the episodes of the page: time, controls, readouts. Text from outside is set as textContent. */
 
 (() => {
   const at = (id) => document.getElementById(id);
@@ -9,15 +9,15 @@
   const paint = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`);
   const skillPaint = (skill) => paint(skill < 0 ? "dim" : `s${skill % 10}`);
   const bodies = scene.bodies.length, canvas = at("picture"), scrub = at("scrub");
-  const now = { episode: null, time: 0, playing: false, speed: 1, follow: -1, seen: 0, dirty: true };
+  const now = { episode: null, time: 0, playing: false, speed: 1, follow: -1, stamp: 0, dirty: true };
 
   at("title").textContent = document.title = title;
   at("subtitle").textContent = subtitle;
   const option = (select, text, value) => {
-    const made = document.createElement("option");
-    made.textContent = text;
-    made.value = value;
-    at(select).append(made);
+    const element = document.createElement("option");
+    element.textContent = text;
+    element.value = value;
+    at(select).append(element);
   };
   episodes.forEach((episode, i) => option("episode", episode.name, i));
   at("episodes").hidden = episodes.length < 2;
@@ -32,7 +32,7 @@
     at("trouble").textContent = `This page draws with WebGL 2, which this browser does not give (${error.message}). The film beside it shows the same.`;
   }
   const orbit = new Orbit(canvas, () => { now.dirty = true; });
-  let anchor = [0, 0, 0]; // where the followed body was when following began; the view moves as far as it did since
+  let anchor = [0, 0, 0]; // position of the followed body when following began; the view moves by its displacement since
 
   function open(i) {
     const episode = episodes[i];
@@ -47,19 +47,19 @@
     strip();
   }
 
-  /** The bodies' poses at a time: between two rows places are mixed, and turns too. */
+  /** The bodies' poses at a time, interpolated between rows. */
   function poses(time) {
     const { unpacked, reward, interval } = now.episode, size = 7 * bodies, x = Math.min(time / interval, reward.length - 1);
     const row = Math.min(Math.floor(x + 1e-6), Math.max(reward.length - 2, 0)), share = Math.max(0, x - row);
     const from = unpacked.subarray(row * size, (row + 1) * size);
     const to = row + 1 < reward.length ? unpacked.subarray((row + 1) * size, (row + 2) * size) : from;
-    const found = new Float32Array(size);
+    const mixed = new Float32Array(size);
     for (let b = 0; b < size; b += 7) {
       let near = 0;
       for (let k = 3; k < 7; k++) near += from[b + k] * to[b + k];
-      for (let k = 0; k < 7; k++) found[b + k] = (1 - share) * from[b + k] + share * (k > 2 && near < 0 ? -to[b + k] : to[b + k]);
+      for (let k = 0; k < 7; k++) mixed[b + k] = (1 - share) * from[b + k] + share * (k > 2 && near < 0 ? -to[b + k] : to[b + k]);
     }
-    return found;
+    return mixed;
   }
 
   const place = (where, body) => (body < 0 ? [0, 0, 0] : [...where.subarray(7 * body, 7 * body + 3)]);
@@ -91,7 +91,7 @@
   function play(on) {
     if (on && now.time >= now.end) go(0);
     now.playing = on;
-    now.seen = 0;
+    now.stamp = 0;
     at("play").textContent = on ? "❚❚" : "▶";
     at("play").setAttribute("aria-label", on ? "pause" : "play");
   }
@@ -111,7 +111,7 @@
     at("skill").replaceChildren(chip, skill[i] < 0 ? "none" : String(skill[i]));
   }
 
-  /** The strip above the slider: the skill in charge as a band, the reward as a curve. */
+  /** The strip above the slider: the active skill as a band, the reward as a curve. */
   function strip() {
     const line = at("timeline"), ratio = Math.min(devicePixelRatio || 1, 2), pen = line.getContext("2d");
     const wide = line.width = line.clientWidth * ratio, tall = line.height = line.clientHeight * ratio;
@@ -159,8 +159,8 @@
 
   function tick(stamp) {
     if (now.playing) {
-      if (now.seen) go(now.time + now.speed * Math.min(stamp - now.seen, 250) / 1000);
-      now.seen = stamp;
+      if (now.stamp) go(now.time + now.speed * Math.min(stamp - now.stamp, 250) / 1000);
+      now.stamp = stamp;
       if (now.time >= now.end) play(false);
     }
     if (now.dirty) {
@@ -203,13 +203,13 @@
   addEventListener("resize", fit);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", strip);
 
-  const asked = new URLSearchParams(location.hash.slice(1)); // page.html#time=3&episode=1&view=0 opens there, paused
-  const wanted = (name, many) => Math.max(0, Math.min(many - 1, Number.parseInt(asked.get(name), 10) || 0));
+  const query = new URLSearchParams(location.hash.slice(1)); // page.html#time=3&episode=1&view=0 opens there, paused
+  const wanted = (name, many) => Math.max(0, Math.min(many - 1, Number.parseInt(query.get(name), 10) || 0));
   at("episode").value = wanted("episode", episodes.length);
   open(Number(at("episode").value));
   stand(wanted("view", scene.views.length));
   fit();
-  if (asked.has("time")) go(Number.parseFloat(asked.get("time")) || 0);
+  if (query.has("time")) go(Number.parseFloat(query.get("time")) || 0);
   else if (!calm && viewer) play(true);
   requestAnimationFrame(tick);
 })();

@@ -1,9 +1,9 @@
 "use strict";
-/* Triangles of every kind of shape a scene may have: {points, normals: Float32Array [n, 3], faces: Uint32Array}.
+/* Triangles of every kind of shape in a scene: {points, normals: Float32Array [n, 3], faces: Uint32Array}.
    `size` is MuJoCo's: half extents of a box, radius and half length of a capsule or cylinder, ... (m). */
 
 const Shapes = (() => {
-  const AROUND = 40, ARC = 12; // steps round the axis, and along a quarter of a circle
+  const AROUND = 40, ARC = 12; // segments around the axis, and along a quarter circle
 
   /** A surface of revolution about z from points [r, z, normal r, normal z], bottom to top. */
   function revolve(profile) {
@@ -26,12 +26,12 @@ const Shapes = (() => {
   }
 
   function arc(radius, z, from, to) {
-    const found = [];
+    const points = [];
     for (let k = 0; k <= ARC; k++) {
       const angle = from + (to - from) * k / ARC, c = Math.cos(angle), s = Math.sin(angle);
-      found.push([radius * c, z + radius * s, c, s]);
+      points.push([radius * c, z + radius * s, c, s]);
     }
-    return found;
+    return points;
   }
 
   const quarter = Math.PI / 2;
@@ -40,12 +40,12 @@ const Shapes = (() => {
   const cylinder = ([r, h]) => revolve([[0, -h, 0, -1], [r, -h, 0, -1], [r, -h, 1, 0], [r, h, 1, 0], [r, h, 0, 1], [0, h, 0, 1]]);
 
   function ellipsoid(size) {
-    const found = sphere([1]);
-    for (let i = 0; i < found.points.length; i++) {
-      found.points[i] *= size[i % 3];
-      found.normals[i] /= size[i % 3]; // its length is put right where it is used
+    const shape = sphere([1]);
+    for (let i = 0; i < shape.points.length; i++) {
+      shape.points[i] *= size[i % 3];
+      shape.normals[i] /= size[i % 3]; // not of unit length; the shader normalises it
     }
-    return found;
+    return shape;
   }
 
   function box(size) {
@@ -74,7 +74,7 @@ const Shapes = (() => {
     faces: [0, 1, 2, 0, 2, 3],
   });
 
-  /** A mesh by its corners; edges flatter than 40 degrees are rounded. */
+  /** A mesh from its corners; edges flatter than 40 degrees are shaded smoothly. */
   function mesh(corners, triangles) {
     const points = [], normals = [], faces = [], flat = [], at = new Map();
     const name = (i) => [0, 1, 2].map((k) => corners[3 * i + k].toFixed(6)).join();

@@ -1,5 +1,5 @@
 "use strict";
-/* Draws a scene with WebGL 2: shapes on bodies, one light with a shadow, checkers, haze, and an eye that goes round. */
+/* Draws a scene with WebGL 2: shapes on bodies, one light with a shadow, checkers, haze, and an orbiting camera. */
 
 const Matrix = { // 4 x 4, column by column
   times(a, b) {
@@ -11,7 +11,7 @@ const Matrix = { // 4 x 4, column by column
     }
     return out;
   },
-  /** A turn by the quaternion w x y z and a move: of the seven numbers from `at` on. */
+  /** A rotation by the quaternion w x y z and a translation, from the seven numbers at index `at`. */
   pose(p, at) {
     const w = p[at + 3], x = p[at + 4], y = p[at + 5], z = p[at + 6], s = 2 / (w * w + x * x + y * y + z * z);
     return new Float32Array([
@@ -25,7 +25,7 @@ const Matrix = { // 4 x 4, column by column
     const f = 1 / Math.tan(fovy / 2);
     return new Float32Array([f / aspect, 0, 0, 0, 0, f, 0, 0, 0, 0, (far + near) / (near - far), -1, 0, 0, 2 * far * near / (near - far), 0]);
   },
-  box(half, depth) { // an orthographic look at a box
+  box(half, depth) { // an orthographic projection of a box
     return new Float32Array([1 / half, 0, 0, 0, 0, 1 / half, 0, 0, 0, 0, -1 / depth, 0, 0, 0, 0, 1]);
   },
   look(eye, target) {
@@ -66,7 +66,7 @@ float open() {
 }
 void main() {
   vec3 base = paint.rgb;
-  if (cell.x > 0.0) { // a checker, averaged over the pixel
+  if (cell.x > 0.0) { // a checkerboard, averaged over the pixel
     vec2 p = local.xy / cell, w = max(fwidth(p), 1e-4);
     vec2 i = 2.0 * (abs(fract((p - 0.5 * w) * 0.5) - 0.5) - abs(fract((p + 0.5 * w) * 0.5) - 0.5)) / w;
     base = mix(paint.rgb, other, 0.5 - 0.5 * i.x * i.y);
@@ -95,7 +95,7 @@ void main() {
   float z = normalize(forward + at.x * open.x * right + at.y * open.y * up).z;
   colour = vec4(mix(haze, above, smoothstep(-0.02, 0.7, z)), 1.0);
 }`;
-const SHADOW = 2048, FAR_PLANE = 400; // pixels a side; m, half of a plane without end
+const SHADOW = 2048, FAR_PLANE = 400; // pixels a side; m, half the side of an infinite plane
 
 class Viewer {
   /** Raises an Error where the browser has no WebGL 2. */
@@ -110,7 +110,7 @@ class Viewer {
     this.back = this.program(SKY_VERTEX, SKY_FRAGMENT);
     this.bare = gl.createVertexArray();
     this.shapes = scene.shapes.map((shape) => this.upload(shape, scene.meshes));
-    this.shapes.sort((a, b) => (a.paint[3] < 1) - (b.paint[3] < 1)); // what is seen through comes last
+    this.shapes.sort((a, b) => (a.paint[3] < 1) - (b.paint[3] < 1)); // transparent shapes are drawn last
     this.depth = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, this.depth);
     gl.texStorage2D(gl.TEXTURE_2D, 1, gl.DEPTH_COMPONENT24, SHADOW, SHADOW);
@@ -122,26 +122,26 @@ class Viewer {
     gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.DEPTH_ATTACHMENT, gl.TEXTURE_2D, this.depth, 0);
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.enable(gl.DEPTH_TEST);
-    gl.depthFunc(gl.LEQUAL); // the sky lies at the far end
+    gl.depthFunc(gl.LEQUAL); // the sky is drawn at the far plane
     gl.enable(gl.CULL_FACE);
   }
 
   program(vertex, fragment) {
-    const gl = this.gl, made = gl.createProgram();
+    const gl = this.gl, program = gl.createProgram();
     for (const [kind, text] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
       const shader = gl.createShader(kind);
       gl.shaderSource(shader, text);
       gl.compileShader(shader);
-      gl.attachShader(made, shader);
+      gl.attachShader(program, shader);
     }
-    gl.linkProgram(made);
-    if (!gl.getProgramParameter(made, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(made));
-    const found = { made };
-    for (let i = 0; i < gl.getProgramParameter(made, gl.ACTIVE_UNIFORMS); i++) {
-      const { name } = gl.getActiveUniform(made, i);
-      found[name] = gl.getUniformLocation(made, name);
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
+    const locations = { program };
+    for (let i = 0; i < gl.getProgramParameter(program, gl.ACTIVE_UNIFORMS); i++) {
+      const { name } = gl.getActiveUniform(program, i);
+      locations[name] = gl.getUniformLocation(program, name);
     }
-    return found;
+    return locations;
   }
 
   upload(shape, meshes) {
@@ -165,7 +165,7 @@ class Viewer {
     };
   }
 
-  /** One picture. bodies: Float32Array [n, 7], poses; look: {eye, target, fovy (radians)}; reach: m of what matters. */
+  /** Draws one frame. bodies: Float32Array [n, 7], poses; look: {eye, target, fovy (radians)}; reach: m of what matters. */
   draw(bodies, look, reach) {
     const gl = this.gl, { canvas } = this;
     const turned = [], sun = unit([0.45, -0.35, 1.0]);
@@ -176,23 +176,23 @@ class Viewer {
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.buffer);
     gl.viewport(0, 0, SHADOW, SHADOW);
     gl.clear(gl.DEPTH_BUFFER_BIT);
-    gl.useProgram(this.shade.made);
+    gl.useProgram(this.shade.program);
     gl.uniformMatrix4fv(this.shade.view, false, sunward);
-    gl.cullFace(gl.FRONT); // back sides cast the shadow: a lit side then never shades itself
+    gl.cullFace(gl.FRONT); // back faces cast the shadow, so that lit faces do not shadow themselves
     for (const shape of this.shapes) if (shape.casts) this.triangles(this.shade, shape);
     gl.cullFace(gl.BACK);
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
 
     const aspect = canvas.width / canvas.height, away = Math.hypot(...minus(look.eye, look.target));
     const near = Math.max(0.002, 0.02 * away), far = 60 * away + 20;
-    const seen = Matrix.look(look.eye, look.target);
+    const view = Matrix.look(look.eye, look.target);
     gl.viewport(0, 0, canvas.width, canvas.height);
     gl.clear(gl.DEPTH_BUFFER_BIT | gl.COLOR_BUFFER_BIT);
-    gl.useProgram(this.back.made);
+    gl.useProgram(this.back.program);
     gl.depthMask(false);
-    gl.uniform3f(this.back.right, seen[0], seen[4], seen[8]);
-    gl.uniform3f(this.back.up, seen[1], seen[5], seen[9]);
-    gl.uniform3f(this.back.forward, -seen[2], -seen[6], -seen[10]);
+    gl.uniform3f(this.back.right, view[0], view[4], view[8]);
+    gl.uniform3f(this.back.up, view[1], view[5], view[9]);
+    gl.uniform3f(this.back.forward, -view[2], -view[6], -view[10]);
     gl.uniform2f(this.back.open, aspect * Math.tan(look.fovy / 2), Math.tan(look.fovy / 2));
     gl.uniform3fv(this.back.above, this.sky.above);
     gl.uniform3fv(this.back.haze, this.sky.haze);
@@ -201,8 +201,8 @@ class Viewer {
     gl.depthMask(true);
 
     const main = this.main;
-    gl.useProgram(main.made);
-    gl.uniformMatrix4fv(main.view, false, Matrix.times(Matrix.perspective(look.fovy, aspect, near, far), seen));
+    gl.useProgram(main.program);
+    gl.uniformMatrix4fv(main.view, false, Matrix.times(Matrix.perspective(look.fovy, aspect, near, far), view));
     gl.uniformMatrix4fv(main.sunward, false, sunward);
     gl.uniform3fv(main.eye, look.eye);
     gl.uniform3fv(main.sun, sun);
@@ -233,7 +233,7 @@ class Viewer {
   }
 }
 
-/** An eye that goes round a point: dragging turns it, with the right button (or two fingers) it moves, wheel and pinch zoom. */
+/** An orbiting camera: drag to turn, drag with the right button or two fingers to move, wheel or pinch to zoom. */
 class Orbit {
   constructor(canvas, changed) {
     Object.assign(this, { azimuth: 0, elevation: 0.5, distance: 3, target: [0, 0, 0], fovy: 0.8, changed, fingers: new Map() });
@@ -280,7 +280,7 @@ class Orbit {
     this.changed();
   }
 
-  /** From where a camera stands, or as far behind it as all of what it follows is seen from. */
+  /** Moves to a camera of the model, or so far behind it that everything it follows is in view. */
   set({ eye, target, fovy, reach = 0 }) {
     const back = minus(eye, target), away = Math.hypot(...back);
     this.distance = Math.max(away, reach / Math.sin(fovy / 2));
@@ -290,7 +290,7 @@ class Orbit {
     this.changed();
   }
 
-  /** What `Viewer.draw` wants, with everything moved by `shift`. */
+  /** The `look` of `Viewer.draw`, moved by `shift`. */
   look(shift) {
     const target = plus(this.target, shift), c = Math.cos(this.elevation);
     const back = [c * Math.cos(this.azimuth), c * Math.sin(this.azimuth), Math.sin(this.elevation)];
