@@ -318,7 +318,7 @@ def test_figures_of_online_agents(monkeypatch):
 def test_a_broken_world_and_a_blank_picture_are_failures(monkeypatch):
     pytest.importorskip("dm_control")
     short(monkeypatch)
-    blank = lambda *args: lambda data: {"rgb": jax.numpy.zeros((4, 4, 3), "uint8")}  # noqa: E731
+    blank = lambda *args: lambda data: {"rgb": jax.numpy.tile(jax.numpy.uint8([1, 2, 3]), (4, 4, 1))}  # noqa: E731
     monkeypatch.setattr(accelerator_jobs.rays, "renderer", blank)
     with pytest.raises(ValueError, match="one colour"):
         accelerator_jobs.frames(accelerator.PENDULUM, "auto", "rays", 2)

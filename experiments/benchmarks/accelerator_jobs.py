@@ -101,7 +101,7 @@ def online_updates(name: str, preset: str, updates: int, seeds: int = 1) -> dict
         for entry, width in mpo_reference.ENTRIES.items()
     }
     agent = agents.online(config, preset, shapes, mpo_reference.SIZE)
-    train, keys = config.train, jax.random.split(jax.random.key(0), seeds)
+    train, keys = config.train, transfer_parts.per_seed(jax.random.key(0), seeds)
 
     def draw(key: jax.Array) -> Any:
         rows = mpo_reference.made_up(key, train.sequence_length, train.batch_size)
@@ -113,8 +113,9 @@ def online_updates(name: str, preset: str, updates: int, seeds: int = 1) -> dict
         )
         return state, jax.tree.map(lambda x: x[-1], metrics)
 
-    held = [jax.jit(jax.vmap(agent.learner.init))(keys)]
-    rows, run = jax.jit(jax.vmap(draw))(keys), jax.jit(jax.vmap(learn), donate_argnums=0)
+    held = [transfer_parts.each(agent.learner.init, seeds)(keys)]
+    rows = transfer_parts.each(draw, seeds)(keys)
+    run = jax.jit(jax.vmap(learn) if seeds > 1 else learn, donate_argnums=0)
 
     def job() -> Metrics:
         held[0], metrics = run(held[0], rows, keys)
@@ -137,7 +138,7 @@ def frames(world: str, engine: str, renderer: str, worlds: int) -> dict[str, Any
     run = jax.jit(batch.with_full_precision(jax.vmap(draw)))
 
     def check(pictures: np.ndarray) -> None:
-        if (np.ptp(pictures.reshape(worlds, -1).astype(int), axis=1) == 0).any():
+        if (np.ptp(pictures.reshape(worlds, -1, 3).astype(int), axis=1).max(-1) == 0).any():
             raise ValueError("a picture has one colour throughout")
 
     return measured(lambda: run(data)["rgb"], worlds, "frames", check)
