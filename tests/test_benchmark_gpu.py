@@ -97,7 +97,9 @@ def test_an_item_that_fails_hangs_or_aborts_is_recorded_and_the_next_one_runs():
     assert first["per_second"] == last["per_second"] == 40.0 and first["calls"] == 3
     assert failed["reason"] == "ValueError: a setting is off" and "half way" in failed["log"]
     assert aborted["reason"].startswith("the process ended with SIGABRT")
-    assert hung["reason"] == "no answer within 1 s" and "in hangs" in hung["log"]  # the log says where it stood
+    assert (
+        hung["reason"] == "the process did not answer within 1 s" and "in hangs" in hung["log"]
+    )  # the log says where it stood
     assert absent["reason"].startswith("AttributeError")
     assert [len(now["items"]) for now in written] == [1, 2, 3, 4, 5, 6] and written[-1] == results
     shown = "\n".join(accelerator.lines(results))
@@ -171,7 +173,7 @@ def test_a_worker_ends_with_whoever_asked():
 def test_a_worker_that_cannot_answer_says_so():
     worker = Worker()
     try:
-        with pytest.raises(WorkerTimeout, match="no answer within 0 s"):
+        with pytest.raises(WorkerTimeout, match="did not start within 0 s"):
             worker.greeting(0.0)
         with pytest.raises(WorkerLost, match="the process ended with SIG"):
             worker.run("benchmark_jobs:measures", {}, 5.0)
@@ -269,6 +271,19 @@ def test_an_update_that_was_left_out_is_a_failure():
         learned({"learner/loss": 1.0, "skipped": jax.numpy.array([0, 2])})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "item", [item for item in accelerator.items(GPU) if not item.alone], ids=lambda item: item.name
+)
+def test_every_item_lowers_for_cuda(item, monkeypatch):
+    """All that it makes and calls, in one program at its sizes for a GPU. What is alone needs the host, or a GPU."""
+    pytest.importorskip("dm_control")
+    monkeypatch.setattr(accelerator_jobs, "measured", lambda job, *_: job())
+    job = getattr(accelerator_jobs, item.job.partition(":")[2])
+    lowered = jax.jit(lambda: job(**item.settings)).trace().lower(lowering_platforms=("cuda",))
+    assert "stablehlo" in lowered.as_text()[:10_000]
+
+
 def short(monkeypatch):
     monkeypatch.setattr(accelerator_jobs, "SECONDS", 0.0)
     monkeypatch.setattr(accelerator_jobs, "FEWEST", 1)
@@ -303,7 +318,7 @@ def test_figures_of_online_agents(monkeypatch):
 def test_a_broken_world_and_a_blank_picture_are_failures(monkeypatch):
     pytest.importorskip("dm_control")
     short(monkeypatch)
-    blank = lambda *args: lambda data: {"rgb": jax.numpy.zeros((4, 4, 3), "uint8")}  # noqa: E731
+    blank = lambda *args: lambda data: {"rgb": jax.numpy.tile(jax.numpy.uint8([1, 2, 3]), (4, 4, 1))}  # noqa: E731
     monkeypatch.setattr(accelerator_jobs.rays, "renderer", blank)
     with pytest.raises(ValueError, match="one colour"):
         accelerator_jobs.frames(accelerator.PENDULUM, "auto", "rays", 2)

@@ -26,6 +26,7 @@ WALKER, CHEETAH, PENDULUM = "dmc.walker_walk", "dmc.cheetah_run", "dmc.pendulum_
 SAWYER = "sawyer.stack_red_on_blue.set4"
 FIGURES = ("compile_seconds", "seconds_per_call", "calls", "per_second", "unit", "device_memory")
 BUDGET = "budget spent"
+SMALL = {"preset": "debug", "updates": 10}  # of an epoch that shows whether an agent runs at all
 
 
 class Item(NamedTuple):
@@ -86,9 +87,6 @@ def items(size: Sizes) -> list[Item]:
         *(engine("warp", WALKER, worlds, size.rows, warp=True, alone=True) for worlds in larger),
     ]
     return [item._replace(limit=size.patience * item.limit) for item in table]
-
-
-SMALL = {"preset": "debug", "updates": 10}
 
 
 def engine(

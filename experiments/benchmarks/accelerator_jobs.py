@@ -96,7 +96,7 @@ def online_updates(name: str, preset: str, updates: int, seeds: int = 1) -> dict
     """Updates of an online agent from noise in the shapes of the stacking cell, in `seeds` runs side by side."""
     config = transfer_parts.settings(name, preset, seeds=1)
     agent = agents.online(config, preset, mpo_reference.spec())
-    train, keys = config.train, jax.random.split(jax.random.key(0), seeds)
+    train, keys = config.train, transfer_parts.per_seed(jax.random.key(0), seeds)
 
     def draw(key: jax.Array) -> Any:
         rows = mpo_reference.made_up(key, train.sequence_length, train.batch_size)
@@ -108,8 +108,9 @@ def online_updates(name: str, preset: str, updates: int, seeds: int = 1) -> dict
         )
         return state, jax.tree.map(lambda x: x[-1], metrics)
 
-    held = [jax.jit(jax.vmap(agent.learner.init))(keys)]
-    rows, run = jax.jit(jax.vmap(draw))(keys), jax.jit(jax.vmap(learn), donate_argnums=0)
+    held = [transfer_parts.each(agent.learner.init, seeds)(keys)]
+    rows = transfer_parts.each(draw, seeds)(keys)
+    run = jax.jit(jax.vmap(learn) if seeds > 1 else learn, donate_argnums=0)
 
     def job() -> Metrics:
         held[0], metrics = run(held[0], rows, keys)
@@ -132,7 +133,7 @@ def frames(world: str, engine: str, renderer: str, worlds: int) -> dict[str, Any
     run = jax.jit(batch.with_full_precision(jax.vmap(draw)))
 
     def check(pictures: np.ndarray) -> None:
-        if (np.ptp(pictures.reshape(worlds, -1).astype(int), axis=1) == 0).any():
+        if (np.ptp(pictures.reshape(worlds, -1, 3).astype(int), axis=1).max(-1) == 0).any():
             raise ValueError("a picture has one colour throughout")
 
     return measured(lambda: run(data)["rgb"], worlds, "frames", check)

@@ -63,7 +63,7 @@ class Worker:
 
     def greeting(self, seconds: float) -> dict[str, Any]:
         """What the process runs on, see `greeting`. Raises WorkerLost."""
-        return self._answer(seconds)
+        return self._answer(seconds, "did not start")
 
     def run(self, job: str, settings: dict[str, Any], seconds: float) -> dict[str, Any]:
         """{"figures": what the job returned} or {"error": one line, "usable": whether the process can go on}.
@@ -76,16 +76,16 @@ class Worker:
             self.process.stdin.flush()
         except (OSError, ValueError):  # the process has ended, which its answer says
             pass
-        return self._answer(seconds)
+        return self._answer(seconds, "did not answer")
 
-    def _answer(self, seconds: float) -> dict[str, Any]:
+    def _answer(self, seconds: float, failing: str) -> dict[str, Any]:
         try:
             answer = self.answers.get(timeout=max(0.0, seconds))
         except queue.Empty:
             self.process.send_signal(signal.SIGUSR1)  # faulthandler writes its stacks to the log
             time.sleep(GRACE)
             self.close()
-            raise WorkerTimeout(f"no answer within {seconds:.0f} s") from None
+            raise WorkerTimeout(f"the process {failing} within {seconds:.0f} s") from None
         if answer is None:
             code = self.process.wait()
             how = signal.Signals(-code).name if code < 0 else f"code {code}"
