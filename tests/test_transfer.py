@@ -309,7 +309,7 @@ def test_an_asymmetric_actor_does_not_see_what_the_critic_sees():
         ("helms_cat", {"prior": "flat"}, "prior 'flat' is not known; choose uniform or transition in agent.prior"),
         ("mpo", {"backup": "tdd"}, "backup 'tdd' is not known; choose td, n_step, retrace in agent.backup"),
         ("helms_cat", {"source": "npmp"}, "skills need the part mid; the source has encoder, high, low"),
-        ("helms_cat", {"skill_hidden": (8, 8)}, r"skills/mid/skill_0/Dense_0/kernel has shape"),
+        ("helms_cat", {"skill_hidden": (8, 8)}, r"skills/mid/skill_0/Dense_0/bias has shape"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(name, settings, said):
