@@ -187,7 +187,7 @@ def test_cheetahs_settle_as_the_suites(tmp_path):
     cheetah.settled.cache_clear()
     np.testing.assert_array_equal(cheetah.settled(5, seed=1, folder=str(tmp_path))["qpos"], made["qpos"])
     assert len(list(tmp_path.iterdir())) == 1 and np.ptp(made["qpos"][:, 3:], axis=0).min() > 1e-4
-    again = cheetah.settle(model, cheetah._drawn(model, 5, 1))
+    again = cheetah.settle(model, cheetah._random_joints(model, 5, 1))
     np.testing.assert_array_equal(again["qvel"], made["qvel"])
 
 

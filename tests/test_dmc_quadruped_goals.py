@@ -198,8 +198,8 @@ def test_an_episode_of_every_task(name):
     first, later = of(name, first, 0), of(name, later, 1)
     assert {
         k: v.shape[-1] for k, v in spec.obs.items()
-    } == quadruped.PROPRIO | quadruped_goals.SEEN | quadruped_goals.TOLD
-    assert spec.privileged == tuple(quadruped_goals.TOLD)
+    } == quadruped.PROPRIO | quadruped_goals.TRANSFER_ENTRIES | quadruped_goals.PRIVILEGED
+    assert spec.privileged == tuple(quadruped_goals.PRIVILEGED)
     assert all(jnp.isfinite(x).all() for x in later.obs.values())
     np.testing.assert_array_equal(later.last[:, 0], [0, 0, 0, 0, 0, 1, 0, 0, 0])
     np.testing.assert_array_equal(later.first[:, 0], [0, 0, 0, 0, 0, 0, 1, 0, 0])  # none broke
@@ -263,7 +263,7 @@ def test_the_rewards_of_all_tasks_agree_on_states_of_one():
 
 
 def test_stacked_rows_cannot_be_aimed():
-    told = {k: jnp.zeros((1, size)) for k, size in quadruped_goals.TOLD.items()}
+    told = {k: jnp.zeros((1, size)) for k, size in quadruped_goals.PRIVILEGED.items()}
     with pytest.raises(ValueError, match="record with env.stack=1"):
         quadruped_goals.aim({**told, "target_position": jnp.zeros((3, 3))})
     assert "target_position" not in quadruped_goals.aim(told)  # as in rows of pixels
