@@ -16,11 +16,11 @@ SHARES = {"share", "share_low", "share_high"}
 LIMIT = 9
 
 
-def cell(config, count):
+def cell(settings, count):
     """Worlds with a stacking cell's observations and no physics: every entry shows the row's number."""
 
     def show(row):
-        shape = lambda size: (count, config.env.stack, size)  # noqa: E731
+        shape = lambda size: (count, settings.stack, size)  # noqa: E731
         obs = {
             name: jnp.broadcast_to(row[:, None, None] / 10.0, shape(size))
             for name, size in {**PROPRIO, **OBJECTS}.items()
@@ -33,7 +33,7 @@ def cell(config, count):
         return row, show(row)
 
     shapes = {
-        name: jax.ShapeDtypeStruct((config.env.stack, size), jnp.float32)
+        name: jax.ShapeDtypeStruct((settings.stack, size), jnp.float32)
         for name, size in {**PROPRIO, **OBJECTS}.items()
     }
     spec = Spec(shapes, Bounds((5,), -1.0, 1.0), count, 0.05, LIMIT)
@@ -76,7 +76,7 @@ def test_without_rlax_it_is_said(monkeypatch):
 
 def test_a_full_replay_repeats_its_rows_and_opens_an_episode_at_each_seam():
     config = transfer_parts.settings("mpo", "debug")
-    place = transfer_parts.arena(cell(config, 2), 5, 1)
+    place = transfer_parts.arena(cell(config.env, 2), 5, 1)
     assert place.rows.step.first.tolist() == [[True] * 2] + [[False] * 2] * 4
     memory = replay.make(12, place.env.spec)
     kept = transfer_parts.full(memory, memory.frames(place.rows._replace(extras={})))
@@ -132,17 +132,17 @@ def test_figures_of_agents_by_themselves_and_by_worlds_and_seeds(monkeypatch):
 @pytest.mark.parametrize("preset", ["debug", "cpu", "paper"])
 def test_every_agent_has_skills_of_its_presets_sizes(name, preset):
     config = transfer_parts.settings(name, preset)
-    agent = transfer_parts.system(config, preset, cell(config, 2))
+    agent = transfer_parts.system(config, preset, cell(config.env, 2))
     shapes = jax.eval_shape(agent.learner.init, jax.random.key(0)).params
     offline, _ = cli.load_config(f"{agents.OFFLINE}:{preset}")
     widths = {leaf.shape[-1] for leaf in jax.tree.leaves(shapes.get("skills", {}).get("low", {}))}
-    assert (offline.agent.hidden[-1] in widths) == (name in ("helms_cat", "helms_mix", "npmp"))
+    assert (offline.agent.hidden[-1] in widths) == (name in ("helms_cat", "helms_mix", "npmp_kl"))
 
 
 def test_what_the_parts_learn_from_is_what_the_replay_holds(monkeypatch):
     """The replay's part gives windows of rows that follow on each other, as the whole's learner sees them."""
     config = transfer_parts.settings("mpo", "debug", env__worlds=2, train__batch_size=3, agent__hidden="8,8")
-    place = transfer_parts.arena(cell(config, 2), 8, 1)
+    place = transfer_parts.arena(cell(config.env, 2), 8, 1)
     of = transfer_parts.prepare(config, transfer_parts.system(config, "debug", place.env), place)
     drawn = transfer_parts.apart(of, place, config, 4)["replay"]()
     rows = 10 * drawn.step.obs[next(iter(PROPRIO))][..., 0, 0]

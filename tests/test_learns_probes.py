@@ -32,7 +32,7 @@ def source_of(agent, env):
 
 
 def within_reach(name, agent, params, env) -> float:
-    """The greedy return that the agent's frozen skills allow: by target the best of K skills, or of many latents."""
+    """The greedy return that the agent's frozen skills allow: by target the best of K skills, or of 64 latents of the prior."""
     if "skills" not in params or "low" not in params["skills"]:
         return float(env.spec.limit)  # the action is its own
     x = jnp.array([[-0.5], [0.5]])  # both targets, as its encoders see them
@@ -40,7 +40,7 @@ def within_reach(name, agent, params, env) -> float:
     if name == "helms_cat":
         z, _ = Components(4, 2, (16, 16)).apply({"params": skills["mid"]}, x)
     else:
-        z = jnp.broadcast_to(3 * jax.random.normal(jax.random.key(9), (4096, 1, 2)), (4096, 2, 2))
+        z = jnp.broadcast_to(jax.random.normal(jax.random.key(9), (64, 1, 2)), (64, 2, 2))
     action = LatentActor(1, (16, 16)).apply({"params": skills["low"]}, x, z)[..., 0]
     return env.spec.limit * float((1 - (action - x[:, 0]) ** 2).max(0).mean())
 
