@@ -137,7 +137,7 @@ def test_a_run_leaves_all_that_was_promised(whole):
 
 def test_parameters_can_be_read_for_transfer_and_the_data_is_not_among_them(whole):
     params = checkpoint.read(whole, "learner/params")
-    assert set(params) == {"whitening", "low", "mid", "high", "prior"}
+    assert set(params) == {"encoder", "low", "mid", "high", "prior"}
     with pytest.raises(checkpoint.CheckpointError):
         checkpoint.read(whole, "source")
 

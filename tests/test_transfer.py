@@ -226,7 +226,7 @@ def test_the_level_learns_from_its_own_action_not_from_the_worlds():
     assert same(one, other)
     another = {**batch.extras, "skill": (batch.extras["skill"] + 1) % 3}
     assert not same(one, update(state, batch._replace(extras=another), jax.random.key(3))[0])
-    with pytest.raises(ValueError, match="acts on 'skill', and the rows hold nothing"):
+    with pytest.raises(ValueError, match="the view of a level needs the note 'skill', got none"):
         agent.learner.update(state, batch._replace(extras={}), jax.random.key(3))
 
 

@@ -116,5 +116,9 @@ SIZES = {"debug": debug, "quickstart": quickstart, "cpu": cpu, "transfer": trans
 
 def check(config: ConfigDict) -> None:
     agent_settings.check_intervals(config)
+    for level in ("low", "mid"):
+        if not config.agent[level]:  # data do not say which of their entries are privileged
+            example = next(iter(PROPRIO))
+            raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {example}")
     if config.data.path == "":
         raise cli.Refused("config.data.path is empty; give a file, a folder, or toy")

@@ -52,7 +52,8 @@ LIMITS: dict[str, Any] = {
 
 def limits(names: tuple[str, ...], group: str = "agent") -> dict[str, Any]:
     """The limits of config.GROUP, of which `names` are the agents to choose from."""
-    return {f"{group}.name": list(names)} | {f"{group}.{name}": limit for name, limit in LIMITS.items()}
+    known = set().union(*map(registry.defaults, names))
+    return {f"{group}.name": list(names)} | {f"{group}.{name}": LIMITS[name] for name in LIMITS if name in known}
 
 
 def settings(name: str, **changes: Any) -> ConfigDict:
