@@ -33,8 +33,7 @@ def cell(settings, count):
         return row, show(row)
 
     shapes = {
-        name: jax.ShapeDtypeStruct((settings.stack, size), jnp.float32)
-        for name, size in {**PROPRIO, **OBJECTS}.items()
+        name: jax.ShapeDtypeStruct((settings.stack, size), jnp.float32) for name, size in {**PROPRIO, **OBJECTS}.items()
     }
     spec = Spec(shapes, Bounds((5,), -1.0, 1.0), count, 0.05, LIMIT)
     return Env(reset, lambda row, action: (row + 1, show(row + 1)), spec)

@@ -32,7 +32,7 @@ def source_of(agent, env):
 
 
 def within_reach(name, agent, params, env) -> float:
-    """The greedy return that the agent's frozen skills allow: by target the best of K skills, or of 64 latents of the prior."""
+    """The greedy return that the frozen skills allow: by target the best of K skills, or of 64 latents of the prior."""
     if "skills" not in params or "low" not in params["skills"]:
         return float(env.spec.limit)  # the action is its own
     x = jnp.array([[-0.5], [0.5]])  # both targets, as its encoders see them

@@ -206,5 +206,5 @@ def test_parameters_stay_the_same_set():
     p = world("native")
     start = physics.initial(p.model)
     other = physics.initial(p.model, params={"body_mass": p.model.body_mass})
-    with pytest.raises(ValueError, match="keeps the same set"):
+    with pytest.raises(ValueError, match="must have the same set"):
         p.step(start, jnp.zeros(1), jnp.zeros((), bool), other)
