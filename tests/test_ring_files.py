@@ -351,4 +351,5 @@ def test_killed_between_any_two_operations_on_files_it_ends_as_if_it_had_not_bee
         assert segments(folder) == segments(whole), (after, operations[after])
         names = sorted(path.name for path in folder.iterdir())
         assert names == ["3", "4", "rings"], (after, operations[after])
-        shutil.rmtree(folder)
+        # a thread of the killed process may still write what it was about to: what it leaves goes with tmp_path
+        shutil.rmtree(folder, ignore_errors=True)
