@@ -40,9 +40,11 @@ def scope(tree: Mapping, name: str) -> dict:
 
 
 def levels(levels: Mapping[str, Level]) -> SlowLoss:
-    """The sum of the levels' losses; metrics are named `level/quantity`. Rewards get no gradient.
+    """The sum of the levels' losses; metrics are named `level/quantity`.
 
-    A level's slow state is slow[name], () where there is none; the rest of the slow state is returned as it came.
+    Views and rewards see the parameters without a gradient; rewards of rows that were imagined carry the gradient of
+    those rows. A reward is [T, B], or a dictionary of several. A level's slow state is slow[name], () where there is
+    none; the rest of the slow state is returned as it came.
     """
     if not levels:
         raise ValueError("a system of no levels learns nothing; give at least one")
@@ -52,9 +54,10 @@ def levels(levels: Mapping[str, Level]) -> SlowLoss:
         for (name, level), level_key in zip(levels.items(), jax.random.split(key, len(levels)), strict=True):
             reward_key, loss_key = jax.random.split(level_key)
             own = scope(params, name)
-            reward = jax.lax.stop_gradient(level.reward(own, batch, reward_key))
-            chex.assert_equal_shape([reward, batch.step.reward])
-            view = level.view(own, batch._replace(step=batch.step._replace(reward=reward)))
+            frozen = jax.lax.stop_gradient(own)
+            reward = level.reward(frozen, batch, reward_key)
+            chex.assert_equal_shape([batch.step.first, *jax.tree.leaves(reward)])
+            view = level.view(frozen, batch._replace(step=batch.step._replace(reward=reward)))
             value, (level_slow, level_metrics) = level.loss(own, slow.get(name, ()), view, loss_key)
             total = total + value
             metrics |= {f"{name}/{quantity}": metric for quantity, metric in level_metrics.items()}

@@ -1,10 +1,10 @@
-"""Dense stacks. Weights: LeCun normal; biases: zero.
+"""Dense stacks. Weights: LeCun normal unless a style says otherwise; biases: zero.
 
 Every network here takes a `dtype` for its products (bfloat16 on accelerators); parameters stay float32.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -31,23 +31,55 @@ def _(primals, tangents):
     return y, tangents[0] * (jnp.minimum(y, 0.0) + 1.0)
 
 
+ACTIVATIONS = {"elu": elu, "silu": nn.silu, "relu": nn.relu}
+
+
+class Style(NamedTuple):
+    """How layers are built: a world model and what learns in it share one."""
+
+    activation: str = "elu"  # of ACTIVATIONS
+    norm: bool = False  # layers have no bias, and a layer norm (epsilon 1e-3) before the activation
+    init: str = "lecun"  # of the weights: lecun (normal), or glorot (uniform)
+
+    def kernel_init(self, scale: float = 1.0) -> nn.initializers.Initializer:
+        """Weights of `scale` times the style's variance; 0 gives zeros."""
+        if not scale:
+            return nn.initializers.zeros
+        if self.init == "glorot":
+            return nn.initializers.variance_scaling(scale, "fan_avg", "uniform")
+        return nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
+
+    def activate(self, x: Array) -> Array:
+        return ACTIVATIONS[self.activation](x)
+
+    def layer_norm(self) -> nn.LayerNorm:
+        return nn.LayerNorm(epsilon=1e-3)
+
+
+PLAIN = Style()  # ELU, LeCun normal
+GLOROT = Style(init="glorot")  # ELU, Glorot uniform: Keras' defaults, and Dreamer's
+
+
 class MLP(nn.Module):
-    """Hidden layers with ELU, then a linear layer: [..., D] -> [..., size]."""
+    """Hidden layers with an activation, then a linear layer: [..., D] -> [..., size]; without one if `size` is 0."""
 
     hidden: Sequence[int]
     size: int
-    last: float = 1.0  # variance of the last layer's weights, as a share of LeCun's
+    last: float = 1.0  # variance of the last layer's weights, as a share of the style's
     dtype: DType = jnp.float32  # of the products; parameters and results are float32
+    style: Style = PLAIN
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         # One axis of rows: with several, the backward products copy their operands into another order first.
         rows = sharding.flatten_rows(x)
+        style = self.style
         for width in self.hidden:
-            rows = elu(nn.Dense(width, dtype=self.dtype)(rows))
-        small = nn.initializers.variance_scaling(self.last, "fan_in", "truncated_normal")
-        rows = nn.Dense(self.size, kernel_init=small, dtype=self.dtype)(rows)
-        return rows.reshape(*x.shape[:-1], self.size).astype(jnp.float32)
+            rows = nn.Dense(width, use_bias=not style.norm, kernel_init=style.kernel_init(), dtype=self.dtype)(rows)
+            rows = style.activate(style.layer_norm()(rows) if style.norm else rows)
+        if self.size:
+            rows = nn.Dense(self.size, kernel_init=style.kernel_init(self.last), dtype=self.dtype)(rows)
+        return rows.reshape(*x.shape[:-1], rows.shape[-1]).astype(jnp.float32)
 
 
 class Normaliser(nn.Module):

@@ -4,6 +4,7 @@ acting_on(name)   the rows as they are, the action being a note of the policy
 coarsen(k)        every k-th row: one transition per choice of a manager with a fixed period, in imagination
 segments(name)    one transition per choice, whatever its period: real rows with ends, time limits and broken worlds
 split(k)          chunks of k transitions as separate sequences: a worker's returns do not cross a chunk
+leaving()         imagined rows without the first one, each paid on leaving it (Dreamer, 2020)
 
 In every view the three facts of ops/returns.py keep their meaning. Where transitions 1 .. n become one, with rewards
 r_i, discounts d_i and flags `first` f_i of the rows arrived at,
@@ -46,12 +47,16 @@ def coarsen(k: int, gamma: float = 1.0) -> View:
     def view(batch: Trajectory) -> Trajectory:
         count = _chunks(batch, k)
         step = batch.step
-        reward, discount, first = (x[1:].reshape(count, k, -1) for x in (step.reward, step.discount, step.first))
+        discount, first = (x[1:].reshape(count, k, -1) for x in (step.discount, step.first))
         factors = jnp.concatenate([jnp.ones_like(discount[:, :1]), gamma * discount[:, :-1]], 1)
         weight = jnp.cumprod(factors, 1)  # [n, k, B] gamma^(i - 1) d_1 ... d_(i - 1) of reward r_i
         coarse = jax.tree.map(lambda x: x[::k], batch)
+
+        def summed(reward: Array) -> Array:
+            return reward[::k].at[1:].set((weight * reward[1:].reshape(count, k, -1)).sum(1))
+
         merged = coarse.step._replace(
-            reward=coarse.step.reward.at[1:].set((weight * reward).sum(1)),
+            reward=jax.tree.map(summed, step.reward),
             discount=coarse.step.discount.at[1:].set(weight[:, -1] * discount[:, -1]),
             first=coarse.step.first.at[1:].set(first.any(1)),
         )
@@ -82,6 +87,22 @@ def split(k: int, held: Sequence[str] = ()) -> View:
         notes = {name: _note(chunks, name) for name in held}
         notes = {name: jax.tree.map(lambda x: x.at[-1].set(x[-2]), note) for name, note in notes.items()}
         return chunks._replace(extras={**chunks.extras, **notes})
+
+    return view
+
+
+def leaving() -> View:
+    """Rows 1 .. T - 1 of T imagined rows, [T - 1, B, ...], where a row pays when it is left, not when it is reached.
+
+    Row t's reward and discount become those of row t + 1, so that a value counts the reward of its own row:
+    V_t = r_t + gamma d_t V_{t+1} (Dreamer, 2020, equations 4 to 6, where the start row does not count). The reward of
+    the last row pays nobody.
+    """
+
+    def view(batch: Trajectory) -> Trajectory:
+        later = jax.tree.map(lambda x: x[1:], batch)
+        earlier = jax.tree.map(lambda x: x[:-1], (batch.step.reward, batch.step.discount))
+        return later._replace(step=later.step._replace(reward=earlier[0], discount=earlier[1]))
 
     return view
 

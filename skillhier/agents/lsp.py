@@ -1,0 +1,186 @@
+"""LSP: skills planned in imagination and told apart by what they do (Xie et al., 2021), on Dreamer's world model.
+
+Read in order: agents/dreamer.py, policies/planner.py, losses/skill_info.py, this file. The level `worker` acts on a
+latent and a skill of Z numbers that is held for `period` decisions; its critic does not see the skill. The manager is
+the cross-entropy method, or a draw from N(0, I). The level `skills` holds the predictors of skills.
+
+`make` also gives the variants of the paper: planned=False (random_skills), intrinsic=False (no_mi), and both
+(rand_skills_init).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from skillhier.agents import imagination, world_model
+from skillhier.agents.imagination import LEVEL, TRAINING, pick
+from skillhier.losses import skill_info
+from skillhier.losses.levels import Level, levels, scope
+from skillhier.nets import heads
+from skillhier.ops import predictions, returns
+from skillhier.policies import planner
+from skillhier.policies.hierarchy import hierarchy
+from skillhier.policies.imagine import imagine_rows
+from skillhier.types import Agent, Array, Key, Metrics, Params, Policy, Scalar, Slow, Spec, Trajectory
+
+WORKER, SKILLS = "worker", "skills"
+HELD = 8  # skills that `Agent.hold` knows: draws of N(0, I), the same in every run
+DEFAULTS: dict[str, Any] = {
+    **world_model.DEFAULTS,
+    **LEVEL,
+    **TRAINING,
+    "horizon": 10,  # actions imagined when learning: a multiple of the period
+    "skill": 3,  # numbers of a skill
+    "period": 10,  # decisions that a skill is held
+    "plan_horizon": 10,  # actions imagined when planning; a plan has as many skills as that takes
+    "iterations": 4,  # of the cross-entropy method
+    "proposals": 16,
+    "elites": 4,
+    "mean_noise": 0.1,  # standard deviation added to the mean that a search ends with
+    "cem_starts": 0,  # of the starts, how many are planned for when learning; others draw from N(0, I). 0: all
+    "per_state": True,  # a Gaussian over skills for every start, else one for all
+    "plan_action": "sample",  # the worker's actions when planning: sample, mode
+    "mi_scale": 1.0,  # weight of the intrinsic reward
+    "mi_place": "last",  # it is paid on a window's last row that counts, or on each
+    "mi_in_cem": False,  # plans are scored with it too
+    "mi_subtract_prior": False,  # less the skill's log-probability under the plan
+    "mi_subtract_start": False,  # less what the start alone says of the skill
+    "mi_constant": 0.0,  # nats added to each window's reward
+    "pred_noise": 0.3,  # standard deviation of the noise on the predictor's input
+    "predictor_hidden": (256, 256),
+    "predictor_learning_rate": 8e-5,
+}
+
+
+def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings: Any) -> Agent:
+    """LSP for worlds of `spec`; settings as in DEFAULTS, which explains them. Raises ValueError.
+
+    planned    skills come from a search in imagination, in learning and in acting; else from N(0, I)
+    intrinsic  the worker is paid for skills that can be told from what they do
+    """
+    settings = {**DEFAULTS, **settings}
+    period, size, horizon = settings["period"], settings["skill"], settings["horizon"]
+    if horizon % period:
+        raise ValueError(f"horizon must be a multiple of the period {period}, got {horizon}; set agent.horizon")
+    model = world_model.make(spec, **pick(settings, world_model.DEFAULTS))
+    head = imagination.action_head(settings["head"], spec)
+    with_skill = lambda entries: jnp.concatenate([model.feature(entries), entries["skill"]], -1)  # noqa: E731
+    parts = imagination.make_level(
+        WORKER,
+        head,
+        settings,
+        actor_sees=(with_skill, model.features + size),
+        critic_sees=(model.feature, model.features),
+    )
+    worker, greedy_worker = (imagination.scoped(parts.act(sample), WORKER) for sample in (True, False))
+    view = imagination.view(settings["rewards"])
+
+    # --- predictors of skills ---
+    predictor = heads.vector(size, predictions.clamped_normal(), settings["predictor_hidden"])
+    seen = len(skill_info.rows_seen(period)) * model.features
+    seen_as = {"period": period, "noise": settings["pred_noise"]}
+    information = skill_info.information_reward(
+        predictor.apply,
+        model.feature,
+        **seen_as,
+        place=settings["mi_place"],
+        last_row=horizon - 1 if settings["rewards"] == "leaving" else None,
+        subtract_prior=settings["mi_subtract_prior"],
+        subtract_start=settings["mi_subtract_start"],
+        constant=settings["mi_constant"],
+    )
+    predictor_loss = skill_info.predictor_loss(predictor.apply, model.feature, **seen_as)
+
+    def init(key: Key) -> Params:
+        worker_key, whole_key, start_key = jax.random.split(key, 3)
+        params = {WORKER: parts.init(worker_key)}
+        if intrinsic:
+            params[SKILLS] = {
+                "predictor": predictor.init(whole_key, seen),
+                "start_predictor": predictor.init(start_key, model.features),
+            }
+        return params
+
+    # --- managers ---
+    def value(params: Params, entries: Mapping[str, Array]) -> Array:
+        return parts.value(scope(params, WORKER), entries)
+
+    def score(params: Params, rows: Trajectory) -> Array:
+        """The lambda-return of the first row that counts, [N]."""
+        if intrinsic and settings["mi_in_cem"]:
+            paid = settings["mi_scale"] * information(params[SKILLS], rows, jax.random.key(0))
+            rows = rows._replace(step=rows.step._replace(reward=rows.step.reward + paid))
+        step = view(params, rows).step
+        moves = returns.transitions(step, settings["gamma"])
+        return returns.lambda_returns(moves, step.obs["value"][1:], settings["lambda_"])[0]
+
+    def manager(*, sample: bool, starts: int | None = None, follow: bool = False) -> Policy:
+        if not planned:
+            return planner.prior(size)
+        searching = pick(settings, dict.fromkeys(("proposals", "elites", "iterations", "mean_noise")))
+        return planner.plan(
+            model.judged({"value": value}),
+            worker if settings["plan_action"] == "sample" else greedy_worker,
+            score,
+            size=size,
+            period=period,
+            horizon=settings["plan_horizon"],
+            sample=sample,
+            starts=starts,
+            shared=not settings["per_state"],
+            follow=follow,
+            **searching,
+        )
+
+    def acting(chooses: Policy, acts: Policy) -> Policy:
+        return hierarchy(chooses, acts, period, initial_choice=lambda worlds: jnp.zeros((worlds, size)))
+
+    imagining = acting(manager(sample=True, starts=settings["cem_starts"] or None, follow=True), worker)
+
+    def imagined(params: Params, begin: Mapping[str, Array], key: Key) -> Trajectory:
+        return imagine_rows(model.dream(params, begin), imagining, params, key, horizon)
+
+    # --- levels ---
+    def reward(params: Params, batch: Trajectory, key: Key) -> Array:
+        if not intrinsic:
+            return batch.step.reward
+        return batch.step.reward + settings["mi_scale"] * information(params[SKILLS], batch, key)
+
+    def skills_loss(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
+        value, metrics = predictor_loss(params, batch, key) if intrinsic else (0.0, {})
+        notes = {name: batch.extras[f"skill/{name}"][0] for name in ("gain", "stddev") if planned}
+        if planned:
+            searched = settings["cem_starts"] or len(notes["gain"])
+            metrics |= {name: note[:searched].mean() for name, note in notes.items()}
+        return value, (slow, metrics)
+
+    table = {WORKER: Level(parts.loss, view=view, reward=reward), SKILLS: Level(skills_loss)}
+    rates = {f"{WORKER}/actor": settings["actor_learning_rate"], f"{WORKER}/critic": settings["critic_learning_rate"]}
+    if intrinsic:
+        rates[SKILLS] = settings["predictor_learning_rate"]
+    learner = imagination.make_learner(
+        model,
+        init,
+        imagined,
+        levels(table),
+        {f"{WORKER}/{part}": slow for part, slow in parts.slow.items()},
+        rates,
+        settings,
+    )
+    held = jax.random.normal(jax.random.key(0), (HELD, size))
+
+    def hold(skill: int, *, sample: bool = False) -> Policy:
+        fixed = Policy(lambda worlds: (), lambda params, carry, step, key: (
+            carry, jnp.broadcast_to(held[skill], (len(step.first), size)), {}
+        ))  # fmt: skip
+        return model.believe(acting(fixed, worker if sample else greedy_worker))
+
+    return Agent(
+        learner,
+        explore=model.believe(acting(manager(sample=True), worker), settings["noise"]),
+        exploit=model.believe(acting(manager(sample=False), greedy_worker)),
+        hold=hold,
+        skills=HELD,
+    )
