@@ -16,6 +16,7 @@ from skillhier.agents import registry as agents
 from skillhier.data import online, replay
 from skillhier.distributed import hosts
 from skillhier.envs import registry
+from skillhier.envs.render import pixels
 from skillhier.train import checkpoint, evaluate, metrics, run_folder, session
 from skillhier.train.evaluate import Evaluation
 from skillhier.types import Agent, Env, Policy, Source, Spec
@@ -45,8 +46,13 @@ def open_worlds(run: cli.Run) -> Worlds:
 def make_worlds(settings: ConfigDict, worlds: int, **changes: Any) -> Env:
     """`worlds` worlds by the settings of a config, with changes. Raises Refused."""
     settings = {**settings, **changes, "worlds": worlds}
+    name = settings.pop("name")
+    if not name.endswith(pixels.SUFFIX):  # how pictures are drawn means nothing where there are none
+        settings = {setting: x for setting, x in settings.items() if setting not in pixels.SETTINGS}
+    if ":" in name:  # other libraries have engines of their own
+        settings.pop("engine", None)
     try:
-        return registry.make(settings.pop("name"), **settings)
+        return registry.make(name, **settings)
     except ValueError as error:
         raise cli.Refused(str(error)) from None
 

@@ -18,7 +18,7 @@ DEFAULTS: dict[str, Any] = {**world_model.DEFAULTS, **LEVEL, **TRAINING}
 # DreamerV3 of January 2023, size S for vectors; mrs.md 4.2
 V3: dict[str, Any] = {
     **DEFAULTS,
-    "latent": "categorical",
+    "latent_kind": "categorical",
     "stoch": 32,
     "unimix": 0.01,
     "deter": 512,

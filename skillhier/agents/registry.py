@@ -10,7 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from skillhier.agents import bc, bc_transfer, helms, helms_transfer, mpo, npmp, npmp_transfer
+from skillhier.agents import bc, bc_transfer, dreamer, helms, helms_transfer, lsp, mpo, npmp, npmp_transfer
 from skillhier.types import Agent, Spec
 
 
@@ -22,6 +22,7 @@ class Entry(NamedTuple):
     sources: tuple[str, ...] = ()  # offline agents whose parameters it may begin with; none: from scratch
     skill_settings: tuple[str, ...] = ()  # settings of those agents that it must share with them
     offline: bool = False  # it learns from demonstrations alone
+    learns: str = "mpo"  # how it does online: mpo, imagination (of a world model)
 
     def settings_of(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """What `make` must be given of the settings `source` of the agent whose parameters it begins with."""
@@ -55,9 +56,17 @@ AGENTS: dict[str, Entry] = {
     "hierarchical_bc_finetuned": _transfer(
         bc_transfer.hierarchical, bc_transfer.DEFAULTS, ("hierarchical_bc",), "low", "mid", "latent", "hidden"
     ),
+    # learn online in the imagination of a world model
+    "dreamer": Entry(dreamer.make, dreamer.DEFAULTS, learns="imagination"),
+    "dreamerv3": Entry(partial(dreamer.make, **dreamer.V3), dreamer.V3, learns="imagination"),
+    "lsp": Entry(lsp.make, lsp.DEFAULTS, learns="imagination"),
+    "no_mi": Entry(partial(lsp.make, intrinsic=False), lsp.DEFAULTS, learns="imagination"),
+    "random_skills": Entry(partial(lsp.make, planned=False), lsp.DEFAULTS, learns="imagination"),
+    "rand_skills_init": Entry(partial(lsp.make, planned=False, intrinsic=False), lsp.DEFAULTS, learns="imagination"),
 }
 OFFLINE = tuple(name for name, entry in AGENTS.items() if entry.offline)
-ONLINE = tuple(name for name, entry in AGENTS.items() if not entry.offline)
+ONLINE = tuple(name for name, entry in AGENTS.items() if not entry.offline and entry.learns == "mpo")
+IMAGINING = tuple(name for name, entry in AGENTS.items() if entry.learns == "imagination")
 
 
 def entry(name: str) -> Entry:

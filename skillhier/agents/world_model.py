@@ -25,7 +25,7 @@ from skillhier.types import Action, Array, Bounds, Env, Key, Params, Policy, Spe
 # Dreamer (2020) with the vectors of LSP; the settings of `make`, which explains them
 DEFAULTS: dict[str, Any] = {
     "see": (),  # entries that the model sees and predicts; none: all that are not privileged
-    "latent": "gaussian",  # what is sampled: gaussian or categorical
+    "latent_kind": "gaussian",  # what is sampled: gaussian or categorical
     "stoch": 30,  # numbers of a Gaussian latent, or categoricals
     "classes": 32,  # of each categorical
     "unimix": 0.0,  # share of the uniform distribution in categoricals
@@ -76,7 +76,7 @@ def make(
     spec: Spec,
     *,
     see: Sequence[str],
-    latent: str,
+    latent_kind: str,
     stoch: int,
     classes: int,
     unimix: float,
@@ -121,7 +121,7 @@ def make(
     kind = {
         "gaussian": lambda: latents.gaussian(stoch),
         "categorical": lambda: latents.categorical(stoch, classes, unimix),
-    }[latent]()
+    }[latent_kind]()
     kl_loss = _kl_loss(kl, free_nats, kl_to_prior, kl_to_posterior, kl_target)
     transform = {"none": lambda x: x, "symlog": twohot.symlog}[vector_transform]
     black = {"normal": -0.5, "squared_sigmoid": 0.0}[picture_form]

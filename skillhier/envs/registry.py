@@ -78,12 +78,14 @@ def make(
     delay: tuple[int, int] = (0, 0),
     stack: int | None = None,
     repeat: int = 1,
+    entries: bool = False,
     **settings,
 ) -> Env:
     """`worlds` worlds called `name`. `worlds` to `repeat`: see `batch.make`; `settings`: the task's.
 
     `stack` is by default 3 in Sawyer worlds and 1 in others. `NAME@pixels` has pictures in place of its entries
-    (privileged ones stay), by default one frame; it takes the settings of `pixels.drawing`. `gymnasium:NAME`
+    (privileged ones stay), by default one frame; it takes the settings of `pixels.drawing`, and with `entries` shows
+    its entries beside the pictures. `gymnasium:NAME`
     and `playground:NAME` are worlds of those libraries, with settings as in `adapters.from_gymnasium` and
     `adapters.from_playground`.
     """
@@ -91,11 +93,13 @@ def make(
         return libraries.make(name, worlds=worlds, limit=limit, delay=delay, stack=stack, repeat=repeat, **settings)
     name = canonical(name)
     pictured = name.endswith(pixels.SUFFIX)
+    if entries and not pictured:
+        raise ValueError(f"world '{name}' shows its entries and no pictures; set env.name={name}{pixels.SUFFIX}")
     stack = (1 if pictured else STACK.get(name.split(".")[0], 1)) if stack is None else stack
     world_task = task(name, worlds=worlds, **settings)
     draw = pixels.drawing(world_task.physics, name, worlds, **_picture_settings(name, settings)) if pictured else None
     episodes = {"limit": limit, "delay": delay, "stack": stack, "repeat": repeat}
-    return batch.make(world_task, worlds, **episodes, draw=draw, draw_only=pictured)
+    return batch.make(world_task, worlds, **episodes, draw=draw, draw_only=pictured and not entries)
 
 
 def task(name: str, *, worlds: int = 1, **settings) -> batch.Task:
@@ -112,7 +116,7 @@ def task(name: str, *, worlds: int = 1, **settings) -> batch.Task:
     settings = {setting: value for setting, value in settings.items() if setting not in picture_settings}
     for setting in settings:
         if setting not in allowed:
-            known = [*allowed, "limit", "delay", "stack", "repeat", *extra]
+            known = [*allowed, "limit", "delay", "stack", "repeat", *extra, *(["entries"] if extra else [])]
             raise ValueError(f"world '{name}' has no setting '{setting}'; {_nearest(setting, known)}")
     if "worlds" in allowed:
         settings["worlds"] = worlds

@@ -1,0 +1,105 @@
+"""Settings of experiments/lsp.py: which agent learns which task in the imagination of a world model, for how long.
+
+A decision is one action, held for config.env.repeat control steps. Frames are control steps.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.shared import agent_settings, cli, online_settings
+from skillhier.agents import registry
+from skillhier.envs import registry as worlds
+
+PRESETS = {
+    "debug": "does the command work? Small nets, short episodes; a minute",
+    "cpu": "200,000 frames, three seeds in one program, small nets and batches; under ninety minutes on 2 cores",
+    "paper": "the papers' sizes: a million frames, batches of 50 x 50; for an accelerator",
+}
+SUITE = "dmc."
+TASKS = tuple(name.removeprefix(SUITE) for name in worlds.names() if name.startswith(SUITE))
+LIMITS = {
+    **online_settings.LIMITS,
+    **agent_settings.limits(registry.IMAGINING),
+    "env.repeat": (1, 1000),
+    "env.size": (8, 1024),
+    "train.sequence_length": (2, 10**4),
+}
+FREE = online_settings.FREE
+FRAMES = 200_000  # of preset cpu
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    chosen = cli.choose(arg, PRESETS, agent=list(registry.IMAGINING), task=["walker_walk", *TASKS])
+    config = online_settings.config(f"{SUITE}{chosen.task}")
+    config.env.worlds = 1  # stepped together
+    config.env.limit = 1000  # control steps of an episode
+    config.env.repeat = 2  # control steps of a decision
+    config.env.size = 64  # pixels of a picture's side, in worlds @pixels
+    config.env.entries = False  # pixel worlds show the entries of the world without them too
+    config.agent = agent_settings.settings(chosen.agent)
+    # an update for 5 frames, in bursts, from the start on 5 episodes of random actions
+    config.replay.update(rows=500_000, prefill=2500)
+    config.train.update(
+        pretrain=100,
+        unroll_length=25,
+        updates_per_collect=10,
+        batch_size=50,
+        sequence_length=50,
+        updates=200_000,
+        updates_per_epoch=100,
+        eval_every=2000,
+        save_every=5000,
+    )
+    config.eval.episodes = 4  # of the agent, each in a world of its own
+    if chosen.preset != "paper":
+        {"debug": debug, "cpu": cpu}[chosen.preset](config)
+    return config
+
+
+def shrink(config: ConfigDict, width: int, **changes) -> None:
+    """Nets of that width, wherever the agent has one; and other changes to the settings that it has."""
+    agent, one, two = config.agent, (width,), (width, width)
+    changes = {"deter": width, "hidden": width, "encoder": one, "decoder": two, "reward_hidden": two,
+               "actor_hidden": two, "critic_hidden": two, "predictor_hidden": two, **changes}  # fmt: skip
+    if agent.continue_hidden:
+        changes["continue_hidden"] = two
+    agent.update({name: value for name, value in changes.items() if name in agent})
+
+
+def debug(config: ConfigDict) -> None:
+    shrink(config, 32, picture_depth=4, stoch=8, classes=8, starts=16, horizon=4, period=2, plan_horizon=4,
+           proposals=4, elites=2, iterations=2)  # fmt: skip
+    config.env.update(worlds=2, limit=40, size=16)
+    config.replay.update(rows=150, prefill=40)
+    config.train.update(pretrain=2, unroll_length=4, updates_per_collect=2, batch_size=4, sequence_length=8)
+    config.train.update(updates=40, updates_per_epoch=10, eval_every=20, save_every=20)
+    config.eval.episodes = 2
+
+
+def cpu(config: ConfigDict) -> None:
+    config.seeds = 3
+    shrink(config, 128, picture_depth=8, stoch=16 if config.agent.latent_kind == "categorical" else 30, classes=16)
+    # few, small batches want larger rates and fewer nats for nothing
+    config.agent.update(starts=128, free_nats=1.0, learning_rate=1e-3)
+    config.agent.update(actor_learning_rate=4e-4, critic_learning_rate=4e-4)
+    config.env.update(worlds=4, size=32)
+    if "cem_starts" in config.agent:
+        config.agent.update(cem_starts=8, predictor_learning_rate=4e-4)
+    config.replay.update(rows=FRAMES // 8 + 1000, prefill=600)
+    # an update for 10 frames
+    config.train.update(pretrain=100, unroll_length=5, updates_per_collect=4, batch_size=16, sequence_length=16)
+    config.train.update(updates=FRAMES // 10, updates_per_epoch=100, eval_every=1000, save_every=2000)
+
+
+def check(config: ConfigDict) -> None:
+    world = worlds.canonical(config.env.name)
+    if ":" not in world:
+        cli.pick("config.env.name:", world, worlds.WORLDS)
+    agent_settings.check_intervals(config, "eval.every")
+    online_settings.check_replay(config)
+    agent = config.agent
+    if "period" in agent and agent.horizon % agent.period:
+        raise cli.Refused(
+            f"config.agent.horizon={agent.horizon} is no multiple of config.agent.period={agent.period}; set either"
+        )
+    if "elites" in agent and agent.elites > agent.proposals:
+        raise cli.Refused(f"config.agent.elites={agent.elites} exceeds config.agent.proposals={agent.proposals}")
