@@ -121,7 +121,7 @@ class Source(NamedTuple):
 
     init: Callable[[Key], SourceState]
     next: Callable[[SourceState, Params, Key], tuple[SourceState, Trajectory, Metrics]]
-    peek: Callable[[SourceState, Key], Trajectory] | None = None  # a batch that changes nothing, for evaluations
+    peek: Callable[..., Trajectory] | None = None  # (state, key, length=None) -> a batch, of windows of that length
     constant: bool = False  # the state is data that `next` gives back as it is: not saved, one copy for all seeds
     worlds: Callable[[SourceState], Any] | None = None  # a state -> the axis that counts worlds of each leaf, or -1
     rings: tuple[str, ...] = ()  # replays in the state, by name: checkpoints save their new rows (train.ring_files)
@@ -137,6 +137,8 @@ class Agent(NamedTuple):
     assess: Callable[[Params, Trajectory, Key], dict[str, Array]] | None = None  # figures of held-out windows
     hold: Callable[..., Policy] | None = None  # hold(skill, *, sample=False): acts with one skill throughout
     skills: int = 0  # how many `hold` knows
+    dream: Callable[[Params, Trajectory, int, Key], dict[str, dict[str, Array]]] | None = None
+    # ^ (params, windows [T, B], rows of context, key) -> what was seen, believed and dreamt of them, entry by entry
 
 
 Loss = Callable[[Params, Trajectory, Key], tuple[Scalar, Metrics]]

@@ -6,9 +6,11 @@ An entry point makes an agent for `open_worlds(run).env`, and hands it to `train
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.shared import cli, learning, run_report
@@ -17,11 +19,13 @@ from skillhier.data import online, replay
 from skillhier.distributed import hosts
 from skillhier.envs import registry
 from skillhier.envs.render import pixels
-from skillhier.train import checkpoint, evaluate, metrics, run_folder, session
+from skillhier.report import dreams
+from skillhier.train import checkpoint, evaluate, loop, metrics, run_folder, session
 from skillhier.train.evaluate import Evaluation
 from skillhier.types import Agent, Env, Policy, Source, Spec
 
 REPLAY = "source/replay"  # the replay's place in the run state
+DREAM_ROWS, DREAM_CONTEXT = 50, 5  # rows of the window that a run's page shows, and how many of them are seen
 
 
 class Worlds(NamedTuple):
@@ -165,7 +169,29 @@ def train(
         mesh=run.mesh,
     )
     learning.check_stopped(outcome, path)
+    if agent.dream is not None and hosts.is_main_host():
+        record_dreams(path, config, agent, source, outcome.state, worlds.env.spec.interval)
     session.finish(path, config.seed, config.seeds, partial(summarise, config=config), run_report.write)
+
+
+def record_dreams(
+    path: Path, config: ConfigDict, agent: Agent, source: Source, state: loop.RunState, interval: float
+) -> None:
+    """Writes what the agent of every seed believes and dreams of one window of its replay into the seed's folder."""
+    length = min(DREAM_ROWS, config.replay.prefill - config.env.stack + 1)
+    context = min(DREAM_CONTEXT, length - 1)
+
+    @jax.jit
+    def record(state: loop.RunState) -> dict[str, dict[str, jax.Array]]:
+        peek_key, dream_key = jax.random.split(jax.random.key(config.seed))
+        windows = source.peek(state.source, peek_key, length)
+        window = jax.tree.map(lambda x: x[:, :1], windows)
+        return agent.dream(state.learner.params, window, context, dream_key)
+
+    for i, folder in enumerate(run_folder.seed_folders(path, config.seed, config.seeds)):
+        one = loop.of_seed(state, i) if config.seeds > 1 else state
+        recorded = jax.tree.map(lambda x: np.asarray(x[:, 0]), record(one))
+        dreams.write(folder, recorded, context, interval)
 
 
 def late(rows: list[dict], name: str) -> float | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.stacking import expectations
 from experiments.stacking import sections as stacking
-from skillhier.report import run_page, sections
+from skillhier.report import dreams, run_page, sections
 from skillhier.report.run_page import Headline
 from skillhier.report.sections import Folder
 
@@ -19,7 +19,7 @@ TITLES = {  # of metrics that online runs log, which come first
     **sections.TITLES,
 }
 LEARNING = partial(sections.learning, titles=TITLES)
-SECTIONS = (stacking.skills, sections.watched, stacking.use, stacking.errors, LEARNING)
+SECTIONS = (stacking.skills, sections.watched, dreams.section, stacking.use, stacking.errors, LEARNING)
 
 
 def write(folder: Path | str) -> Path:

@@ -50,7 +50,9 @@ def skill_policy(act: ACT, skill: Array) -> Policy:
     def step(params: Params, carry, timestep: TimeStep, key: Key):
         fixed_carry, action, _ = fixed.act(params, carry[0], timestep, key)
         free_carry, free_action, extras = free.act(params, carry[1], timestep, key)
-        chosen = jnp.asarray(extras.get("skill", PRIOR), jnp.int32)
+        chosen = jnp.asarray(extras.get("skill", jnp.int32(PRIOR)))
+        if chosen.dtype != jnp.int32:  # a skill of several numbers has no index
+            chosen = jnp.full(timestep.first.shape, PRIOR)
         chosen = jnp.broadcast_to(chosen.reshape(-1) if chosen.ndim else chosen, timestep.first.shape)
         prior = skill == PRIOR
         action = jnp.where(prior, free_action, action)

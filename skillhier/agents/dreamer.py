@@ -84,4 +84,5 @@ def make(spec: Spec, **settings: Any) -> Agent:
         learner,
         explore=model.believe(sampled, settings["noise"]),
         exploit=model.believe(imagination.scoped(parts.act(False), NAME)),
+        dream=model.open_loop,
     )

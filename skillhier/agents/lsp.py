@@ -183,4 +183,5 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
         exploit=model.believe(acting(manager(sample=False), greedy_worker)),
         hold=hold,
         skills=HELD,
+        dream=model.open_loop,
     )

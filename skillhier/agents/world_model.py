@@ -66,10 +66,7 @@ class WorldModel(NamedTuple):
     believe: Callable[..., Policy]  # (policy, noise=0.0) -> policy of the world
     feature: Callable[[Mapping[str, Array]], Array]  # of shown entries, [..., features]
     features: int
-    reconstruct: Callable[[Params, Mapping[str, Array]], dict[str, Array]]  # shown entries -> means of what is seen
-    observe_rows: Callable[[Params, Trajectory, Key], Latent]  # posterior of a batch
-    imagine: Callable[..., dict]  # (params, shown entries, action, key) -> shown entries of the next row
-    to_model: Callable[[Action], Action]  # from the world's actions to [-1, 1]
+    open_loop: Callable[[Params, Trajectory, int, Key], dict[str, dict[str, Array]]]  # see types.Agent.dream
 
 
 def make(
@@ -224,13 +221,31 @@ def make(
     def believe(policy: Policy, noise: float = 0.0) -> Policy:
         return belief.believe(observe, blank, policy, actions, noise=noise, to_world=to_world)
 
-    def reconstruct(params: Params, entries: Mapping[str, Array]) -> dict[str, Array]:
-        """Means of what the latents show: pictures [..., S, H, W, C] between 0 and 1, `vectors` [..., D], `reward`."""
-        means = {name: mean(name)(params, entries) for name in readouts}
-        return means | {name: means[name] - black for name in pictures}
+    def shown(values: Mapping[str, Array]) -> dict[str, Array]:
+        """Predicted or true targets in the world's units: the newest picture between 0 and 1, vectors, the reward."""
+        out = {name: values[name][..., 0, :, :, :] - black for name in pictures}
+        if vectors:
+            flat_vectors = twohot.symexp(values["vectors"]) if vector_transform == "symlog" else values["vectors"]
+            sizes = [spec.obs[name].shape[0] * spec.obs[name].shape[1] for name in vectors]
+            ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+            out |= dict(zip(vectors, jnp.split(flat_vectors, ends, -1), strict=True))
+        return out | {"reward": values["reward"][..., None]}
 
-    def observe_rows(params: Params, batch: Trajectory, key: Key) -> Latent:
-        return model_loss(params["world"], kl_loss.init, batch, key)[1][0]
+    def open_loop(params: Params, batch: Trajectory, context: int, key: Key) -> dict[str, dict[str, Array]]:
+        model_key, dream_key = jax.random.split(key)
+        posterior = model_loss(params["world"], kl_loss.init, batch, model_key)[1][0]._asdict()
+        action = to_model(batch.action)
+
+        def row(entries, inputs):
+            entries = imagine_row(params, entries, *inputs)
+            return entries, entries
+
+        begin = jax.tree.map(lambda x: x[context - 1], posterior)
+        keys = jax.random.split(dream_key, len(action) - context)
+        _, dreamt = jax.lax.scan(row, begin, (action[context - 1 : -1], keys))
+        dreamt = jax.tree.map(lambda seen, new: jnp.concatenate([seen[:context], new]), posterior, dreamt)
+        say = lambda entries: shown({name: mean(name)(params, entries) for name in readouts})  # noqa: E731
+        return {"seen": shown(targets(batch)), "belief": say(posterior), "dream": say(dreamt)}
 
     ends = mean("continue") if continue_hidden else None
     return WorldModel(
@@ -243,10 +258,7 @@ def make(
         believe,
         feature,
         dynamics.features,
-        reconstruct,
-        observe_rows,
-        imagine_row,
-        to_model,
+        open_loop,
     )
 
 

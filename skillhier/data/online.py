@@ -129,7 +129,7 @@ def online(
         ring = jax.tree.map(lambda _: -1, state.replay)._replace(rows=jax.tree.map(lambda _: 1, state.replay.rows))
         return OnlineState(per_world(state.actor), ring, per_world(state.stats), -1)
 
-    def peek(state: OnlineState, key: Key) -> Trajectory:
-        return replay.sample(state.replay, key, **window)
+    def peek(state: OnlineState, key: Key, length: int | None = None) -> Trajectory:
+        return replay.sample(state.replay, key, **{**window, "sequence_length": length or sequence_length})
 
     return Source(init, next_, peek=peek, worlds=axes, rings=("replay",))
