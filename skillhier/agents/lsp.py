@@ -149,14 +149,22 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
         return batch.step.reward + settings["mi_scale"] * information(params[SKILLS], batch, key)
 
     def skills_loss(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
-        value, metrics = predictor_loss(params, batch, key) if intrinsic else (0.0, {})
-        notes = {name: batch.extras[f"skill/{name}"][0] for name in ("gain", "stddev") if planned}
-        if planned:
-            searched = settings["cem_starts"] or len(notes["gain"])
-            metrics |= {name: note[:searched].mean() for name, note in notes.items()}
+        value, metrics = predictor_loss(params, batch, key)
         return value, (slow, metrics)
 
-    table = {WORKER: Level(parts.loss, view=view, reward=reward), SKILLS: Level(skills_loss)}
+    table = {WORKER: Level(parts.loss, view=view, reward=reward)}
+    if intrinsic:
+        table[SKILLS] = Level(skills_loss)
+    learned = levels(table)
+
+    def behaviour(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
+        value, (slow, metrics) = learned(params, slow, batch, key)
+        if planned:
+            notes = {name: batch.extras[f"skill/{name}"][0] for name in ("gain", "stddev")}
+            searched = settings["cem_starts"] or len(notes["gain"])
+            metrics |= {f"{SKILLS}/{name}": note[:searched].mean() for name, note in notes.items()}
+        return value, (slow, metrics)
+
     rates = {f"{WORKER}/actor": settings["actor_learning_rate"], f"{WORKER}/critic": settings["critic_learning_rate"]}
     if intrinsic:
         rates[SKILLS] = settings["predictor_learning_rate"]
@@ -164,7 +172,7 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
         model,
         init,
         imagined,
-        levels(table),
+        behaviour,
         {f"{WORKER}/{part}": slow for part, slow in parts.slow.items()},
         rates,
         settings,
