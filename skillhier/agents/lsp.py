@@ -81,16 +81,21 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     predictor = heads.vector(size, predictions.clamped_normal(), settings["predictor_hidden"])
     seen = len(skill_info.rows_seen(period)) * model.features
     seen_as = {"period": period, "noise": settings["pred_noise"]}
-    information = skill_info.information_reward(
-        predictor.apply,
-        model.feature,
-        **seen_as,
-        place=settings["mi_place"],
-        last_row=horizon - 1 if settings["rewards"] == "leaving" else None,
-        subtract_prior=settings["mi_subtract_prior"],
-        subtract_start=settings["mi_subtract_start"],
-        constant=settings["mi_constant"],
-    )
+
+    def informs(rows: int, subtract_prior: bool):
+        return skill_info.information_reward(
+            predictor.apply,
+            model.feature,
+            **seen_as,
+            place=settings["mi_place"],
+            last_row=rows - 1 if settings["rewards"] == "leaving" else None,
+            subtract_prior=subtract_prior,
+            subtract_start=settings["mi_subtract_start"],
+            constant=settings["mi_constant"],
+        )
+
+    information = informs(horizon, settings["mi_subtract_prior"])
+    in_plans = informs(settings["plan_horizon"], False)  # what is searched for has no Gaussian yet
     predictor_loss = skill_info.predictor_loss(predictor.apply, model.feature, **seen_as)
 
     def init(key: Key) -> Params:
@@ -110,7 +115,7 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     def score(params: Params, rows: Trajectory) -> Array:
         """The lambda-return of the first row that counts, [N]."""
         if intrinsic and settings["mi_in_cem"]:
-            paid = settings["mi_scale"] * information(params[SKILLS], rows, jax.random.key(0))
+            paid = settings["mi_scale"] * in_plans(params[SKILLS], rows, jax.random.key(0))
             rows = rows._replace(step=rows.step._replace(reward=rows.step.reward + paid))
         step = view(params, rows).step
         moves = returns.transitions(step, settings["gamma"])
