@@ -22,6 +22,10 @@ transfer       every agent that learns online: updates and control steps a secon
                number of worlds (1024 to 8192 with an accelerator), updates by number of seeds. On a CPU at the preset
                cpu, else at the preset paper.
 
+imagination    agents with a world model at the presets cpu and paper: updates a second, their arithmetic beside the
+               machine's matrix products, kernels in a turn of each loop, imagined rows a second in learning and in
+               planning, milliseconds of a decision; by number of seeds, horizon and starts planned for.
+
 gpu            alone, on an NVIDIA GPU: every engine, agent and renderer once, and the sizes that matter, in --minutes:
                does each run, how long does it compile, how fast is it? An item that fails or hangs is recorded and the
                next one runs. --anyway runs it on a CPU, in small sizes.
@@ -39,7 +43,17 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments.benchmarks import accelerator, helms_offline, physics, pixels, scaling, timing, transfer, worlds
+from experiments.benchmarks import (
+    accelerator,
+    helms_offline,
+    imagination,
+    physics,
+    pixels,
+    scaling,
+    timing,
+    transfer,
+    worlds,
+)
 from experiments.benchmarks.physics import Size
 from experiments.shared import cli
 from skillhier.train import metrics
@@ -161,6 +175,7 @@ SUITES = {
     "helms_offline": helms_offline_suite,
     "scaling": scaling_suite,
     "transfer": lambda quick: transfer.suite(quick, measured),
+    "imagination": lambda quick: imagination.suite(quick, measured),
 }
 flags.DEFINE_list("suite", list(SUITES), f"what to measure, of {', '.join(SUITES)}; or gpu")
 flags.DEFINE_bool("quick", False, "few worlds and small nets: the figures mean nothing, but all of it runs")
@@ -243,6 +258,8 @@ def table(results: dict[str, Any]) -> list[str]:
         row(f"{of['seeds']} seeds in one program, updates", ours, one, of, None)
     if "transfer" in results:
         transfer.table(results["transfer"], row, lines)
+    if "imagination" in results:
+        imagination.table(results["imagination"], row, lines)
     return lines
 
 

@@ -77,9 +77,10 @@ def debug(config: ConfigDict) -> None:
 
 def cpu(config: ConfigDict) -> None:
     config.seeds = 3
-    shrink(config, 128, picture_depth=8, stoch=16 if config.agent.latent_kind == "categorical" else 30, classes=16)
+    stoch = 16 if config.agent.latent_kind == "categorical" else 30
+    shrink(config, 128, hidden=64, reward_hidden=(64, 64), picture_depth=8, stoch=stoch, classes=16)
     # few, small batches want larger rates and fewer nats for nothing
-    config.agent.update(starts=128, free_nats=1.0, learning_rate=1e-3)
+    config.agent.update(starts=64, free_nats=1.0, learning_rate=1e-3)
     config.agent.update(actor_learning_rate=4e-4, critic_learning_rate=4e-4)
     config.env.update(worlds=4, size=32)
     if "cem_starts" in config.agent:

@@ -43,6 +43,7 @@ DEFAULTS: dict[str, Any] = {
     "per_state": True,  # a Gaussian over skills for every start, else one for all
     "plan_action": "sample",  # the worker's actions when planning: sample, mode
     "mi_scale": 1.0,  # weight of the intrinsic reward
+    "mi_relative": False,  # the weight is taken times what the task pays over a window, on average of what is imagined
     "mi_place": "last",  # it is paid on a window's last row that counts, or on each
     "mi_in_cem": False,  # plans are scored with it too
     "mi_subtract_prior": False,  # less the skill's log-probability under the plan
@@ -151,7 +152,10 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     def reward(params: Params, batch: Trajectory, key: Key) -> Array:
         if not intrinsic:
             return batch.step.reward
-        return batch.step.reward + settings["mi_scale"] * information(params[SKILLS], batch, key)
+        weight = settings["mi_scale"]
+        if settings["mi_relative"]:
+            weight = weight * jnp.maximum(jax.lax.stop_gradient(batch.step.reward).mean() * period, 0.0)
+        return batch.step.reward + weight * information(params[SKILLS], batch, key)
 
     def skills_loss(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
         value, metrics = predictor_loss(params, batch, key)
