@@ -36,8 +36,8 @@ DEFAULTS: dict[str, Any] = {
     "period": 10,  # decisions that a skill is held
     "plan_horizon": 10,  # actions imagined when planning; a plan has as many skills as that takes
     "iterations": 4,  # of the cross-entropy method
-    "proposals": 16,
-    "elites": 4,
+    "proposals": 16,  # plans drawn in an iteration
+    "elites": 4,  # best of them, to which the Gaussian is fitted
     "mean_noise": 0.1,  # standard deviation added to the mean that a search ends with
     "cem_starts": 0,  # of the starts, how many are planned for when learning; others draw from N(0, I). 0: all
     "per_state": True,  # a Gaussian over skills for every start, else one for all
@@ -50,8 +50,8 @@ DEFAULTS: dict[str, Any] = {
     "mi_subtract_start": False,  # less what the start alone says of the skill
     "mi_constant": 0.0,  # nats added to each window's reward
     "pred_noise": 0.3,  # standard deviation of the noise on the predictor's input
-    "predictor_hidden": (256, 256),
-    "predictor_learning_rate": 8e-5,
+    "predictor_hidden": (256, 256),  # widths
+    "predictor_learning_rate": 8e-5,  # of Adam, for predictors of skills
 }
 
 
