@@ -15,10 +15,9 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.shared import cli
+from experiments.shared import cli, online_run
 from skillhier.agents import registry
 from skillhier.agents.learner import healthy
-from skillhier.envs import registry as worlds
 from skillhier.train import faults, run_folder
 from skillhier.types import Bounds, Key, Learner, LearnerState, Spec, TimeStep, Trajectory
 
@@ -59,8 +58,10 @@ def rebuilt(record: faults.FaultRecord, batch: Trajectory) -> Learner:
     config = run_folder.nested(record.run["config"])
     obs = {name: jax.ShapeDtypeStruct(x.shape[2:], x.dtype) for name, x in batch.step.obs.items()}
     try:
-        privileged = worlds.make(**{**config["env"], "worlds": 1}).spec.privileged if "env" in config else ()
-        spec = Spec(obs, Bounds(batch.action.shape[2:], -1.0, 1.0), 1, 0.0, 1, privileged)
+        spec = Spec(obs, Bounds(batch.action.shape[2:], -1.0, 1.0), 1, 0.0, 1)
+        if "env" in config:
+            shown = online_run.make_worlds(config["env"], 1).spec
+            spec = spec._replace(action=shown.action, privileged=shown.privileged)
         skills = {name: tuple(x) if isinstance(x, list) else x for name, x in record.run.get("origin", {}).items()}
         return registry.make(**config["agent"], **skills, spec=spec).learner
     except (TypeError, ValueError, KeyError) as error:
