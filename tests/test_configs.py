@@ -24,6 +24,7 @@ OPTIONS = {
         "task": ["red_on_blue", "pyramid"],
     },
     "imitate": {"agent": ["bc", "hierarchical_bc"]},
+    "lsp": {"agent": registry.IMAGINING},
 }
 
 

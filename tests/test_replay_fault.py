@@ -65,6 +65,7 @@ ENTRIES = [
     *(("helms_offline", name) for name in registry.OFFLINE),
     *(("imitate", name) for name in ("bc", "hierarchical_bc")),
     *(("helms_transfer", name) for name in registry.ONLINE),
+    *(("lsp", name) for name in registry.IMAGINING),
 ]
 
 
