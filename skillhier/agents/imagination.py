@@ -29,12 +29,12 @@ from skillhier.types import Array, Key, Learner, Metrics, Params, Policy, Scalar
 
 # Dreamer (2020)
 LEVEL: dict[str, Any] = {
-    "actor_hidden": (400, 400, 400, 400),
-    "critic_hidden": (400, 400, 400),
+    "actor_hidden": (400, 400, 400, 400),  # widths
+    "critic_hidden": (400, 400, 400),  # widths
     "head": "tanh_normal",  # the actor's distribution: tanh_normal, bounded_normal
     "critic_form": "normal",  # how returns are predicted: normal, symlog, two_hot
     "gamma": 0.99,  # discount of a decision
-    "lambda_": 0.95,
+    "lambda_": 0.95,  # of the returns: 0 trusts the next value, 1 the rewards alone
     "rewards": "leaving",  # a row pays on leaving it, and the start does not count; or on arriving
     "gradient": "dynamics",  # of the actor: dynamics, score
     "bootstrap": "own",  # targets from the critic's own values, or from those of its slow copy
@@ -44,8 +44,8 @@ LEVEL: dict[str, Any] = {
     "entropy": 0.0,  # weight of the actor's entropy, in nats
     "entropy_target": 0.0,  # share of its range that each part's own weight moves it to; 0: entropy's fixed weight
     "slow_critic": "none",  # none, copy (every slow_period updates), average (by slow_rate)
-    "slow_period": 100,
-    "slow_rate": 0.02,
+    "slow_period": 100,  # updates between two copies
+    "slow_rate": 0.02,  # share of the way that the average moves with an update
     "slow_weight": 0.0,  # of the copy's value as a second target of the critic
 }
 TRAINING: dict[str, Any] = {
@@ -53,12 +53,12 @@ TRAINING: dict[str, Any] = {
     "starts": 0,  # rows of a batch that imagination starts from; 0: all
     "noise": 0.3,  # standard deviation added to actions while collecting
     "learning_rate": 6e-4,  # of Adam, for the world model
-    "actor_learning_rate": 8e-5,
-    "critic_learning_rate": 8e-5,
-    "adam_epsilon": 1e-7,
+    "actor_learning_rate": 8e-5,  # of Adam, for actors
+    "critic_learning_rate": 8e-5,  # of Adam, for critics
+    "adam_epsilon": 1e-7,  # of all three
     "max_grad_norm": 100.0,  # of each optimiser's own gradient
     "weight_decay": 0.0,  # of kernels, decoupled
-    "max_consecutive_skips": 10,
+    "max_consecutive_skips": 10,  # updates with bad numbers in a row that stop the learner
 }
 HEADS: dict[str, Callable[[int], ActionHead]] = {
     "tanh_normal": action_heads.tanh_normal,

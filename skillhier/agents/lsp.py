@@ -36,8 +36,8 @@ DEFAULTS: dict[str, Any] = {
     "period": 10,  # decisions that a skill is held
     "plan_horizon": 10,  # actions imagined when planning; a plan has as many skills as that takes
     "iterations": 4,  # of the cross-entropy method
-    "proposals": 16,
-    "elites": 4,
+    "proposals": 16,  # plans drawn in an iteration
+    "elites": 4,  # best of them, to which the Gaussian is fitted
     "mean_noise": 0.1,  # standard deviation added to the mean that a search ends with
     "cem_starts": 0,  # of the starts, how many are planned for when learning; others draw from N(0, I). 0: all
     "per_state": True,  # a Gaussian over skills for every start, else one for all
@@ -50,8 +50,8 @@ DEFAULTS: dict[str, Any] = {
     "mi_subtract_start": False,  # less what the start alone says of the skill
     "mi_constant": 0.0,  # nats added to each window's reward
     "pred_noise": 0.3,  # standard deviation of the noise on the predictor's input
-    "predictor_hidden": (256, 256),
-    "predictor_learning_rate": 8e-5,
+    "predictor_hidden": (256, 256),  # widths
+    "predictor_learning_rate": 8e-5,  # of Adam, for predictors of skills
 }
 
 
@@ -82,16 +82,21 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     predictor = heads.vector(size, predictions.clamped_normal(), settings["predictor_hidden"])
     seen = len(skill_info.rows_seen(period)) * model.features
     seen_as = {"period": period, "noise": settings["pred_noise"]}
-    information = skill_info.information_reward(
-        predictor.apply,
-        model.feature,
-        **seen_as,
-        place=settings["mi_place"],
-        last_row=horizon - 1 if settings["rewards"] == "leaving" else None,
-        subtract_prior=settings["mi_subtract_prior"],
-        subtract_start=settings["mi_subtract_start"],
-        constant=settings["mi_constant"],
-    )
+
+    def informs(rows: int, subtract_prior: bool):
+        return skill_info.information_reward(
+            predictor.apply,
+            model.feature,
+            **seen_as,
+            place=settings["mi_place"],
+            last_row=rows - 1 if settings["rewards"] == "leaving" else None,
+            subtract_prior=subtract_prior,
+            subtract_start=settings["mi_subtract_start"],
+            constant=settings["mi_constant"],
+        )
+
+    information = informs(horizon, settings["mi_subtract_prior"])
+    in_plans = informs(settings["plan_horizon"], False)  # what is searched for has no Gaussian yet
     predictor_loss = skill_info.predictor_loss(predictor.apply, model.feature, **seen_as)
 
     def init(key: Key) -> Params:
@@ -111,7 +116,7 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     def score(params: Params, rows: Trajectory) -> Array:
         """The lambda-return of the first row that counts, [N]."""
         if intrinsic and settings["mi_in_cem"]:
-            paid = settings["mi_scale"] * information(params[SKILLS], rows, jax.random.key(0))
+            paid = settings["mi_scale"] * in_plans(params[SKILLS], rows, jax.random.key(0))
             rows = rows._replace(step=rows.step._replace(reward=rows.step.reward + paid))
         step = view(params, rows).step
         moves = returns.transitions(step, settings["gamma"])
@@ -153,14 +158,22 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
         return batch.step.reward + weight * information(params[SKILLS], batch, key)
 
     def skills_loss(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
-        value, metrics = predictor_loss(params, batch, key) if intrinsic else (0.0, {})
-        notes = {name: batch.extras[f"skill/{name}"][0] for name in ("gain", "stddev") if planned}
-        if planned:
-            searched = settings["cem_starts"] or len(notes["gain"])
-            metrics |= {name: note[:searched].mean() for name, note in notes.items()}
+        value, metrics = predictor_loss(params, batch, key)
         return value, (slow, metrics)
 
-    table = {WORKER: Level(parts.loss, view=view, reward=reward), SKILLS: Level(skills_loss)}
+    table = {WORKER: Level(parts.loss, view=view, reward=reward)}
+    if intrinsic:
+        table[SKILLS] = Level(skills_loss)
+    learned = levels(table)
+
+    def behaviour(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
+        value, (slow, metrics) = learned(params, slow, batch, key)
+        if planned:
+            notes = {name: batch.extras[f"skill/{name}"][0] for name in ("gain", "stddev")}
+            searched = settings["cem_starts"] or len(notes["gain"])
+            metrics |= {f"{SKILLS}/{name}": note[:searched].mean() for name, note in notes.items()}
+        return value, (slow, metrics)
+
     rates = {f"{WORKER}/actor": settings["actor_learning_rate"], f"{WORKER}/critic": settings["critic_learning_rate"]}
     if intrinsic:
         rates[SKILLS] = settings["predictor_learning_rate"]
@@ -168,7 +181,7 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
         model,
         init,
         imagined,
-        levels(table),
+        behaviour,
         {f"{WORKER}/{part}": slow for part, slow in parts.slow.items()},
         rates,
         settings,

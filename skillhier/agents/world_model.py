@@ -36,19 +36,19 @@ DEFAULTS: dict[str, Any] = {
     "activation": "elu",  # of all layers: elu, silu, relu
     "norm": False,  # layer norm in all layers
     "encoder": (256, 256),  # widths for vectors
-    "decoder": (256, 256),
+    "decoder": (256, 256),  # widths of the head that predicts vectors
     "vector_form": "clamped_normal",  # how vectors are predicted: clamped_normal, normal, squared
     "vector_transform": "none",  # of vectors, before they are seen and predicted: none, symlog
     "picture_depth": 32,  # channels of the first convolution
     "picture_form": "normal",  # how pictures are predicted: normal, squared_sigmoid
     "picture_dense": True,  # a linear layer before the first transposed convolution
-    "reward_hidden": (400, 400),
+    "reward_hidden": (400, 400),  # widths
     "reward_form": "normal",  # normal, symlog, two_hot
     "continue_hidden": (),  # of the head that predicts the task's end; none: the task never ends
     "kl": "mean",  # mean, balanced, adaptive
     "free_nats": 3.0,  # nats that the KL costs at least: on the mean, or on each row
     "kl_to_prior": 0.5,  # share of the KL that trains the prior, unless kl=mean
-    "kl_to_posterior": 0.1,
+    "kl_to_posterior": 0.1,  # share that trains the posterior
     "kl_target": 3.5,  # nats, of kl=adaptive
     "dtype": "float32",  # of products: float32, bfloat16
 }

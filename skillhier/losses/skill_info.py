@@ -84,12 +84,10 @@ def information_reward(
         worlds = batch.step.first.shape[1]
         info = info.reshape(worlds, -1).T  # [n, B]
         paid = jnp.zeros(batch.step.first.shape)
-        ends = period * (1 + jnp.arange(len(info)))
+        paying = jnp.arange(1, len(paid)) if place == "each" else period * (1 + jnp.arange(len(info)))
         if last_row is not None:
-            ends = jnp.minimum(ends, last_row)
-        if place == "last":
-            return paid.at[ends].add(info)
-        return paid.at[1:].set(jnp.repeat(info / period, period, axis=0))
+            paying = jnp.minimum(paying, last_row)
+        return paid.at[paying].add(jnp.repeat(info / period, period, axis=0) if place == "each" else info)
 
     return reward
 

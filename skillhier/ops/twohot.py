@@ -20,8 +20,11 @@ def symexp(x: Array) -> Array:
 
 
 def bins(count: int = 255, low: float = -20.0, high: float = 20.0) -> Array:
-    """`count` evenly spaced bins from `low` to `high`, [count]; in symlog space they reach +-4.85e8."""
-    return jnp.linspace(low, high, count)
+    """`count` evenly spaced bins from `low` to `high`, [count]; in symlog space they reach +-4.85e8.
+
+    The mean of two ways of counting them, so that with low = -high opposite bins are equal to the bit.
+    """
+    return (jnp.linspace(low, high, count) - jnp.linspace(-high, -low, count)[::-1]) / 2
 
 
 def encode(x: Array, bins: Array) -> Array:

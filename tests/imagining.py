@@ -1,0 +1,27 @@
+"""Agents with a world model, in sizes for tests."""
+
+from skillhier.agents import registry
+from skillhier.data import online, replay
+
+WORLD = {"stoch": 3, "deter": 8, "hidden": 8, "encoder": (8,), "decoder": (8,), "reward_hidden": (8,),
+         "picture_depth": 1}  # fmt: skip
+LEVEL = {"actor_hidden": (8,), "critic_hidden": (8,), "horizon": 4, "starts": 8}
+V3 = {"classes": 3, "continue_hidden": (8,)}
+SKILLS = {"period": 2, "plan_horizon": 2, "iterations": 1, "proposals": 2, "elites": 1, "skill": 2,
+          "predictor_hidden": (8,), "cem_starts": 2}  # fmt: skip
+
+
+def system(name, spec, **settings):
+    """An agent of tiny nets for worlds of `spec`."""
+    own = {"dreamer": {}, "dreamerv3": V3}.get(name, SKILLS)
+    return registry.make(name, spec, **{**WORLD, **LEVEL, **own, **settings})
+
+
+def source_of(agent, env, batch_size=4, sequence_length=6, unroll_length=4, **settings):
+    """Batches from a small replay that the agent fills."""
+    memory = replay.make(settings.pop("rows", 60), env.spec, extras=agent.replay_extras)
+    return online.online(
+        env, agent.explore, memory, unroll_length=unroll_length, batch_size=batch_size,
+        sequence_length=sequence_length, prefill=20, first_params=lambda key: agent.learner.init(key).params,
+        **settings,
+    )  # fmt: skip

@@ -1,0 +1,137 @@
+"""Who learns from what: the gradient of every term of an agent's loss in every child of its parameters."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from skillhier.agents import imagination, registry
+from skillhier.types import Bounds, Spec, TimeStep, Trajectory
+
+T, B = 3, 2
+SPEC = Spec({"state": jax.ShapeDtypeStruct((1, 3), jnp.float32)}, Bounds((1,), -1.0, 1.0), 1, 0.1, 10)
+SMALL = {
+    "stoch": 3, "deter": 4, "hidden": 5, "encoder": (6,), "decoder": (6,), "reward_hidden": (6,), "actor_hidden": (6,),
+    "critic_hidden": (6,), "horizon": 4,
+}  # fmt: skip
+V3 = {"classes": 3, "continue_hidden": (6,), "entropy": 0.0}
+SKILLS = {"period": 2, "plan_horizon": 2, "iterations": 1, "proposals": 2, "elites": 1, "skill": 2,
+          "predictor_hidden": (6,), "cem_starts": 2}  # fmt: skip
+SCORE = {"head": "bounded_normal", "gradient": "score", "entropy": 1e-3}
+AGENTS = {
+    "dreamer": ("dreamer", {}),
+    "dreamer_score": ("dreamer", SCORE),
+    "dreamerv3": ("dreamerv3", V3),
+    "lsp": ("lsp", SKILLS),
+    "no_mi": ("no_mi", SKILLS),
+    "random_skills": ("random_skills", SKILLS),
+    "rand_skills_init": ("rand_skills_init", SKILLS),
+}
+FAST = ("dreamer", "dreamerv3", "lsp", "no_mi")
+WORLD = {"world/encoder", "world/dynamics", "world/heads"}
+
+
+def batch(seed=0):
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
+    no = jnp.zeros((T, B), bool)
+    step = TimeStep({"state": draw(T, B, 1, 3)}, draw(T, B), jnp.ones((T, B)), no, no)
+    return Trajectory(step, jnp.tanh(draw(T, B, 1)), {})
+
+
+def parts_of(name, monkeypatch):
+    """(init, loss, slow part) that an agent gives its learner."""
+    given = {}
+
+    def learner(init, loss, tx, slow, **settings):
+        given.update(init=init, loss=loss, slow=slow)
+
+    monkeypatch.setattr(imagination, "learner", learner)
+    agent, settings = AGENTS[name]
+    registry.make(agent, SPEC, **{**SMALL, **settings})
+    return given["init"], given["loss"], given["slow"]
+
+
+def terms(metrics, level):
+    """The terms of the loss, from the metrics that tell them."""
+    told = {"world": metrics["world/loss"], "actor": metrics[f"{level}/actor_loss"],
+            "critic": metrics[f"{level}/critic_loss"]}  # fmt: skip
+    if "skills/log_q" in metrics:
+        told["predictor"] = -metrics["skills/log_q"]
+        told["start_predictor"] = -metrics["skills/log_q_start"]
+    return told
+
+
+@functools.cache
+def _system(name):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        init, loss, slow = parts_of(name, monkeypatch)
+    level = "worker" if "period" in AGENTS[name][1] else "control"
+
+    @jax.jit
+    def slopes(key):
+        init_key, noise_key, loss_key = jax.random.split(key, 3)
+        params = init(init_key)
+        leaves, tree = jax.tree.flatten(params)
+        keys = jax.random.split(noise_key, len(leaves))  # no layer of zeros hides a gradient
+        params = tree.unflatten([x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)])
+
+        def told(params):
+            value, (_, metrics) = loss(params, slow.init(params), batch(), loss_key)
+            each = terms(metrics, level)
+            return {**each, "total": value, "sum": sum(each.values())}
+
+        return jax.jacrev(told)(params), told(params)
+
+    return level, slopes(jax.random.key(0))
+
+
+def children(tree):
+    """Children that have a gradient, two levels deep."""
+    moved = lambda x: any(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(x))  # noqa: E731
+    return {f"{top}/{name}" for top, child in tree.items() for name, x in child.items() if moved(x)}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in AGENTS]
+)
+def test_the_table(name):
+    level, (slopes, values) = _system(name)
+    table = {
+        "world": WORLD,
+        "actor": {f"{level}/actor"},
+        "critic": {f"{level}/critic"},
+        "predictor": {"skills/predictor"},
+        "start_predictor": {"skills/start_predictor"},
+    }
+    told = {term: children(slopes[term]) for term in slopes if term not in ("total", "sum")}
+    assert told == {term: table[term] for term in told}
+    assert ("predictor" in told) == (name in ("lsp", "random_skills"))
+    assert float(values["total"]) == pytest.approx(float(values["sum"]), rel=1e-5)  # and there is no other term
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), slopes["total"], slopes["sum"])
+    every_leaf = jax.tree.map(lambda x: bool(jnp.isfinite(x).all()), slopes["total"])
+    assert all(jax.tree.leaves(every_leaf))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"head": "normal"}, "agent.head"),
+        ({"rewards": "both"}, "agent.rewards"),
+        ({"slow_critic": "half"}, "agent.slow_critic"),
+        ({"bootstrap": "slow"}, "agent.slow_critic"),
+        ({"slow_weight": 1.0}, "agent.slow_critic"),
+        ({"entropy": 0.1}, "agent.entropy"),
+        ({"gradient": "both"}, "agent.gradient"),
+    ],
+)
+def test_it_refuses_what_does_not_fit(settings, named):
+    with pytest.raises(ValueError, match=named):
+        registry.make("dreamer", SPEC, **{**SMALL, **settings})
+
+
+def test_lsp_refuses_a_horizon_that_is_no_multiple_of_its_period():
+    with pytest.raises(ValueError, match="agent.horizon"):
+        registry.make("lsp", SPEC, **{**SMALL, **SKILLS, "horizon": 5})
