@@ -39,7 +39,7 @@ def first_state(name, seed=0):
     return loop.start(agent.learner, source, jax.random.key(seed))
 
 
-@fast("dreamer", "lsp")
+@fast("dreamer")
 def test_an_epoch_is_one_program_learns_and_goes_on_from_a_checkpoint(name, tmp_path):
     """A second epoch compiles nothing; two epochs are one, saved, restored, and one more."""
     *_, run = made(name)
@@ -62,7 +62,8 @@ def test_an_epoch_is_one_program_learns_and_goes_on_from_a_checkpoint(name, tmp_
     assert run._cache_size() == 1
 
 
-@fast("lsp")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dreamer", "lsp"])
 def test_seeds_side_by_side_are_the_seeds_alone(name):
     """One update from the same batch; within 1e-5, for batched products add in another order."""
     env, agent, _, _ = made(name)
@@ -83,7 +84,7 @@ def test_seeds_side_by_side_are_the_seeds_alone(name):
             np.testing.assert_allclose(metrics[told][seed], value, rtol=1e-3, atol=1e-4)
 
 
-@fast("dreamer")
+@fast()
 def test_all_policies_act(name):
     env, agent, _, _ = made(name)
     params = jax.jit(agent.learner.init)(jax.random.key(0)).params
