@@ -117,13 +117,13 @@ def test_without_following_it_plans_at_every_choice():
 
 
 def test_parameters_and_observations_get_no_gradient():
-    policy = make(proposals=4, elites=2, iterations=1, sample=True)
+    policy = make(proposals=4, elites=2, iterations=2, sample=True)  # the gain is that of the second iteration
 
     def total(params, wanted):
         now = step()
         obs = {**now.obs, "wanted": wanted}
         _, skill, notes = policy.act(params, policy.init(B), now._replace(obs=obs), jax.random.key(0))
-        return skill.sum() + notes["mean"].sum()
+        return skill.sum() + notes["mean"].sum() + notes["gain"].sum()
 
     slopes = jax.jit(jax.grad(total, (0, 1)))(PARAMS, WANTED)
     assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(slopes))
