@@ -10,7 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from skillhier.agents import bc, bc_transfer, helms, helms_transfer, mpo, npmp, npmp_transfer
+from skillhier.agents import bc, bc_transfer, helms, helms_transfer, hiro, mpo, npmp, npmp_transfer
 from skillhier.types import Agent, Spec
 
 
@@ -22,6 +22,7 @@ class Entry(NamedTuple):
     sources: tuple[str, ...] = ()  # offline agents whose parameters it may begin with; none: from scratch
     skill_settings: tuple[str, ...] = ()  # settings of those agents that it must share with them
     offline: bool = False  # it learns from demonstrations alone
+    by_mpo: bool = False  # it learns online by agents.mpo.control, and shares its settings
 
     def settings_of(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """What `make` must be given of the settings `source` of the agent whose parameters it begins with."""
@@ -30,7 +31,7 @@ class Entry(NamedTuple):
 
 
 def _transfer(make: Callable[..., Agent], defaults: Mapping, sources: tuple[str, ...], *settings: str) -> Entry:
-    return Entry(make, defaults, sources, settings)
+    return Entry(make, defaults, sources, settings, by_mpo=True)
 
 
 _HELMS = ("low", "mid", "skills", "latent", "hidden", "action_stddev")
@@ -47,7 +48,7 @@ AGENTS: dict[str, Entry] = {
         partial(helms_transfer.make, mixed=False), helms_transfer.DEFAULTS, ("helms", "helms_discrete"), *_HELMS
     ),
     "helms_mix": _transfer(partial(helms_transfer.make, mixed=True), helms_transfer.MIX, ("helms",), *_HELMS),
-    "mpo": Entry(mpo.make, mpo.SCRATCH),
+    "mpo": Entry(mpo.make, mpo.SCRATCH, by_mpo=True),
     "npmp_kl": _transfer(
         npmp_transfer.make, npmp_transfer.DEFAULTS, ("npmp", "npmp_ar1"), "low", "latent", "hidden", "action_stddev"
     ),
@@ -55,9 +56,12 @@ AGENTS: dict[str, Entry] = {
     "hierarchical_bc_finetuned": _transfer(
         bc_transfer.hierarchical, bc_transfer.DEFAULTS, ("hierarchical_bc",), "low", "mid", "latent", "hidden"
     ),
+    # learns online by TD3
+    "hiro": Entry(hiro.make, hiro.DEFAULTS),
 }
 OFFLINE = tuple(name for name, entry in AGENTS.items() if entry.offline)
 ONLINE = tuple(name for name, entry in AGENTS.items() if not entry.offline)
+BY_MPO = tuple(name for name in ONLINE if AGENTS[name].by_mpo)
 
 
 def entry(name: str) -> Entry:
