@@ -1,4 +1,4 @@
-"""Every agent that learns online by MPO, in worlds of known value and optimum: its critic finds the one, its policy the other."""
+"""Every agent that learns by MPO in worlds of known value and optimum: its critic finds one, its policy the other."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Every system that learns online by MPO: what is frozen and copied, how it acts, that it learns, and that accelerators can run it."""
+"""Every system that learns by MPO: what is frozen and copied, how it acts, that it learns and is exported."""
 
 import functools
 import itertools
