@@ -20,7 +20,7 @@ OPTIONS = {
         "task": ["red_on_blue", "all_pairs"],
     },
     "helms_transfer": {
-        "agent": registry.ONLINE,
+        "agent": registry.BY_MPO,
         "task": ["red_on_blue", "pyramid"],
     },
     "imitate": {"agent": ["bc", "hierarchical_bc"]},

@@ -37,7 +37,7 @@ def asked(folder: Path, *changes: str, preset: str = "debug", init_from: str | N
 # --- the config ---
 
 
-@pytest.mark.parametrize("agent", agents.ONLINE)
+@pytest.mark.parametrize("agent", agents.BY_MPO)
 @pytest.mark.parametrize("preset", ["debug", "cpu", "paper"])
 def test_every_agent_has_the_settings_of_its_parts_and_no_others(preset, agent):
     config, _ = cli.load_config(f"{FILE}:{preset},agent={agent},task=pyramid,set=3,reward=sparse")
@@ -253,7 +253,7 @@ def acts_as_it_was_saved(path: Path, agent: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["red_on_blue", "pyramid"])
-@pytest.mark.parametrize("agent", agents.ONLINE)
+@pytest.mark.parametrize("agent", agents.BY_MPO)
 def test_an_epoch_of_it_exports_for_accelerators_when_its_worlds_are_mjx(agent, task):
     asked_ = asked(Path("unused"), "--config.env.engine=mjx", preset=f"debug,agent={agent},task={task}")
     config = asked_.config

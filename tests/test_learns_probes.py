@@ -1,4 +1,4 @@
-"""Every online agent in worlds of known value and optimum: its critic finds the one, its policy the other."""
+"""Every agent that learns by MPO in worlds of known value and optimum: its critic finds one, its policy the other."""
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +46,8 @@ def within_reach(name, agent, params, env) -> float:
 
 
 def fast(*names):
-    """All online agents, of which these are in the fast suite."""
-    slow = [pytest.param(name, marks=pytest.mark.slow) for name in registry.ONLINE if name not in names]
+    """All of them, of which these are in the fast suite."""
+    slow = [pytest.param(name, marks=pytest.mark.slow) for name in registry.BY_MPO if name not in names]
     return pytest.mark.parametrize("name", [*names, *slow])
 
 

@@ -64,7 +64,7 @@ def test_the_command_names_the_number_and_the_line(fault):
 ENTRIES = [
     *(("helms_offline", name) for name in registry.OFFLINE),
     *(("imitate", name) for name in ("bc", "hierarchical_bc")),
-    *(("helms_transfer", name) for name in registry.ONLINE),
+    *(("helms_transfer", name) for name in registry.BY_MPO),
     *(("lsp", name) for name in registry.IMAGINING),
 ]
 

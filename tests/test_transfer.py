@@ -1,4 +1,4 @@
-"""Every online system: what is frozen and copied, how it acts, that it learns, and that accelerators can run it."""
+"""Every system that learns by MPO: what is frozen and copied, how it acts, that it learns and is exported."""
 
 import functools
 import itertools
@@ -23,7 +23,7 @@ OBS = {"arm": jax.ShapeDtypeStruct((3, 4), jnp.float32), "things": jax.ShapeDtyp
 SPEC = spec_of(OBS, 2)
 LOW, MID = ("arm",), ("arm", "things")
 T, B = 6, 8
-FROM_DATA = [name for name in registry.ONLINE if name != "mpo"]
+FROM_DATA = [name for name in registry.BY_MPO if name != "mpo"]
 
 
 @functools.cache
@@ -97,7 +97,7 @@ def target(state):
     return state.slow["control"]["target"]
 
 
-@pytest.mark.parametrize("name", registry.ONLINE)
+@pytest.mark.parametrize("name", registry.BY_MPO)
 def test_what_is_frozen_stays_bit_identical_and_the_rest_learns(name):
     (before, *_, after), metrics = updated(name)
     assert all(np.isfinite(value) for value in metrics.values()) and after.health.skipped == 0
@@ -112,7 +112,7 @@ def test_what_is_frozen_stays_bit_identical_and_the_rest_learns(name):
         assert all(moved), part
 
 
-@pytest.mark.parametrize("name", registry.ONLINE)
+@pytest.mark.parametrize("name", registry.BY_MPO)
 def test_targets_are_the_actor_and_critic_of_the_last_copy(name):
     (before, one, two, _), _ = updated(name)
     assert same(target(before), {part: own(before)[part] for part in ("actor", "critic")})
@@ -361,7 +361,7 @@ def source_of(agent, env, **settings):
 
 def fast(*names):
     """All systems, of which these are in the fast suite."""
-    slow = [pytest.param(name, marks=pytest.mark.slow) for name in registry.ONLINE if name not in names]
+    slow = [pytest.param(name, marks=pytest.mark.slow) for name in registry.BY_MPO if name not in names]
     return pytest.mark.parametrize("name", [*names, *slow])
 
 
@@ -405,7 +405,7 @@ def test_seeds_copy_their_targets_in_a_branch():
 
 def test_a_rollout_of_it_notes_what_its_replay_keeps():
     env = targets(worlds=2)
-    for name, backup in itertools.product(registry.ONLINE, ("td", "retrace")):
+    for name, backup in itertools.product(registry.BY_MPO, ("td", "retrace")):
         agent = system(name, backup=backup)
         params = jax.eval_shape(agent.learner.init, jax.random.key(0)).params
         actor = jax.eval_shape(lambda key, agent=agent: rollout.start(env, agent.explore, key), jax.random.key(1))

@@ -13,7 +13,7 @@ from skillhier.agents import registry
 from skillhier.types import Agent, Spec
 
 OFFLINE, TRANSFER = (f"{cli.CONFIGS}/{name}.py" for name in ("helms_offline", "helms_transfer"))
-OFFLINE_NAMES, ONLINE_NAMES = registry.OFFLINE, registry.ONLINE
+OFFLINE_NAMES, ONLINE_NAMES = registry.OFFLINE, registry.BY_MPO
 
 
 def make(config: ConfigDict, spec: Spec, **extra: Any) -> Agent:

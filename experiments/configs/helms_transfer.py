@@ -20,7 +20,7 @@ LIMITS = {
     **stacking.LIMITS,
     "env.reward": REWARDS,
     "source.updates": (0, 10**6),
-    **agent_settings.limits(registry.ONLINE),
+    **agent_settings.limits(registry.BY_MPO),
     "train.sequence_length": (2, 10**4),  # a transition has two rows
 }
 FREE = online_settings.FREE
@@ -28,7 +28,7 @@ FREE = online_settings.FREE
 
 def get_config(arg: str = "") -> ConfigDict:
     chosen = cli.choose(
-        arg, PRESETS, agent=list(registry.ONLINE), task=list(TASKS), reward=REWARDS, set=["4", "1", "2", "3", "5"]
+        arg, PRESETS, agent=list(registry.BY_MPO), task=list(TASKS), reward=REWARDS, set=["4", "1", "2", "3", "5"]
     )
     config = online_settings.config(TASKS[chosen.task].format(chosen.set))
     stacking.add_settings(config)

@@ -12,6 +12,7 @@ import optax
 
 from skillhier.agents import slow as slow_state
 from skillhier.agents.slow import SlowPart
+from skillhier.branch import any_unbatched
 from skillhier.distributed import sharding
 from skillhier.types import Array, Health, Key, Learner, LearnerState, Loss, Params, Slow, SlowLoss, Trajectory
 
@@ -26,6 +27,30 @@ def stateless(loss: Loss) -> SlowLoss:
         return value, (slow, metrics)
 
     return lifted
+
+
+def loss_every(period: int, loss: SlowLoss) -> SlowLoss:
+    """`loss` at every period-th update; at others it is 0 at no cost, and its metrics are NaN, which is not measured.
+
+    Its slow state holds the child `updates` (slow.counter). What it moves needs optimisers.every(period, ...) as well:
+    Adam does not stand still where gradients are 0.
+    """
+    if period < 1:
+        raise ValueError(f"the period of a loss must be >= 1, got {period}")
+    if period == 1:
+        return loss
+
+    def gated(params, slow, batch, key):
+        def compute():
+            return loss(params, slow, batch, key)
+
+        def skip():
+            value, (_, metrics) = jax.eval_shape(compute)
+            return jnp.zeros((), value.dtype), (slow, jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), metrics))
+
+        return jax.lax.cond(any_unbatched(slow["updates"] % period == period - 1), compute, skip)
+
+    return gated
 
 
 def num_microbatches(rows: int, batch: int, limit: int = 1000) -> int:

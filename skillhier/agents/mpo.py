@@ -1,4 +1,4 @@
-"""MPO agents of one level, called `control`: what all online agents here share, and MPO from scratch.
+"""MPO agents of one level, called `control`: what all of them share, and MPO from scratch.
 
 Read in order: losses/mpo.py (the loss), losses/levels.py, nets/critic.py, nets/actor.py, then the agents: this file's
 `make`, agents/helms_transfer.py, agents/npmp_transfer.py, agents/bc_transfer.py.

@@ -33,6 +33,13 @@ def jointly(tx: optax.GradientTransformation, children: Iterable[str]) -> optax.
     return optax.masked(tx, mask)
 
 
+def every(period: int, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`tx` at every period-th update; at the others neither the parameters change nor the state of `tx`."""
+    if period < 1:
+        raise ValueError(f"the period of an optimiser must be >= 1, got {period}")
+    return tx if period == 1 else optax.conditionally_mask(tx, lambda updates: updates % period == period - 1)
+
+
 def projected(tx: optax.GradientTransformation, project: Callable[[Params], Params]) -> optax.GradientTransformation:
     """`tx`, after every step of which the parameters are put through `project`."""
 

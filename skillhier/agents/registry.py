@@ -10,7 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from skillhier.agents import bc, bc_transfer, dreamer, helms, helms_transfer, lsp, mpo, npmp, npmp_transfer
+from skillhier.agents import bc, bc_transfer, dreamer, helms, helms_transfer, hiro, lsp, mpo, npmp, npmp_transfer
 from skillhier.types import Agent, Spec
 
 
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
     sources: tuple[str, ...] = ()  # offline agents whose parameters it may begin with; none: from scratch
     skill_settings: tuple[str, ...] = ()  # settings of those agents that it must share with them
     offline: bool = False  # it learns from demonstrations alone
-    learns: str = "mpo"  # how it does online: mpo, imagination (of a world model)
+    learns: str = ""  # how it does online: mpo, td3, imagination (of a world model)
 
     def settings_of(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """What `make` must be given of the settings `source` of the agent whose parameters it begins with."""
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 def _transfer(make: Callable[..., Agent], defaults: Mapping, sources: tuple[str, ...], *settings: str) -> Entry:
-    return Entry(make, defaults, sources, settings)
+    return Entry(make, defaults, sources, settings, learns="mpo")
 
 
 _HELMS = ("low", "mid", "skills", "latent", "hidden", "action_stddev")
@@ -48,7 +48,7 @@ AGENTS: dict[str, Entry] = {
         partial(helms_transfer.make, mixed=False), helms_transfer.DEFAULTS, ("helms", "helms_discrete"), *_HELMS
     ),
     "helms_mix": _transfer(partial(helms_transfer.make, mixed=True), helms_transfer.MIX, ("helms",), *_HELMS),
-    "mpo": Entry(mpo.make, mpo.SCRATCH),
+    "mpo": Entry(mpo.make, mpo.SCRATCH, learns="mpo"),
     "npmp_kl": _transfer(
         npmp_transfer.make, npmp_transfer.DEFAULTS, ("npmp", "npmp_ar1"), "low", "latent", "hidden", "action_stddev"
     ),
@@ -56,6 +56,8 @@ AGENTS: dict[str, Entry] = {
     "hierarchical_bc_finetuned": _transfer(
         bc_transfer.hierarchical, bc_transfer.DEFAULTS, ("hierarchical_bc",), "low", "mid", "latent", "hidden"
     ),
+    # learn online by TD3
+    "hiro": Entry(hiro.make, hiro.DEFAULTS, learns="td3"),
     # learn online in the imagination of a world model
     "dreamer": Entry(dreamer.make, dreamer.DEFAULTS, learns="imagination"),
     "dreamerv3": Entry(partial(dreamer.make, **dreamer.V3), dreamer.V3, learns="imagination"),
@@ -65,8 +67,10 @@ AGENTS: dict[str, Entry] = {
     "rand_skills_init": Entry(partial(lsp.make, planned=False, intrinsic=False), lsp.DEFAULTS, learns="imagination"),
 }
 OFFLINE = tuple(name for name, entry in AGENTS.items() if entry.offline)
-ONLINE = tuple(name for name, entry in AGENTS.items() if not entry.offline and entry.learns == "mpo")
-IMAGINING = tuple(name for name, entry in AGENTS.items() if entry.learns == "imagination")
+ONLINE = tuple(name for name, entry in AGENTS.items() if not entry.offline)
+BY_MPO, BY_TD3, IMAGINING = (
+    tuple(name for name, entry in AGENTS.items() if entry.learns == how) for how in ("mpo", "td3", "imagination")
+)
 
 
 def entry(name: str) -> Entry:

@@ -49,8 +49,18 @@ def hard_copies(periods: Mapping[str, int], within: str = "") -> SlowPart:
     return SlowPart(init, follow)
 
 
-def moving_averages(rates: Mapping[str, float], within: str = "") -> SlowPart:
-    """Averages of the named children, each moved by its rate in (0, 1] of the way to the parameters after an update."""
+def counter() -> SlowPart:
+    """The updates so far that were not left out, [] int32."""
+    return SlowPart(lambda params: jnp.zeros((), jnp.int32), lambda count, params, steps: count + 1)
+
+
+def moving_averages(rates: Mapping[str, float], within: str = "", period: int = 1) -> SlowPart:
+    """Averages of the named children, each moved by its rate in (0, 1] of the way to the parameters after an update.
+
+    With a `period` above 1 they move after every so many updates only, as the targets of TD3 do.
+    """
+    if period < 1:
+        raise ValueError(f"the period of a moving average must be >= 1, got {period}")
     for name, rate in rates.items():
         if not 0 < rate <= 1:
             raise ValueError(f"the rate of a moving average must lie in (0, 1], got {rate} for '{name}'")
@@ -61,7 +71,11 @@ def moving_averages(rates: Mapping[str, float], within: str = "") -> SlowPart:
 
     def follow(averages: Slow, params: Params, steps: Array) -> Slow:
         own = _child(params, within)
-        return {name: optax.incremental_update(own[name], averages[name], rate) for name, rate in rates.items()}
+
+        def moved() -> Slow:
+            return {name: optax.incremental_update(own[name], averages[name], rate) for name, rate in rates.items()}
+
+        return moved() if period == 1 else jax.lax.cond(any_unbatched(steps % period == 0), moved, lambda: averages)
 
     return SlowPart(init, follow)
 

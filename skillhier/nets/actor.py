@@ -1,7 +1,7 @@
 """Policy networks that learn online: a choice of K, a Gaussian, both at once, and what gives a clone its spread.
 
 Shapes are those of HeLMS, Table 5, and of the released state agents (fact sheet 2.1). Last layers begin near zero, so
-that a policy begins with no preference.
+that a policy begins with no preference. The deterministic one is TD3's, as HIRO has it.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from skillhier.nets.mlp import MLP, DType, Normaliser, elu
+from skillhier.nets.mlp import MLP, UNIFORM_FAN_IN, DType, Normaliser, elu, near_zero
 from skillhier.types import Array
 
 SMALL_VARIANCE = 1e-4  # variance of a last layer's weights, as a share of LeCun's
@@ -93,3 +93,17 @@ class StateStddev(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         return to_stddev(nn.Dense(self.size, kernel_init=nn.initializers.zeros)(x), self.begin)
+
+
+class DeterministicActor(nn.Module):
+    """Actions in [-1, 1], [..., A], by layers with ReLU and tanh at the end."""
+
+    size: int
+    hidden: Sequence[int] = (300, 300)
+    dtype: DType = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for width in self.hidden:
+            x = nn.relu(nn.Dense(width, kernel_init=UNIFORM_FAN_IN, dtype=self.dtype)(x))
+        return jnp.tanh(nn.Dense(self.size, kernel_init=near_zero)(x))

@@ -1,4 +1,4 @@
-"""Critics of one level: what they make of an observation, and the value of actions there (HeLMS, Table 5)."""
+"""Critics of one level: what they make of an observation, and the value of actions there (HeLMS, Table 5; HIRO)."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from skillhier.distributed import sharding
-from skillhier.nets.mlp import MLP, DType, Joined, Normaliser, elu
+from skillhier.nets.mlp import MLP, UNIFORM_FAN_IN, DType, Joined, Normaliser, elu, near_zero
 from skillhier.types import Array
 
 
@@ -49,3 +49,25 @@ class ActionValue(nn.Module):
         rest = MLP(rest, 1, dtype=self.dtype)
         rows = Joined(first, self.dtype)(sharding.flatten_rows(features), sharding.flatten_rows(action, keep=1))
         return jnp.stack([rest(elu(row)) for row in rows]).reshape(action.shape[:-1])
+
+
+class TwinCritic(nn.Module):
+    """Two independent Q of an action beside features, [2, ...] from [..., F] and [..., A], as HIRO has them.
+
+    The action is an input of the first layer and again of the second.
+    """
+
+    hidden: Sequence[int] = (300, 300)
+    dtype: DType = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array, action: Array) -> Array:
+        def one(name: str) -> Array:
+            x = features
+            for i, width in enumerate(self.hidden):
+                x = jnp.concatenate([x, action], -1) if i < 2 else x
+                layer = nn.Dense(width, kernel_init=UNIFORM_FAN_IN, dtype=self.dtype, name=f"{name}_{i}")
+                x = nn.relu(layer(x))
+            return nn.Dense(1, kernel_init=near_zero, name=f"{name}_value")(x)[..., 0]
+
+        return jnp.stack([one("first"), one("second")])

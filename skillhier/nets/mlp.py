@@ -11,9 +11,17 @@ import jax
 import jax.numpy as jnp
 
 from skillhier.distributed import sharding
-from skillhier.types import Array
+from skillhier.types import Array, Key
 
 DType = Any  # anything that jnp.dtype takes
+UNIFORM_FAN_IN = nn.initializers.variance_scaling(
+    1 / 3, "fan_in", "uniform"
+)  # U(-1 / sqrt(D), 1 / sqrt(D)) of D inputs
+
+
+def near_zero(key: Key, shape: tuple[int, ...], dtype: DType = jnp.float32) -> Array:
+    """U(-0.003, 0.003): the weights of last layers in DDPG and TD3."""
+    return jax.random.uniform(key, shape, dtype, -3e-3, 3e-3)
 
 
 @jax.custom_jvp

@@ -3,6 +3,7 @@
 acting_on(name)   the rows as they are, the action being a note of the policy
 coarsen(k)        every k-th row: one transition per choice of a manager with a fixed period, in imagination
 segments(name)    one transition per choice, whatever its period: real rows with ends, time limits and broken worlds
+first_segment     the first whole one of these in a window, and the rows that it merges
 split(k)          chunks of k transitions as separate sequences: a worker's returns do not cross a chunk
 leaving()         imagined rows without the first one, each paid on leaving it (Dreamer, 2020)
 
@@ -19,6 +20,7 @@ unless it is given: then rewards are summed and a manager discounts once per cho
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -127,17 +129,34 @@ def segments(name: str, gamma: float = 1.0, rows: int | None = None) -> View:
         merged = _merged(step, ends, gamma)
         spare = jnp.arange(size)[:, None] >= ends.sum(0)
         order = jnp.argsort(~ends, axis=0, stable=True)[:size]
-        order = jnp.where(spare, length - 1, order)
-
-        def take(x: Array) -> Array:
-            return jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), 0)
-
-        short = jax.tree.map(take, batch._replace(step=merged))
+        short = take_rows(batch._replace(step=merged), jnp.where(spare, length - 1, order))
         reward, discount = jnp.where(spare, 0, short.step.reward), jnp.where(spare, 1, short.step.discount)
         first, last = short.step.first | spare, short.step.last | spare
         return short._replace(step=short.step._replace(reward=reward, discount=discount, first=first, last=last))
 
     return view
+
+
+def first_segment(batch: Trajectory, name: str, gamma: float = 1.0) -> tuple[Trajectory, Array]:
+    """The first transition of `segments(name, gamma)` in each world, [2, B, ...], and the rows that it joins, [2, B].
+
+    Of windows drawn uniformly from real rows, it is every segment's turn about equally often: once for each row of the
+    segment before. A window of two periods always holds one. Where there is none, the two rows are no transition.
+    """
+    note = f"{name}/row"
+    rows = jnp.arange(len(batch.step.first))[:, None] + jnp.zeros_like(batch.step.first, jnp.int32)
+    # three rows: the first two may be an episode's last row and the one that opens the next
+    short = segments(name, gamma, rows=3)(batch._replace(extras={**batch.extras, note: rows}))
+    valid = ~short.step.last[:-1] & ~short.step.first[1:]
+    begin = valid.argmax(0)
+    short = take_rows(short, jnp.stack([begin, begin + 1]))
+    rows = short.extras.pop(note)
+    return short, rows
+
+
+def take_rows(tree: Any, rows: Array) -> Any:
+    """Rows of every leaf [T, B, ...], for each world its own: [R, B, ...] from `rows` [R, B] int32."""
+    return jax.tree.map(lambda x: jnp.take_along_axis(x, rows.reshape(*rows.shape, *[1] * (x.ndim - 2)), 0), tree)
 
 
 def _merged(step: TimeStep, ends: Array, gamma: float) -> TimeStep:
