@@ -6,7 +6,8 @@ python -m experiments.lsp --config=experiments/configs/lsp.py:cpu,task=cartpole_
 python -m experiments.lsp --config=experiments/configs/lsp.py:cpu --config.env.name=gymnasium:Pendulum-v1 \\
     --config.seeds=1 --config.replay.in_checkpoint=false
 
-Agents: dreamer, dreamerv3, lsp; no_mi (no intrinsic reward), random_skills (no planning), rand_skills_init (neither).
+Agents: dreamer, dreamerv3, lsp; no_mi (no intrinsic reward), random_skills (no planning), rand_skills_init (neither);
+hiro, a hierarchy without a model.
 Any world of experiments/envs.py: from its entries, from pictures (NAME@pixels), or both (--config.env.entries=true).
 Writes a run folder: config.json, metrics.jsonl, tensorboard/, checkpoints/, summary.json, report.html. The same command
 on the same --workdir continues the run.
@@ -14,17 +15,21 @@ on the same --workdir continues the run.
 
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, online_run
+from experiments.shared import cli, online_run, warm_start
+from skillhier.agents import registry
 from skillhier.policies import open_loop
 
 
 def main(run: cli.Run) -> None:
     config = run.config
     worlds = online_run.open_worlds(run)
-    agent = online_run.make_agent(config, worlds.env.spec)
-    source = online_run.make_source(
-        config, worlds.env, agent.explore, agent, prefill_policy=open_loop.uniform(worlds.env.spec.action)
-    )
+    settings = {}
+    if config.agent.name in registry.BY_TD3:  # its networks whiten what they see
+        settings["statistics"] = warm_start.statistics(warm_start.random_rollout(worlds.env))
+    agent = online_run.make_agent(config, worlds.env.spec, **settings)
+    random = open_loop.uniform(worlds.env.spec.action)
+    prefill = open_loop.noting(random, agent.explore) if agent.replay_extras else random
+    source = online_run.make_source(config, worlds.env, agent.explore, agent, prefill_policy=prefill)
     terms = ("episodes/return", "eval/return", "world/kl", "world/reward_loss")
     online_run.train(run, worlds, agent, source, terms=terms, summarise=summarise)
 

@@ -16,9 +16,10 @@ PRESETS = {
 }
 SUITE = "dmc."
 TASKS = tuple(name.removeprefix(SUITE) for name in worlds.names() if name.startswith(SUITE))
+AGENTS = (*registry.IMAGINING, *registry.BY_TD3)
 LIMITS = {
     **online_settings.LIMITS,
-    **agent_settings.limits(registry.IMAGINING),
+    **agent_settings.limits(AGENTS),
     "env.repeat": (1, 1000),
     "env.size": (8, 1024),
     "train.sequence_length": (2, 10**4),
@@ -28,7 +29,7 @@ FRAMES = 200_000  # of preset cpu
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    chosen = cli.choose(arg, PRESETS, agent=list(registry.IMAGINING), task=["walker_walk", *TASKS])
+    chosen = cli.choose(arg, PRESETS, agent=list(AGENTS), task=["walker_walk", *TASKS])
     config = online_settings.config(f"{SUITE}{chosen.task}")
     config.env.worlds = 1  # stepped together
     config.env.limit = 1000  # control steps of an episode
@@ -50,6 +51,8 @@ def get_config(arg: str = "") -> ConfigDict:
         save_every=5000,
     )
     config.eval.episodes = 4  # of the agent, each in a world of its own
+    if config.agent.name in registry.BY_TD3:  # an update for every decision
+        config.train.update(updates_per_collect=25, batch_size=100, sequence_length=20, updates=500_000)
     if chosen.preset != "paper":
         {"debug": debug, "cpu": cpu}[chosen.preset](config)
     return config
@@ -58,6 +61,9 @@ def get_config(arg: str = "") -> ConfigDict:
 def shrink(config: ConfigDict, width: int, **changes) -> None:
     """Nets of that width, wherever the agent has one; and other changes to the settings that it has."""
     agent, one, two = config.agent, (width,), (width, width)
+    if agent.name in registry.BY_TD3:
+        agent.hidden = two
+        return
     changes = {"deter": width, "hidden": width, "encoder": one, "decoder": two, "reward_hidden": two,
                "actor_hidden": two, "critic_hidden": two, "predictor_hidden": two, **changes}  # fmt: skip
     if agent.continue_hidden:
@@ -70,22 +76,27 @@ def debug(config: ConfigDict) -> None:
            proposals=4, elites=2, iterations=2)  # fmt: skip
     config.env.update(worlds=2, limit=40, size=16)
     config.replay.update(rows=150, prefill=40)
-    config.train.update(pretrain=2, unroll_length=4, updates_per_collect=2, batch_size=4, sequence_length=8)
+    length = 12 if config.agent.name in registry.BY_TD3 else 8  # a whole goal of HIRO
+    config.train.update(pretrain=2, unroll_length=4, updates_per_collect=2, batch_size=4, sequence_length=length)
     config.train.update(updates=40, updates_per_epoch=10, eval_every=20, save_every=20)
     config.eval.episodes = 2
 
 
 def cpu(config: ConfigDict) -> None:
     config.seeds = 3
+    config.env.update(worlds=4, size=32)
+    config.replay.update(rows=FRAMES // 8 + 1000, prefill=600)
+    if config.agent.name in registry.BY_TD3:
+        config.train.update(unroll_length=5, updates_per_collect=20, updates=FRAMES // 2, updates_per_epoch=1000)
+        config.train.update(eval_every=5000, save_every=10_000)
+        return
     stoch = 16 if config.agent.latent_kind == "categorical" else 30
     shrink(config, 128, hidden=64, reward_hidden=(64, 64), picture_depth=8, stoch=stoch, classes=16)
     # few, small batches want larger rates and fewer nats for nothing
     config.agent.update(starts=64, free_nats=1.0, learning_rate=1e-3)
     config.agent.update(actor_learning_rate=4e-4, critic_learning_rate=4e-4)
-    config.env.update(worlds=4, size=32)
     if "cem_starts" in config.agent:
         config.agent.update(cem_starts=8, predictor_learning_rate=4e-4)
-    config.replay.update(rows=FRAMES // 8 + 1000, prefill=600)
     # an update for 10 frames
     config.train.update(pretrain=100, unroll_length=5, updates_per_collect=4, batch_size=16, sequence_length=16)
     config.train.update(updates=FRAMES // 10, updates_per_epoch=100, eval_every=1000, save_every=2000)
@@ -98,7 +109,7 @@ def check(config: ConfigDict) -> None:
     agent_settings.check_intervals(config, "eval.every")
     online_settings.check_replay(config)
     agent = config.agent
-    if "period" in agent and agent.horizon % agent.period:
+    if "horizon" in agent and "period" in agent and agent.horizon % agent.period:
         raise cli.Refused(
             f"config.agent.horizon={agent.horizon} is no multiple of config.agent.period={agent.period}; set either"
         )

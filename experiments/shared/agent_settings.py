@@ -107,6 +107,19 @@ LIMITS: dict[str, Any] = {
     "pred_noise": (0.0, 1e3),
     "predictor_hidden": (1, 8192),
     "predictor_learning_rate": RATE,
+    # of goals, changes of the state
+    "goal_half_range": (1e-6, 1e6),
+    "goal_velocity": (1e-6, 1e6),
+    "reward_scale": WEIGHT,
+    "delay": COUNT,
+    "tau": (1e-6, 1.0),
+    "manager_every": COUNT,
+    "worker_transitions": (0, 10**4),
+    "smoothing_stddev": (0.0, 10.0),
+    "smoothing_clip": (0.0, 10.0),
+    "goal_noise": (0.0, 10.0),
+    "action_noise": (0.0, 10.0),
+    "corrections": (0, 1000),
 }
 
 

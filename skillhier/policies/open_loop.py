@@ -34,6 +34,20 @@ def uniform(bounds: Bounds | dict[str, Any]) -> Policy:
     return Policy(lambda worlds: (), act)
 
 
+def noting(acts: Policy, notes: Policy) -> Policy:
+    """Acts as the first policy does, and notes what the second one would have: a replay that wants notes can so be
+    filled with random actions.
+    """
+
+    def act(params, carry, step, key):
+        act_key, note_key = jax.random.split(key)
+        acting, action, _ = acts.act(params, carry[0], step, act_key)
+        noting, _, extras = notes.act(params, carry[1], step, note_key)
+        return (acting, noting), action, extras
+
+    return Policy(lambda worlds: (acts.init(worlds), notes.init(worlds)), act)
+
+
 def chain(log_transition: Callable[[Params], Array]) -> Policy:
     """A Markov chain over K choices, int32 [B]; `log_transition(params)` is log P[previous, next], [K, K].
 
