@@ -5,6 +5,7 @@ Layout on disk (Minari's, https://minari.farama.org): groups episode_<i> with ob
 robomimic are read too, see robomimic.py.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -139,6 +140,17 @@ def scales(entries: Mapping[str, np.ndarray], floor: float = FLOOR) -> dict[str,
         rows = np.asarray(entry, np.float64).reshape(-1, entry.shape[-1])
         moments[name] = (rows.mean(axis=0), np.maximum(rows.std(axis=0), floor))
     return moments
+
+
+def digest(dataset: Dataset, *, rewards: bool = False) -> str:
+    """SHA-256 of what a learner sees of a data set, with the rewards if it learns from them."""
+    sha = hashlib.sha256()
+    arrays = {"action": dataset.action, "start": dataset.start, "length": dataset.length}
+    arrays |= {"reward": dataset.reward} if rewards else {}
+    for name, values in sorted({**dataset.obs, **arrays}.items()):
+        sha.update(f"{name} {values.shape} {values.dtype}".encode())
+        sha.update(np.ascontiguousarray(values))
+    return sha.hexdigest()
 
 
 def spec(dataset: Dataset, stack: int = 1) -> Spec:
