@@ -8,7 +8,7 @@ robomimic are read too, see robomimic.py.
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -77,6 +77,13 @@ def load(
                     loaded.append(layout.read(group, at, request))
                 loaded[-1]["info"] |= {"file": str(file_path)}
     return _joined(loaded, optional)
+
+
+def about(path: str | Path) -> dict[str, Any]:
+    """What a Minari folder says of its data (world, control_timestep, privileged, ...); {} where nothing does."""
+    (first, *_) = hdf5.files(path)
+    metadata = first.parent / hdf5.METADATA
+    return hdf5.read_metadata(metadata) if first.name == hdf5.MAIN and metadata.is_file() else {}
 
 
 def _joined(loaded: list[dict], optional: set[str]) -> Dataset:

@@ -1,4 +1,4 @@
-"""Rows that a replay begins with, from a data set or from the ring of another run: on the host, as a replay stores them.
+"""Rows that a replay begins with, on the host as it stores them: from a data set, or from the ring of another run.
 
 They are a Trajectory [n, C, ...] of numpy arrays: n rows in time order of each of C columns, single frames of each
 observation entry. What a row means is said in types.py.
