@@ -94,6 +94,29 @@ def test_the_others_learn_as_if_the_frozen_were_constants():
     assert not np.allclose(state.params["worker"]["critic"]["w"], after(made).params["worker"]["critic"]["w"])
 
 
+def test_a_count_that_others_share_goes_on_and_one_of_the_frozen_alone_does_not():
+    frozen = ("world",)
+    opt = after(learners.with_frozen(learner(init_params, stateless(loss), JOINT), frozen)).opt
+    counts = [int(leaf) for name, leaf in checkpoint.named(opt).items() if name.endswith("count")]
+    assert counts == [4] * len(counts) != []
+    opt = after(learners.with_frozen(learner(init_params, stateless(loss), CLIPPED), frozen)).opt
+    counts = {name: int(leaf) for name, leaf in checkpoint.named(opt).items() if name.endswith("count")}
+    assert {name.split("/inner_state/")[0].split("inner_states/")[1]: count for name, count in counts.items()} == {
+        "world/core": 0, "world/reward": 0, "worker": 4,
+    }  # fmt: skip
+
+
+def test_the_gradient_that_is_reported_is_of_what_learns():
+    made = learner(init_params, stateless(loss), JOINT)
+    norms = {}
+    for frozen in (("world",), ("worker",), ()):
+        still = learners.with_frozen(made, frozen) if frozen else made
+        _, metrics = still.update(made.init(jax.random.key(0)), batch(), jax.random.key(0))
+        norms[frozen] = float(metrics["learner/gradient_norm"])
+    assert norms["world",] ** 2 + norms["worker",] ** 2 == pytest.approx(norms[()] ** 2)
+    assert min(norms.values()) > 0
+
+
 def test_minibatches_of_a_frozen_learner_leave_it_alone_too():
     made = minibatched(learner(init_params, stateless(loss), JOINT), epochs=2, minibatches=2)
     state = after(learners.with_frozen(made, ("world",)))

@@ -175,6 +175,7 @@ def test_the_ring_holds_the_rows_before_the_first_of_its_own_and_nothing_counts_
 def test_pretraining_serves_the_rows_before_the_first_step_in_a_world():
     given = source(columns(), pretrain=2)
     state = jax.jit(given.init)(jax.random.key(0))
+    assert int(state.replay.next_row) == 0  # the world's rows count from there
     ids = number(columns())
     step = jax.jit(given.next)
     for key in jax.random.split(jax.random.key(1), 2):
