@@ -9,7 +9,6 @@ Writes a run folder: config.json, metrics.jsonl, tensorboard/, checkpoints/, sum
 The same command on the same --workdir continues the run.
 """
 
-import hashlib
 import sys
 from collections.abc import Callable
 
@@ -60,7 +59,7 @@ def main(run: cli.Run) -> None:
         ],
         terms=("elbo/bound", "elbo/log_likelihood", "elbo/skill_kl", "imitation/log_likelihood", "heldout/action_mse"),
         label=config.agent.name,
-        about={**about, "data": digest(train)},  # the data is not saved: it is held to be the same by this
+        about={**about, "data": dataset.digest(train)},  # the data is not saved: it is held to be the same by this
         mesh=run.mesh,
     )
     learning.check_stopped(outcome, path)
@@ -78,15 +77,6 @@ def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float
         data = dataset.load(config.data.path, widths, **wanted)
     summary = {"episodes": len(data.length), "expert_success": stacking.share_stacked(data)}
     return data._replace(obs={name: values for name, values in data.obs.items() if name in widths}), summary
-
-
-def digest(data: dataset.Dataset) -> str:
-    """SHA-256 of all that a learner sees of a data set."""
-    sha = hashlib.sha256()
-    for name, values in sorted({**data.obs, "action": data.action, "start": data.start, "length": data.length}.items()):
-        sha.update(f"{name} {values.shape} {values.dtype}".encode())
-        sha.update(np.ascontiguousarray(values))
-    return sha.hexdigest()
 
 
 def held_out_evaluation(assess: Callable, windows: list[Trajectory], every: int, seed: int) -> Evaluation:

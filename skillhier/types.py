@@ -114,6 +114,7 @@ class Learner(NamedTuple):
     init: Callable[[Key], LearnerState]
     update: Callable[[LearnerState, Trajectory, Key], tuple[LearnerState, Metrics]]
     from_params: Callable[[Params], LearnerState] | None = None  # the first state of a learner with these parameters
+    freeze: Callable[[tuple[str, ...]], Callable] | None = None  # paths of parameters -> `update` without them
 
 
 class Source(NamedTuple):
@@ -125,6 +126,7 @@ class Source(NamedTuple):
     constant: bool = False  # the state is data that `next` gives back as it is: not saved, one copy for all seeds
     worlds: Callable[[SourceState], Any] | None = None  # a state -> the axis that counts worlds of each leaf, or -1
     rings: tuple[str, ...] = ()  # replays in the state, by name: checkpoints save their new rows (train.ring_files)
+    given: Any = None  # arrays that `init` takes after the key, whole for every seed: no constants of a program
 
 
 class Agent(NamedTuple):

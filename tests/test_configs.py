@@ -101,7 +101,10 @@ def test_the_nearest_name_is_told(file):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_setting_is_explained_where_it_is_defined(file):
-    homes = [ROOT / "experiments" / place for place in ("shared/online_settings.py", "stacking/worlds.py")]
+    homes = [
+        ROOT / "experiments" / place
+        for place in ("shared/online_settings.py", "shared/start_settings.py", "stacking/worlds.py")
+    ]
     homes += sorted((ROOT / "skillhier" / "agents").glob("*.py"))  # an agent's settings stand beside it
     texts = [home.read_text() for home in (file, *homes)]
     named = {

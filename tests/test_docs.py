@@ -19,8 +19,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import test_house
+from ml_collections import ConfigDict
 
-from experiments.shared import cli, settings
+from experiments.shared import cli, settings, start_settings
 from launch import sweep
 from skillhier.data import minari
 from skillhier.envs import registry
@@ -259,7 +260,9 @@ def test_the_readme_is_short_and_its_example_has_ten_lines():
 @functools.cache
 def setting_names() -> set[str]:
     """Every setting of every config file, whatever the preset and its options, and the groups they lie in."""
-    names = set()
+    beginning = ConfigDict()
+    start_settings.add_settings(beginning)
+    names = set(settings.flat(beginning))
     for file in cli.CONFIGS.glob("[!_]*.py"):
         module = settings._load_module(file)
         with mock.patch.object(cli, "choose", wraps=cli.choose) as choose:

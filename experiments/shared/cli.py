@@ -166,6 +166,7 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
             raise Refused(f"--config is missing; for example --config={example}, see --help for the presets")
         return Run(name, None, workdir, init_from=flags.FLAGS.init_from)
     config, module = load_config(flags.FLAGS.config, changes)
+    getattr(module, "check_beginning", lambda *_: None)(config, flags.FLAGS.init_from)
     return Run(name, config, workdir, tuple(getattr(module, "FREE", ())), flags.FLAGS.init_from)
 
 

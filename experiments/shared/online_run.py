@@ -31,7 +31,7 @@ DREAM_ROWS, DREAM_CONTEXT = 50, 5  # rows of the window that a run's page shows,
 class Worlds(NamedTuple):
     """The worlds of a run."""
 
-    env: Env  # data are collected here
+    env: Env | None  # data are collected here; None where there are data already
     evals: dict[str, Env]  # by the name of the evaluation
 
 
@@ -118,7 +118,7 @@ def evaluations(config: ConfigDict, worlds: Worlds, agent: Agent) -> list[Evalua
             totals={entry.rpartition(".")[2]: entry for entry in settings.totals},
         )
 
-    return [one(name) for name in config.evals]
+    return [one(name) for name in worlds.evals]
 
 
 def train(
@@ -131,6 +131,7 @@ def train(
     summarise: Callable[..., dict],
     origin: dict[str, Any] | None = None,
     gap: str = "new rows",
+    about: dict[str, str] | None = None,
 ) -> None:
     """Trains to the config's budget in the run folder, and writes summaries and reports. Raises RunStopped.
 
@@ -138,14 +139,16 @@ def train(
     summarise  (lines of metrics.jsonl, config=...) -> what came out, in numbers
     origin     how the agent's skills were made: written to origin.json, for those who load the agent
     gap        what a run goes on with whose checkpoint holds no replay
+    about      what a continued run must share with this one, beside its settings
     """
     config = run.config
     evaluated = evaluations(config, worlds, agent)
     learner = learning.with_init_from(run, agent.learner) if origin is None else agent.learner
-    path, about = cli.open_run(run)
+    path, shared = cli.open_run(run)
     if origin is not None and hosts.is_main_host():
         metrics.write_json(path / run_folder.ORIGIN, origin)
-    print(f"{path}: {config.agent.name} in {config.env.worlds} worlds {config.env.name}", file=sys.stderr)
+    place = f"in {config.env.worlds} worlds {config.env.name}" if worlds.env else f"on {config.data.path}"
+    print(f"{path}: {config.agent.name} {place}", file=sys.stderr)
     if checkpoint.was_left_out(path, REPLAY):
         print(
             f"{path}: its checkpoint holds no replay; it goes on with {gap} alone, and will not be the run that it "
@@ -165,7 +168,7 @@ def train(
         terms=terms,
         label=config.agent.name,
         left_out=() if config.replay.in_checkpoint else (REPLAY,),
-        about=about,
+        about={**shared, **(about or {})},
         mesh=run.mesh,
     )
     learning.check_stopped(outcome, path)
@@ -205,7 +208,7 @@ def totals(rows: list[dict]) -> dict[str, Any]:
     last, seconds = rows[-1], sum(row["time/epoch_seconds"] for row in rows)
     return {
         "train_steps": last["step"],
-        "env_steps": last["total/env_steps"],
+        "env_steps": last.get("total/env_steps", 0),
         "updates_per_second": last["step"] / seconds,
         "seconds": {"train": seconds},
     }

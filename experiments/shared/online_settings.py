@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from experiments.shared import cli
+from experiments.shared import cli, start_settings
 
 LIMITS = {
     "seed": (0, 2**31 - 1),
@@ -73,7 +73,7 @@ def check_replay(config: ConfigDict) -> None:
     """Refuses a replay that holds no window, with the frames before it and the rows looked ahead to, or no chunk."""
     train, replay, ahead = config.train, config.replay, config.agent.get("lookahead", 0)
     span = train.sequence_length + ahead + config.env.stack - 1
-    if replay.prefill < span:
+    if replay.prefill < span and not start_settings.begins_filled(config):
         parts = "length, look-ahead, stack" if ahead else "length, stack"
         raise cli.Refused(
             f"config.replay.prefill={replay.prefill} holds no window of {span} rows ({parts}); set it to at least that"

@@ -2,7 +2,8 @@
 
 A config file (experiments/configs/NAME.py) has `PRESETS` {name: what it is for and its expected time},
 `get_config(arg) -> ConfigDict`, and may have `LIMITS` {setting: (lowest, highest) or a list of the names allowed},
-`FREE` (settings that may change when a run goes on) and `check(config)`, which raises Refused.
+`FREE` (settings that may change when a run goes on), `check(config)` and `check_beginning(config, init_from)`, which
+raise Refused.
 """
 
 import difflib

@@ -3,17 +3,19 @@
 Read with it: optimisers.py (a transformation for every named child), slow.py (target copies, moving averages).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from skillhier.agents import paths as by_path
 from skillhier.agents import slow as slow_state
+from skillhier.agents.optimisers import frozen
 from skillhier.agents.slow import SlowPart
 from skillhier.branch import any_unbatched
-from skillhier.distributed import sharding
+from skillhier.distributed import seeds, sharding
 from skillhier.types import Array, Health, Key, Learner, LearnerState, Loss, Params, Slow, SlowLoss, Trajectory
 
 MAX_CONSECUTIVE_SKIPS = 10  # updates left out in a row for NaN or Inf before a learner stops
@@ -126,19 +128,57 @@ def params_from(fresh: Params, source: Params | None, name: str) -> Params:
     return merge_params(fresh, {part: source[part] for part in fresh}, name)
 
 
-def with_init_params(learner: Learner, init_params: Params) -> Learner:
+def with_init_params(learner: Learner, *init_params: Params) -> Learner:
     """`learner`, whose first parameters are `init_params`, nested dictionaries that may hold some of them only.
 
-    Slow state and the optimiser's are made from the parameters that result. Raises ValueError, one line, when it is
-    initialised: a name or shape that the parameters do not have.
+    They are given once for all seeds of a program, or for each seed. Slow state and the optimiser's are made from the
+    parameters that result. Raises ValueError, one line, when it is initialised: a name or shape that the parameters do
+    not have.
     """
     if learner.from_params is None:
         raise ValueError("this learner cannot begin with other parameters; make it with agents.learner.learner")
 
     def init(key: Key) -> LearnerState:
-        return learner.from_params(merge_params(learner.init(key).params, init_params))
+        return learner.from_params(merge_params(learner.init(key).params, seeds.pick(init_params)))
 
     return learner._replace(init=init)
+
+
+def with_opt_state(learner: Learner, *stored: Mapping[str, Array], anew: tuple[str, ...] = ()) -> Learner:
+    """`learner`, whose optimiser begins in the state of another one, but for the parameters below the paths `anew`.
+
+    stored: the state's leaves by their paths ('0/mu/critic/w'), once for all seeds of a program, or for each seed.
+    Raises ValueError, one line, when it is initialised, where the other optimiser is not of the same form.
+    """
+
+    def init(key: Key) -> LearnerState:
+        state = learner.init(key)
+        fresh = by_path.belonging(state.opt, state.params, anew)
+        given = seeds.pick(stored)
+
+        def leaf(at: tuple, new: Array, keep: bool) -> Array:
+            name = jax.tree_util.keystr(at, simple=True, separator="/")
+            if keep or not new.size:
+                return new
+            if name not in given or given[name].shape != new.shape:
+                there = f"has shape {list(given[name].shape)}" if name in given else "is absent"
+                raise ValueError(f"of the optimiser's state {name} {there}, the learner needs shape {list(new.shape)}")
+            return jnp.asarray(given[name], new.dtype)
+
+        return state._replace(opt=jax.tree_util.tree_map_with_path(leaf, state.opt, fresh))
+
+    return learner._replace(init=init)
+
+
+def with_frozen(learner: Learner, paths: tuple[str, ...]) -> Learner:
+    """`learner`, whose parameters below `paths` do not learn; their optimiser's state stays as it is, too.
+
+    Raises ValueError, one line with the paths that there are.
+    """
+    if learner.freeze is None:
+        raise ValueError("no part of this learner can be frozen; make it with agents.learner.learner")
+    by_path.check(jax.eval_shape(learner.init, jax.random.key(0)).params, paths)
+    return learner._replace(update=learner.freeze(tuple(paths)))
 
 
 def apply_if_finite(finite: Array, new, old, health: Health, max_consecutive_skips: int) -> tuple[Any, Health]:
@@ -172,21 +212,37 @@ def learner(
     def from_params(params: Params) -> LearnerState:
         return LearnerState(params, slow.init(params), tx.init(params), jnp.zeros((), jnp.int32), healthy())
 
-    def gradients(params: Params, slow_now: Slow, batch: Trajectory, key: Key):
-        (value, (slow_now, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(params, slow_now, batch, key)
-        return slow_now, (gradient, metrics | {"learner/loss": value})
+    def updating(held: tuple[str, ...]) -> Callable:
+        """`update` that leaves the parameters below `held` alone."""
+        step = frozen(tx, held) if held else tx
 
-    def update(state: LearnerState, batch: Trajectory, key: Key):
-        count = microbatches(*batch.step.first.shape)
-        slow_now, (gradient, metrics) = accumulate_gradients(gradients, count)(state.params, state.slow, batch, key)
-        change, opt = tx.update(gradient, state.opt, state.params)
-        params = optax.apply_updates(state.params, change)
-        steps = state.steps + 1
-        metrics = metrics | {"learner/gradient_norm": optax.tree.norm(gradient)}
-        new = (params, slow.follow(slow_now, params, steps), opt)
-        finite = jnp.isfinite(metrics["learner/loss"]) & jnp.isfinite(metrics["learner/gradient_norm"])
-        old = (state.params, state.slow, state.opt)
-        state_now, health = apply_if_finite(finite, new, old, state.health, max_consecutive_skips)
-        return LearnerState(*state_now, steps, health), metrics
+        def still(params: Params) -> Params:
+            return jax.tree.map(
+                lambda held, x: jax.lax.stop_gradient(x) if held else x, by_path.mask(params, held), params
+            )
 
-    return Learner(lambda key: from_params(init_params(key)), update, from_params)
+        def held_loss(params: Params, slow_now: Slow, batch: Trajectory, key: Key):
+            return loss(still(params) if held else params, slow_now, batch, key)
+
+        def gradients(params: Params, slow_now: Slow, batch: Trajectory, key: Key):
+            (value, (slow_now, metrics)), gradient = jax.value_and_grad(held_loss, has_aux=True)(
+                params, slow_now, batch, key
+            )
+            return slow_now, (gradient, metrics | {"learner/loss": value})
+
+        def update(state: LearnerState, batch: Trajectory, key: Key):
+            count = microbatches(*batch.step.first.shape)
+            slow_now, (gradient, metrics) = accumulate_gradients(gradients, count)(state.params, state.slow, batch, key)
+            change, opt = step.update(gradient, state.opt, state.params)
+            params = optax.apply_updates(state.params, change)
+            steps = state.steps + 1
+            metrics = metrics | {"learner/gradient_norm": optax.tree.norm(gradient)}
+            new = (params, slow.follow(slow_now, params, steps), opt)
+            finite = jnp.isfinite(metrics["learner/loss"]) & jnp.isfinite(metrics["learner/gradient_norm"])
+            old = (state.params, state.slow, state.opt)
+            state_now, health = apply_if_finite(finite, new, old, state.health, max_consecutive_skips)
+            return LearnerState(*state_now, steps, health), metrics
+
+        return update
+
+    return Learner(lambda key: from_params(init_params(key)), updating(()), from_params, updating)

@@ -46,4 +46,8 @@ def minibatched(learner: Learner, *, epochs: int, minibatches: int) -> Learner:
         after, metrics = jax.lax.scan(epoch, state, jax.random.split(key, epochs))
         return after._replace(steps=state.steps + 1), jax.tree.map(jnp.mean, metrics)
 
-    return learner._replace(update=update)
+    def freeze(paths: tuple[str, ...]):
+        still = learner._replace(update=learner.freeze(paths))
+        return minibatched(still, epochs=epochs, minibatches=minibatches).update
+
+    return learner._replace(update=update, freeze=None if learner.freeze is None else freeze)

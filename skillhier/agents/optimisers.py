@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
+from skillhier.agents import paths as by_path
 from skillhier.types import Params
 
 Rates = dict[str, "optax.ScalarOrSchedule | Rates | None"]
@@ -28,7 +29,7 @@ def jointly(tx: optax.GradientTransformation, children: Iterable[str]) -> optax.
     paths = tuple(children)
 
     def mask(params: Params) -> Params:
-        return _mask(params, paths)
+        return by_path.mask(params, paths)
 
     return optax.masked(tx, mask)
 
@@ -46,6 +47,23 @@ def projected(tx: optax.GradientTransformation, project: Callable[[Params], Para
     def update(gradient: Params, state: Any, params: Params) -> tuple[Params, Any]:
         change, state = tx.update(gradient, state, params)
         return jax.tree.map(jnp.subtract, project(optax.apply_updates(params, change)), params), state
+
+    return optax.GradientTransformation(tx.init, update)
+
+
+def frozen(tx: optax.GradientTransformation, paths: tuple[str, ...]) -> optax.GradientTransformation:
+    """`tx`, which leaves the parameters below `paths`, and its own state of them, as they are.
+
+    Their gradient counts as zero, also in a norm. Raises ValueError when it is traced: a path that is none.
+    """
+
+    def update(gradient: Params, state: Any, params: Params) -> tuple[Params, Any]:
+        by_path.check(params, paths)
+        held = by_path.mask(params, paths)
+        nothing = lambda tree: jax.tree.map(lambda held, x: jnp.zeros_like(x) if held else x, held, tree)  # noqa: E731
+        change, moved = tx.update(nothing(gradient), state, params)
+        kept = by_path.belonging(state, params, paths)
+        return nothing(change), jax.tree.map(lambda keep, old, new: old if keep else new, kept, state, moved)
 
     return optax.GradientTransformation(tx.init, update)
 
@@ -86,15 +104,3 @@ def _labels(params: Params, paths: tuple[str, ...]) -> Params:
             f"parameters {sorted(unnamed)} have no optimiser, optimisers {absent} no parameters; name each child once"
         )
     return labels
-
-
-def _mask(params: Params, paths: tuple[str, ...]) -> Params:
-    """Which parameters lie below one of `paths`."""
-    below = lambda path: any(path == top or path.startswith(f"{top}/") for top in paths)  # noqa: E731
-
-    def mask(tree: Params, path: str) -> Params:
-        if below(path) or not isinstance(tree, Mapping):
-            return jax.tree.map(lambda _: below(path), tree)
-        return {name: mask(child, f"{path}/{name}".strip("/")) for name, child in tree.items()}
-
-    return mask(params, "")

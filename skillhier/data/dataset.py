@@ -5,9 +5,10 @@ Layout on disk (Minari's, https://minari.farama.org): groups episode_<i> with ob
 robomimic are read too, see robomimic.py.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -78,6 +79,13 @@ def load(
     return _joined(loaded, optional)
 
 
+def about(path: str | Path) -> dict[str, Any]:
+    """What a Minari folder says of its data (world, control_timestep, privileged, ...); {} where nothing does."""
+    (first, *_) = hdf5.files(path)
+    metadata = first.parent / hdf5.METADATA
+    return hdf5.read_metadata(metadata) if first.name == hdf5.MAIN and metadata.is_file() else {}
+
+
 def _joined(loaded: list[dict], optional: set[str]) -> Dataset:
     rows = np.array([len(episode["reward"]) for episode in loaded])
     names = [name for name in loaded[0]["obs"] if name not in optional or all(name in e["obs"] for e in loaded)]
@@ -139,6 +147,17 @@ def scales(entries: Mapping[str, np.ndarray], floor: float = FLOOR) -> dict[str,
         rows = np.asarray(entry, np.float64).reshape(-1, entry.shape[-1])
         moments[name] = (rows.mean(axis=0), np.maximum(rows.std(axis=0), floor))
     return moments
+
+
+def digest(dataset: Dataset, *, rewards: bool = False) -> str:
+    """SHA-256 of what a learner sees of a data set, with the rewards if it learns from them."""
+    sha = hashlib.sha256()
+    arrays = {"action": dataset.action, "start": dataset.start, "length": dataset.length}
+    arrays |= {"reward": dataset.reward} if rewards else {}
+    for name, values in sorted({**dataset.obs, **arrays}.items()):
+        sha.update(f"{name} {values.shape} {values.dtype}".encode())
+        sha.update(np.ascontiguousarray(values))
+    return sha.hexdigest()
 
 
 def spec(dataset: Dataset, stack: int = 1) -> Spec:

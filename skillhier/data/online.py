@@ -1,6 +1,6 @@
 """Off-policy training: batches from a replay that a policy fills while the learner learns from it, as a Source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from skillhier.branch import any_unbatched
 from skillhier.data import episode_stats
 from skillhier.data.episode_stats import EpisodeStats
 from skillhier.data.replay import Replay, ReplayState
+from skillhier.distributed import seeds
 from skillhier.rollout import ActorState, rollout, start
 from skillhier.types import Array, Env, Key, Metrics, Params, Policy, Source, Trajectory
 
@@ -38,6 +39,7 @@ def online(
     prefill: int = 0,
     prefill_policy: Policy | None = None,
     pretrain: int = 0,
+    initial_rows: Sequence[Trajectory] = (),
     first_params: Callable[[Key], Params] = lambda key: (),
     success: str | None = None,
 ) -> Source:
@@ -47,7 +49,9 @@ def online(
     prefill: rows of every world collected before the first batch, rounded up to whole chunks of `unroll_length`
     prefill_policy: collects them; if None, `policy` does and continues its episodes. After a prefill policy all
         worlds are reset
-    pretrain: batches sampled from the prefill alone, before the first collection after it
+    pretrain: batches sampled from initial rows and prefill alone, before the first collection after it
+    initial_rows: what the replay holds before the prefill, [n, B, ...] on the host (data.initial_rows): once for all
+        seeds of a program, or for each seed. Nothing counts them
     first_params: key -> params of the prefill, when there is no learner yet: `()` for policies without params, or
         `lambda key: learner.init(key).params`, which has the distribution of the learner's first params (another draw)
     success: the entry of the observation that is 1 on the last row of an episode that succeeded; `env.spec.success`
@@ -64,6 +68,7 @@ def online(
     }
     span = replay.stack_context + sequence_length + lookahead
     chunks = -(-prefill // unroll_length) if unroll_length > 0 else 0
+    begun = len(initial_rows[0].step.first) if initial_rows else 0
     positive = {"unroll_length": unroll_length, "batch_size": batch_size, "sequence_length": sequence_length}
     for setting, value in {**positive, "updates_per_collect": updates_per_collect}.items():
         if value < 1:
@@ -75,16 +80,22 @@ def online(
             f"a replay of {replay.rows} rows holds no window of {span} rows and no chunk of {unroll_length}; "
             "set replay.rows"
         )
-    if (chunks + (pretrain == 0)) * unroll_length < span:
+    if begun and begun + chunks * unroll_length > replay.rows:
+        raise ValueError(
+            f"{begun} initial rows and a prefill of {chunks * unroll_length} do not fit into a replay of "
+            f"{replay.rows} rows; set replay.rows"
+        )
+    if begun + (chunks + (pretrain == 0)) * unroll_length < span:
+        after = f" after {begun} initial rows" if begun else ""
         use = f" to pretrain on (pretrain={pretrain})" if pretrain else ""
-        raise ValueError(f"a prefill of {prefill} rows holds no window of {span} rows{use}; set replay.prefill")
+        raise ValueError(f"a prefill of {prefill} rows{after} holds no window of {span} rows{use}; set replay.prefill")
 
     @partial(jax.jit, static_argnums=0)  # init and next share one trace
     def collect(policy: Policy, params: Params, actor: ActorState, stats: EpisodeStats, key: Key):
         actor, chunk = rollout(env, policy, params, actor, key, unroll_length)
         return actor, episode_stats.update(stats, chunk.step, success), replay.frames(chunk)
 
-    def init(key: Key) -> OnlineState:
+    def init(key: Key, given: tuple[Trajectory, ...] = tuple(initial_rows)) -> OnlineState:
         k_worlds, k_params, k_rows, k_reset = jax.random.split(key, 4)
         first_policy = prefill_policy or policy
         params = first_params(k_params)
@@ -94,7 +105,10 @@ def online(
             actor, stats, chunk = collect(first_policy, params, actor, before, key)
             return (actor, stats, replay.add(ring, chunk, before.rows)), None
 
-        state = (start(env, first_policy, k_worlds), episode_stats.init(env.spec.worlds), replay.init())
+        ring = replay.init()
+        if given:  # they have the numbers before 0: row 0 is the first one that is collected
+            ring = replay.add(ring, seeds.pick(given))._replace(next_row=ring.next_row)
+        state = (start(env, first_policy, k_worlds), episode_stats.init(env.spec.worlds), ring)
         (actor, stats, ring), _ = jax.lax.scan(fill, state, jax.random.split(k_rows, chunks))
         if prefill_policy is not None:  # its unfinished episodes are abandoned; their figures are not the policy's
             actor = start(env, policy, k_reset)
@@ -132,4 +146,4 @@ def online(
     def peek(state: OnlineState, key: Key, length: int | None = None) -> Trajectory:
         return replay.sample(state.replay, key, **{**window, "sequence_length": length or sequence_length})
 
-    return Source(init, next_, peek=peek, worlds=axes, rings=("replay",))
+    return Source(init, next_, peek=peek, worlds=axes, rings=("replay",), given=tuple(initial_rows) or None)

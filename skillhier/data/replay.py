@@ -75,7 +75,7 @@ def make(
     _refuse_too_large(rows, worlds, copies, bytes_per_row(spec, extras), max_bytes)
 
     def init() -> ReplayState:
-        blank = jax.tree.map(lambda one: jnp.zeros((rows, worlds, *one.shape), one.dtype), _row(spec, extras))
+        blank = jax.tree.map(lambda one: jnp.zeros((rows, worlds, *one.shape), one.dtype), row_shapes(spec, extras))
         zero = jnp.zeros((), jnp.int32)
         return ReplayState(blank, zero, zero, zero)
 
@@ -167,12 +167,12 @@ def make(
 
 def bytes_per_row(spec: Spec, extras: Mapping[str, jax.ShapeDtypeStruct] | None = None) -> int:
     """What one row of one world takes in a replay."""
-    leaves = jax.tree.leaves(_row(spec, dict(extras or {})))
+    leaves = jax.tree.leaves(row_shapes(spec, dict(extras or {})))
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def _row(spec: Spec, extras: dict[str, jax.ShapeDtypeStruct]) -> Trajectory:
-    """Shapes and types of one row of one world."""
+def row_shapes(spec: Spec, extras: dict[str, jax.ShapeDtypeStruct]) -> Trajectory:
+    """Shapes and types of what is stored of one row of one world."""
     number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
     obs = {name: jax.ShapeDtypeStruct(shape.shape[1:], shape.dtype) for name, shape in spec.obs.items()}
     is_bounds = lambda part: isinstance(part, Bounds)  # noqa: E731

@@ -37,6 +37,8 @@ class Task(NamedTuple):
     # ^ after a step: reward [], discount [] (0 where the task terminates, else 1)
     privileged: tuple[str, ...] = ()
     success: str | None = None  # the entry that is 1 on the last row of an episode that succeeded
+    relabel: Callable[[dict[str, Array]], tuple[dict[str, Array], Array]] | None = None
+    # ^ stored entries [..., D] of any world that has these -> as they would be here, and the reward [...] paid there
 
 
 class Opening(NamedTuple):

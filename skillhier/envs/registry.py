@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 
-from skillhier.envs import batch
+from skillhier.envs import batch, relabel
 from skillhier.envs.adapters import libraries
 from skillhier.envs.render import pixels
-from skillhier.types import Env
+from skillhier.types import Env, TimeStep
 
 SETS = (1, 2, 3, 4, 5)
 COLOURS = ("red", "green", "blue")
@@ -121,6 +121,31 @@ def task(name: str, *, worlds: int = 1, **settings) -> batch.Task:
     if "worlds" in allowed:
         settings["worlds"] = worlds
     return constructor(**settings)
+
+
+def relabelling(
+    name: str,
+    *,
+    worlds: int = 1,
+    limit: int | None = None,
+    delay: tuple[int, int] = (0, 0),
+    stack: int | None = None,
+    repeat: int = 1,
+    **settings,
+) -> Callable[[TimeStep], TimeStep]:
+    """What the world `name` would have shown and paid on stored rows of another one: see `relabel.relabelling`.
+
+    It takes the settings of `make`; those of episodes do not matter. Raises ValueError: a world whose reward cannot be
+    computed from rows.
+    """
+    computed = None
+    if ":" not in name and not name.endswith(pixels.SUFFIX):  # pictures cannot be drawn anew
+        computed = relabel.relabelling(task(name, **settings), repeat)
+    if computed is None:
+        raise ValueError(
+            f"what '{name}' pays cannot be computed from stored rows; of dmc.quadruped_{{{','.join(QUADRUPED)}}} it can"
+        )
+    return computed
 
 
 def _picture_settings(name: str, settings: dict) -> dict:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from skillhier.distributed import hosts, sharding
+from skillhier.distributed.seeds import AXIS as SEEDS
 from skillhier.types import Key, Learner, LearnerState, Metrics, Source, SourceState, Trajectory
 
 SEQUENCES = 1  # the axis of a batch that counts them
@@ -77,12 +78,15 @@ def start(learner: Learner, source: Source, key: Key, mesh: Mesh | None = None) 
     """
     seeds = key.ndim > 0
 
-    def build(init: Callable, key: Key, where: Any = None, seeds: bool = seeds) -> Any:
-        def strong(key: Key) -> Any:
-            with sharding.use_mesh(mesh if where else None):
-                return _without_weak_types(init(key))
+    def build(init: Callable, key: Key, where: Any = None, seeds: bool = seeds, given: Any = None) -> Any:
+        given = () if given is None else (given,)
 
-        return jax.jit(jax.vmap(strong) if seeds else strong, **({"out_shardings": where} if where else {}))(key)
+        def strong(key: Key, *given: Any) -> Any:
+            with sharding.use_mesh(mesh if where else None):
+                return _without_weak_types(init(key, *given))
+
+        each = jax.vmap(strong, in_axes=(0, *(None for _ in given)), axis_name=SEEDS) if seeds else strong
+        return jax.jit(each, **({"out_shardings": where} if where else {}))(key, *given)
 
     split = partial(jax.random.split, num=3)
     k_learner, k_source, k_run = jnp.moveaxis(jax.vmap(split)(key), 1, 0) if seeds else split(key)
@@ -94,7 +98,9 @@ def start(learner: Learner, source: Source, key: Key, mesh: Mesh | None = None) 
     if mesh:
         k_learner, k_source, k_run = sharding.put((k_learner, k_source, k_run), where.key)
     learner_state = build(learner.init, k_learner, where.learner)
-    return RunState(learner_state, data if source.constant else build(source.init, k_source, where.source), k_run)
+    if source.constant:
+        return RunState(learner_state, data, k_run)
+    return RunState(learner_state, build(source.init, k_source, where.source, given=source.given), k_run)
 
 
 def layout(source: Source, mesh: Mesh, seeds: bool = False) -> RunState:

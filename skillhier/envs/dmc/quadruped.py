@@ -120,6 +120,7 @@ def make(
         observe=observe,
         reward_and_discount=reward_and_discount,
         privileged=tuple(goals.PRIVILEGED),
+        relabel=partial(goals.relabel, aims[0]) if len(aims) == 1 else None,
     )
 
 
@@ -211,7 +212,8 @@ def obstacles_line(
     """
     _check_radius(radius, goal)
     place = goals.line(pillars, ahead, spacing, shift, goal)
-    aim = goals.Goal(goals.turned(start, yaw), place, True, _reach_reward(sparse, radius, slack))
+    reward = _reach_reward(sparse, radius, slack)
+    aim = goals.Goal(goals.turned(start, yaw), place, True, reward, goals.ahead_of(goal))
     return make((aim,), pillar=pillar, profile=profile, engine=engine, worlds=worlds)
 
 
@@ -238,7 +240,8 @@ def obstacles_cove(
     """
     _check_radius(radius, goal)
     place = goals.cove(pillars, ahead, bend, goal)
-    aim = goals.Goal(goals.turned(start, yaw), place, True, _reach_reward(sparse, radius, slack))
+    reward = _reach_reward(sparse, radius, slack)
+    aim = goals.Goal(goals.turned(start, yaw), place, True, reward, goals.ahead_of(goal))
     return make((aim,), pillar=pillar, profile=profile, engine=engine, worlds=worlds)
 
 

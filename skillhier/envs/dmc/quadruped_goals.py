@@ -43,6 +43,7 @@ class Goal(NamedTuple):
     place: Callable[[Key], Places]
     shown: bool  # whether the target is drawn and observed
     reward: Callable[[dict[str, Array]], Array]  # privileged entries [..., D] -> [...]
+    fixed: Array | None = None  # [3] m: the target of every episode; None: drawn anew for each
 
 
 # --- rewards ---------------------------------------------------------------------------------------
@@ -105,6 +106,17 @@ def aim(entries: dict[str, Array], target: Array | None = None) -> dict[str, Arr
             raise ValueError("rows of stacked frames cannot be aimed; record with env.stack=1")
         aimed["target_position"] = toward(entries["task.torso"], entries["task.frame"], target)
     return aimed
+
+
+def relabel(goal: Goal, entries: dict[str, Array]) -> tuple[dict[str, Array], Array]:
+    """Stored `entries` [..., D] of any quadruped as they would be with that goal, and its reward [...].
+
+    A target that is drawn anew stays where the rows have it; obstacles stay what they were.
+    """
+    aimed = aim(entries, goal.fixed)
+    if not goal.shown and "target_position" in aimed:
+        aimed["target_position"] = jnp.zeros_like(aimed["target_position"])
+    return aimed, goal.reward(aimed)
 
 
 def toward(torso: Array, frame: Array, target: Array) -> Array:
@@ -196,6 +208,11 @@ def scattered(pillars: int = SLOTS, field: float = 8.0, clear: float = 2.0) -> C
     return place
 
 
+def ahead_of(goal: float) -> Array:
+    """The position [3] of a target `goal` m before the start."""
+    return on_ground(jnp.array([goal, 0.0]))
+
+
 def line(pillars: int = 5, ahead: float = 3.0, spacing: float = 1.0, shift: float = 1.0, goal: float = 6.0):
     """A wall across the way, `ahead` m before the start, `pillars` every `spacing` m, and a target behind it.
 
@@ -209,7 +226,7 @@ def line(pillars: int = 5, ahead: float = 3.0, spacing: float = 1.0, shift: floa
     def place(key: Key) -> Places:
         middle = jax.random.uniform(key, minval=-shift, maxval=shift)
         wall = jnp.stack([jnp.full(pillars, ahead), middle + row], axis=-1)
-        return Places(on_ground(jnp.array([goal, 0.0])), standing_at(wall))
+        return Places(ahead_of(goal), standing_at(wall))
 
     return place
 
@@ -224,7 +241,7 @@ def cove(pillars: int = 7, ahead: float = 2.5, bend: float = 2.0, goal: float = 
     _between(ahead + bend, goal)
     angle = np.linspace(-np.pi / 2, np.pi / 2, pillars)
     bow = np.stack([ahead + bend * np.cos(angle), bend * np.sin(angle)], axis=-1).astype(np.float32)
-    return lambda key: Places(on_ground(jnp.array([goal, 0.0])), standing_at(bow))
+    return lambda key: Places(ahead_of(goal), standing_at(bow))
 
 
 def _fits(pillars: int) -> None:
