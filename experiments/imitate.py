@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, online_run, scripted
+from experiments.shared import cli, learning, online_run, scripted
 from skillhier.data import dataset
 from skillhier.train import loop
 from skillhier.types import Learner, Source
@@ -30,6 +30,7 @@ def main(run: cli.Run) -> None:
         crossing=False,  # a clone must not see what comes after an episode
     )
     agent = online_run.make_agent(config, worlds.env.spec, statistics=statistics(source))
+    agent = agent._replace(learner=learning.with_init_from(run, agent.learner))
     online_run.train(
         run,
         worlds,

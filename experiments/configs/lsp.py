@@ -5,7 +5,7 @@ A decision is one action, held for config.env.repeat control steps. Frames are c
 
 from ml_collections import ConfigDict
 
-from experiments.shared import agent_settings, cli, online_settings
+from experiments.shared import agent_settings, cli, online_settings, start_settings
 from skillhier.agents import registry
 from skillhier.envs import registry as worlds
 
@@ -19,6 +19,7 @@ TASKS = tuple(name.removeprefix(SUITE) for name in worlds.names() if name.starts
 AGENTS = (*registry.IMAGINING, *registry.BY_TD3)
 LIMITS = {
     **online_settings.LIMITS,
+    **start_settings.LIMITS,
     **agent_settings.limits(AGENTS),
     "env.repeat": (1, 1000),
     "env.size": (8, 1024),
@@ -31,6 +32,7 @@ FRAMES = 200_000  # of preset cpu
 def get_config(arg: str = "") -> ConfigDict:
     chosen = cli.choose(arg, PRESETS, agent=list(AGENTS), task=["walker_walk", *TASKS])
     config = online_settings.config(f"{SUITE}{chosen.task}")
+    start_settings.add_settings(config)
     config.env.worlds = 1  # stepped together
     config.env.limit = 1000  # control steps of an episode
     config.env.repeat = 2  # control steps of a decision
@@ -115,3 +117,6 @@ def check(config: ConfigDict) -> None:
         )
     if "elites" in agent and agent.elites > agent.proposals:
         raise cli.Refused(f"config.agent.elites={agent.elites} exceeds config.agent.proposals={agent.proposals}")
+
+
+check_beginning = start_settings.check

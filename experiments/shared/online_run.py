@@ -13,12 +13,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, learning, run_report
+from experiments.shared import cli, learning, run_report, world_settings
 from skillhier.agents import registry as agents
 from skillhier.data import online, replay
 from skillhier.distributed import hosts
 from skillhier.envs import registry
-from skillhier.envs.render import pixels
 from skillhier.report import dreams
 from skillhier.train import checkpoint, evaluate, loop, metrics, run_folder, session
 from skillhier.train.evaluate import Evaluation
@@ -49,12 +48,7 @@ def open_worlds(run: cli.Run) -> Worlds:
 
 def make_worlds(settings: ConfigDict, worlds: int, **changes: Any) -> Env:
     """`worlds` worlds by the settings of a config, with changes. Raises Refused."""
-    settings = {**settings, **changes, "worlds": worlds}
-    name = settings.pop("name")
-    if not name.endswith(pixels.SUFFIX):  # how pictures are drawn means nothing where there are none
-        settings = {setting: x for setting, x in settings.items() if setting not in pixels.SETTINGS}
-    if ":" in name:  # other libraries have engines of their own
-        settings.pop("engine", None)
+    name, settings = world_settings.named({**settings, **changes, "worlds": worlds})
     try:
         return registry.make(name, **settings)
     except ValueError as error:
@@ -127,6 +121,7 @@ def train(
     agent: Agent,
     source: Source,
     *,
+    spec: Spec | None = None,
     terms: tuple[str, ...],
     summarise: Callable[..., dict],
     origin: dict[str, Any] | None = None,
@@ -135,6 +130,7 @@ def train(
 ) -> None:
     """Trains to the config's budget in the run folder, and writes summaries and reports. Raises RunStopped.
 
+    spec       what the agent sees, where there are no worlds but data alone
     terms      metrics shown on the terminal
     summarise  (lines of metrics.jsonl, config=...) -> what came out, in numbers
     origin     how the agent's skills were made: written to origin.json, for those who load the agent
@@ -142,8 +138,7 @@ def train(
     about      what a continued run must share with this one, beside its settings
     """
     config = run.config
-    evaluated = evaluations(config, worlds, agent)
-    learner = learning.with_init_from(run, agent.learner) if origin is None else agent.learner
+    evaluated, spec = evaluations(config, worlds, agent), spec or worlds.env.spec
     path, shared = cli.open_run(run)
     if origin is not None and hosts.is_main_host():
         metrics.write_json(path / run_folder.ORIGIN, origin)
@@ -157,7 +152,7 @@ def train(
         )
     outcome = session.execute(
         path,
-        learner,
+        agent.learner,
         source,
         seed=config.seed,
         seeds=config.seeds,
@@ -173,28 +168,33 @@ def train(
     )
     learning.check_stopped(outcome, path)
     if agent.dream is not None and hosts.is_main_host():
-        record_dreams(path, config, agent, source, outcome.state, worlds.env.spec.interval)
+        record_dreams(path, config, agent, source, outcome.state, spec)
     session.finish(path, config.seed, config.seeds, partial(summarise, config=config), run_report.write)
 
 
 def record_dreams(
-    path: Path, config: ConfigDict, agent: Agent, source: Source, state: loop.RunState, interval: float
+    path: Path, config: ConfigDict, agent: Agent, source: Source, state: loop.RunState, spec: Spec
 ) -> None:
     """Writes what the agent of every seed believes and dreams of one window of its replay into the seed's folder."""
-    length = min(DREAM_ROWS, config.replay.prefill - config.env.stack + 1)
+    span = config.train.sequence_length if source.constant else config.replay.prefill - config.env.stack + 1
+    length = min(DREAM_ROWS, span)
     context = min(DREAM_CONTEXT, length - 1)
 
     @jax.jit
     def record(state: loop.RunState) -> dict[str, dict[str, jax.Array]]:
         peek_key, dream_key = jax.random.split(jax.random.key(config.seed))
-        windows = source.peek(state.source, peek_key, length)
+        longer = () if source.constant else (length,)
+        windows = source.peek(state.source, peek_key, *longer)
         window = jax.tree.map(lambda x: x[:, :1], windows)
         return agent.dream(state.learner.params, window, context, dream_key)
 
     for i, folder in enumerate(run_folder.seed_folders(path, config.seed, config.seeds)):
-        one = loop.of_seed(state, i) if config.seeds > 1 else state
+        one = state
+        if config.seeds > 1:
+            rows = state.source if source.constant else loop.of_seed(state.source, i)
+            one = state._replace(learner=loop.of_seed(state.learner, i), source=rows)
         recorded = jax.tree.map(lambda x: np.asarray(x[:, 0]), record(one))
-        dreams.write(folder, recorded, context, interval)
+        dreams.write(folder, recorded, context, spec.interval)
 
 
 def late(rows: list[dict], name: str) -> float | None:

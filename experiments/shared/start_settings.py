@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, learning
+from experiments.shared import cli, learning, world_settings
 from skillhier.data import hdf5
 from skillhier.data.faults import DataFault
 from skillhier.envs import registry
@@ -72,8 +72,8 @@ def check(config: ConfigDict, address: str | None) -> None:
 
 def relabelling(config: ConfigDict):
     """What the config's world would have shown and paid on stored rows: TimeStep -> TimeStep. Raises Refused."""
-    env = dict(config.env)
+    name, settings = world_settings.named(config.env)
     try:
-        return registry.relabelling(env.pop("name"), **env)
+        return registry.relabelling(name, **settings)
     except ValueError as error:
         raise cli.Refused(f"{error}; set config.env.name, or another config.transfer.replay or data.reward") from None
