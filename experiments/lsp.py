@@ -7,7 +7,7 @@ python -m experiments.lsp --config=experiments/configs/lsp.py:cpu --config.env.n
     --config.seeds=1 --config.replay.in_checkpoint=false
 
 Agents: dreamer, dreamerv3, lsp; no_mi (no intrinsic reward), random_skills (no planning), rand_skills_init (neither);
-hiro, a hierarchy without a model.
+hiro and hiro_mi, hierarchies without a model.
 --init_from=RUN:all begins with another run: --config.transfer.replay=keep or relabel takes its replay along too,
 --config.transfer.freeze=worker/actor,skills keeps the policy, --config.transfer.anew=world/heads/reward begins a part
 anew. --config.data.path=FOLDER fills the replay with a data set first; with --config.data.alone=true there is no world.

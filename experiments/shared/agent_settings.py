@@ -107,6 +107,7 @@ LIMITS: dict[str, Any] = {
     "pred_noise": (0.0, 1e3),
     "predictor_hidden": (1, 8192),
     "predictor_learning_rate": RATE,
+    "skill_range": (1e-6, 1e3),
     # of goals, changes of the state
     "goal_half_range": (1e-6, 1e6),
     "goal_velocity": (1e-6, 1e6),

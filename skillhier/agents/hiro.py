@@ -10,10 +10,12 @@ transition. The first rows of a run may be random actions (5 episodes in the rel
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from skillhier.agents import goal_space, slow, td3
 from skillhier.agents.goal_space import GoalSpace
@@ -56,6 +58,14 @@ DEFAULTS = {
 Reward = Callable[[Params, Trajectory, Key], Array]  # [T, B], paid on arriving at a row
 
 
+class Beside(NamedTuple):
+    """A level that learns beside manager and worker."""
+
+    init: Callable[[Key], Params]
+    level: Level
+    learning_rate: float  # of Adam
+
+
 def make(
     spec: Spec,
     *,
@@ -88,6 +98,8 @@ def two_levels(
     space: GoalSpace,
     worker_reward: Reward,
     *,
+    first_row: int = 0,
+    beside: Mapping[str, Beside] = MappingProxyType({}),
     high: Sequence[str] = (),
     low: Sequence[str] = (),
     period: int = 10,
@@ -111,6 +123,8 @@ def two_levels(
 ) -> Agent:
     """A manager whose goals lie in `space`, and a worker that is paid `worker_reward`; settings as in DEFAULTS.
 
+    first_row   of a window that the worker learns from: where its reward looks back, rows before it are not paid
+    beside      further levels, by name
     statistics  entry -> (mean [d], std [d]) by which the networks' inputs are whitened; goals are not
     dtype       of the products in networks
     """
@@ -124,11 +138,13 @@ def two_levels(
     worker = td3.controller(*td3.action_range(spec), hidden, dtype)
 
     def init(key: Key) -> Params:
-        manager_key, worker_key = jax.random.split(key)
+        manager_key, worker_key, *keys = jax.random.split(key, 2 + len(beside))
         statistics = {level: one.init(key) for level, one in encoders.items()}
         params, blank = {"encoders": statistics}, encoder.blank(spec.obs, tuple(spec.obs))
         seen = manager_sees(params, blank), worker_sees(params, blank, space.read(blank))
-        return {**params, "manager": manager.init(manager_key, seen[0]), "worker": worker.init(worker_key, seen[1])}
+        both = {"manager": manager.init(manager_key, seen[0]), "worker": worker.init(worker_key, seen[1])}
+        others = {name: one.init(k) for k, (name, one) in zip(keys, beside.items(), strict=True)}
+        return {**params, **both, **others}
 
     def manager_sees(params: Params, obs: Mapping[str, Array]) -> Array:
         return encoders["manager"].apply(params["encoders"]["manager"], obs)
@@ -206,7 +222,8 @@ def two_levels(
         return learn_goals(params, slow_now, segment._replace(action=jnp.stack([goal, goal])), loss_key)
 
     def worker_view(params: Params, batch: Trajectory) -> Trajectory:
-        return jax.tree.map(lambda x: x[: worker_transitions + 1], batch) if worker_transitions else batch
+        end = first_row + worker_transitions + 1 if worker_transitions else None
+        return jax.tree.map(lambda x: x[first_row:end], batch)
 
     loss = levels(
         {
@@ -215,11 +232,13 @@ def two_levels(
                 reward=lambda params, batch, key: reward_scale * batch.step.reward,
             ),
             "worker": Level(td3_of(worker, worker_rows), worker_view, worker_reward),
+            **{name: one.level for name, one in beside.items()},
         }
     )
     periods = {"manager": manager_every, "worker": 1}
     rates = {"learning_rate": learning_rate, "actor_learning_rate": actor_learning_rate}
     learning, parts = {"encoders": None}, {"manager/updates": slow.counter()}
+    learning |= {name: optax.adam(one.learning_rate) for name, one in beside.items()}
     for level, every in periods.items():
         learning |= td3.optimisers(level, delay=delay, period=every, **rates)
         parts |= td3.targets(level, tau=tau, delay=delay, period=every)

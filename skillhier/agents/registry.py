@@ -10,7 +10,19 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from skillhier.agents import bc, bc_transfer, dreamer, helms, helms_transfer, hiro, lsp, mpo, npmp, npmp_transfer
+from skillhier.agents import (
+    bc,
+    bc_transfer,
+    dreamer,
+    helms,
+    helms_transfer,
+    hiro,
+    hiro_mi,
+    lsp,
+    mpo,
+    npmp,
+    npmp_transfer,
+)
 from skillhier.types import Agent, Spec
 
 
@@ -58,6 +70,7 @@ AGENTS: dict[str, Entry] = {
     ),
     # learn online by TD3
     "hiro": Entry(hiro.make, hiro.DEFAULTS, learns="td3"),
+    "hiro_mi": Entry(hiro_mi.make, hiro_mi.DEFAULTS, learns="td3"),
     # learn online in the imagination of a world model
     "dreamer": Entry(dreamer.make, dreamer.DEFAULTS, learns="imagination"),
     "dreamerv3": Entry(partial(dreamer.make, **dreamer.V3), dreamer.V3, learns="imagination"),
