@@ -161,7 +161,8 @@ def trained(name, env, updates, **settings):
     return agent, state, {name: float(x) for name, x in metrics.items()}
 
 
-@pytest.mark.parametrize("name", ["dreamer", *(pytest.param(n, marks=pytest.mark.slow) for n in ("rand_skills_init",))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dreamer", "rand_skills_init"])
 def test_its_critic_finds_the_value(name):
     """1 / (1 - gamma) = 2, in imagination: the clock that cuts the real episodes is not dreamt of."""
     level = "control" if name == "dreamer" else "worker"
