@@ -97,6 +97,9 @@ def cpu(config: ConfigDict) -> None:
     # few, small batches want larger rates and fewer nats for nothing
     config.agent.update(starts=64, free_nats=1.0, learning_rate=1e-3)
     config.agent.update(actor_learning_rate=4e-4, critic_learning_rate=4e-4)
+    # a squashed Gaussian without an entropy bonus saturates at such rates, and stays with what it found first
+    if config.agent.name != "dreamerv3":
+        config.agent.update(head="bounded_normal", entropy=0.1)
     if "cem_starts" in config.agent:
         config.agent.update(cem_starts=8, predictor_learning_rate=4e-4)
     # an update for 10 frames

@@ -90,6 +90,10 @@ LIMITS: dict[str, Any] = {
     "noise": (0.0, 10.0),
     "critic_learning_rate": RATE,
     "adam_epsilon": (1e-12, 1.0),
+    "behaviour_adam_epsilon": (1e-12, 1.0),
+    "behaviour_max_grad_norm": (1e-6, 1e6),
+    "output_scale": (0.0, 100.0),
+    "min_stddev": (1e-4, 0.99),
     "weight_decay": (0.0, 10.0),
     # of skills planned in imagination
     "skill": (1, 256),

@@ -40,6 +40,7 @@ V3: dict[str, Any] = {
     "actor_hidden": (512, 512),
     "critic_hidden": (512, 512),
     "head": "bounded_normal",
+    "min_stddev": 0.1,
     "critic_form": "two_hot",
     "gamma": 1 - 1 / 333,
     "rewards": "arriving",
@@ -54,6 +55,8 @@ V3: dict[str, Any] = {
     "critic_learning_rate": 3e-5,
     "adam_epsilon": 1e-8,
     "max_grad_norm": 1000.0,
+    "behaviour_adam_epsilon": 1e-5,
+    "behaviour_max_grad_norm": 100.0,
 }
 
 
@@ -63,7 +66,7 @@ def make(spec: Spec, **settings: Any) -> Agent:
     model = world_model.make(spec, **pick(settings, world_model.DEFAULTS))
     horizon = settings["horizon"]
     sees = (model.feature, model.features)
-    head = imagination.action_head(settings["head"], spec)
+    head = imagination.action_head(settings["head"], spec, settings["min_stddev"])
     parts = imagination.make_level(NAME, head, settings, actor_sees=sees, critic_sees=sees)
     sampled = imagination.scoped(parts.act(True), NAME)
 

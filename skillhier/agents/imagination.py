@@ -29,9 +29,11 @@ from skillhier.types import Array, Key, Learner, Metrics, Params, Policy, Scalar
 
 # Dreamer (2020)
 LEVEL: dict[str, Any] = {
+    "output_scale": 1.0,  # variance of the last layers' weights of actor and critic, as a share of the others'
     "actor_hidden": (400, 400, 400, 400),  # widths
     "critic_hidden": (400, 400, 400),  # widths
     "head": "tanh_normal",  # the actor's distribution: tanh_normal, bounded_normal
+    "min_stddev": 0.03,  # of bounded_normal
     "critic_form": "normal",  # how returns are predicted: normal, symlog, two_hot
     "gamma": 0.99,  # discount of a decision
     "lambda_": 0.95,  # of the returns: 0 trusts the next value, 1 the rewards alone
@@ -55,8 +57,10 @@ TRAINING: dict[str, Any] = {
     "learning_rate": 6e-4,  # of Adam, for the world model
     "actor_learning_rate": 8e-5,  # of Adam, for actors
     "critic_learning_rate": 8e-5,  # of Adam, for critics
-    "adam_epsilon": 1e-7,  # of all three
-    "max_grad_norm": 100.0,  # of each optimiser's own gradient
+    "adam_epsilon": 1e-7,  # of the world model's Adam
+    "max_grad_norm": 100.0,  # of the world model's gradient
+    "behaviour_adam_epsilon": 1e-7,  # of all others
+    "behaviour_max_grad_norm": 100.0,  # of each other optimiser's own gradient
     "weight_decay": 0.0,  # of kernels, decoupled
     "max_consecutive_skips": 10,  # updates with bad numbers in a row that stop the learner
 }
@@ -93,8 +97,8 @@ def make_level(
     """
     at = SimpleNamespace(**settings)
     style, dtype = Style(at.activation, at.norm, "glorot"), jnp.dtype(at.dtype)
-    actor_net = MLP(at.actor_hidden, head.outputs, 1.0, dtype, style)
-    last = 0.0 if at.critic_form == "two_hot" else 1.0
+    actor_net = MLP(at.actor_hidden, head.outputs, at.output_scale, dtype, style)
+    last = 0.0 if at.critic_form == "two_hot" else at.output_scale
     critic_head = heads.scalar(FORMS[at.critic_form](), at.critic_hidden, style, last, dtype)
     if at.slow_critic == "none" and (at.bootstrap == "slow" or at.slow_weight):
         raise ValueError("bootstrap=slow and slow_weight need a slow critic; set agent.slow_critic to copy or average")
@@ -185,12 +189,14 @@ def make_learner(
     if model.loss_state != ():
         parts["world"] = SlowPart(lambda params: jnp.copy(model.loss_state))
 
-    def optimiser(rate: float) -> optax.GradientTransformation:
+    def optimiser(rate: float, epsilon: float, max_norm: float) -> optax.GradientTransformation:
         decay = optax.add_decayed_weights(at.weight_decay, lambda params: jax.tree.map(lambda x: x.ndim > 1, params))
-        steps = [optax.clip_by_global_norm(at.max_grad_norm), optax.scale_by_adam(eps=at.adam_epsilon)]
+        steps = [optax.clip_by_global_norm(max_norm), optax.scale_by_adam(eps=epsilon)]
         return optax.chain(*steps, *([decay] if at.weight_decay else []), optax.scale(-rate))
 
-    tx = by_child({"world": optimiser(at.learning_rate), **{path: optimiser(rate) for path, rate in rates.items()}})
+    world = optimiser(at.learning_rate, at.adam_epsilon, at.max_grad_norm)
+    others = at.behaviour_adam_epsilon, at.behaviour_max_grad_norm
+    tx = by_child({"world": world, **{path: optimiser(rate, *others) for path, rate in rates.items()}})
     return learner(init_all, loss, tx, slow.combined(parts), max_consecutive_skips=at.max_consecutive_skips)
 
 
@@ -204,11 +210,12 @@ def pick(settings: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any
     return {name: settings[name] for name in names}
 
 
-def action_head(name: str, spec: Spec) -> ActionHead:
+def action_head(name: str, spec: Spec, min_stddev: float) -> ActionHead:
     """The actor's distribution of that name over the world's actions."""
     if name not in HEADS:
         raise ValueError(f"head '{name}' is not known; choose {' or '.join(HEADS)} in agent.head")
-    return HEADS[name](spec.action.shape[-1])
+    size = spec.action.shape[-1]
+    return HEADS[name](size, min_stddev) if name == "bounded_normal" else HEADS[name](size)
 
 
 def view(rewards: str) -> Callable[[Params, Trajectory], Trajectory]:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from skillhier.agents import imagination, world_model
 from skillhier.agents.imagination import LEVEL, TRAINING, pick
+from skillhier.agents.learner import stateless
 from skillhier.losses import skill_info
 from skillhier.losses.levels import Level, levels, scope
 from skillhier.nets import heads
@@ -66,7 +67,7 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     if horizon % period:
         raise ValueError(f"horizon must be a multiple of the period {period}, got {horizon}; set agent.horizon")
     model = world_model.make(spec, **pick(settings, world_model.DEFAULTS))
-    head = imagination.action_head(settings["head"], spec)
+    head = imagination.action_head(settings["head"], spec, settings["min_stddev"])
     with_skill = lambda entries: jnp.concatenate([model.feature(entries), entries["skill"]], -1)  # noqa: E731
     parts = imagination.make_level(
         WORKER,
@@ -113,10 +114,17 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     def value(params: Params, entries: Mapping[str, Array]) -> Array:
         return parts.value(scope(params, WORKER), entries)
 
+    def weight(rows: Trajectory) -> Array | float:
+        """What a nat of information is worth."""
+        if not settings["mi_relative"]:
+            return settings["mi_scale"]
+        paid = jax.lax.stop_gradient(rows.step.reward).mean() * period
+        return settings["mi_scale"] * jnp.maximum(paid, 0.0)
+
     def score(params: Params, rows: Trajectory) -> Array:
         """The lambda-return of the first row that counts, [N]."""
         if intrinsic and settings["mi_in_cem"]:
-            paid = settings["mi_scale"] * in_plans(params[SKILLS], rows, jax.random.key(0))
+            paid = weight(rows) * in_plans(params[SKILLS], rows, jax.random.key(0))
             rows = rows._replace(step=rows.step._replace(reward=rows.step.reward + paid))
         step = view(params, rows).step
         moves = returns.transitions(step, settings["gamma"])
@@ -152,18 +160,11 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     def reward(params: Params, batch: Trajectory, key: Key) -> Array:
         if not intrinsic:
             return batch.step.reward
-        weight = settings["mi_scale"]
-        if settings["mi_relative"]:
-            weight = weight * jnp.maximum(jax.lax.stop_gradient(batch.step.reward).mean() * period, 0.0)
-        return batch.step.reward + weight * information(params[SKILLS], batch, key)
-
-    def skills_loss(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
-        value, metrics = predictor_loss(params, batch, key)
-        return value, (slow, metrics)
+        return batch.step.reward + weight(batch) * information(params[SKILLS], batch, key)
 
     table = {WORKER: Level(parts.loss, view=view, reward=reward)}
     if intrinsic:
-        table[SKILLS] = Level(skills_loss)
+        table[SKILLS] = Level(stateless(predictor_loss))
     learned = levels(table)
 
     def behaviour(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:

@@ -263,15 +263,13 @@ def make(
 
 
 def starts(posterior: Latent, discount: Array, count: int, key: Key) -> tuple[dict[str, Array], Array]:
-    """(`count` of the posterior's rows [T, B], drawn without replacement, all if 0, as shown entries [N, ...]; their
-    discounts [N]), without a gradient.
+    """(`count` of the posterior's rows [T, B], all if 0, in an order drawn anew, as shown entries [N, ...]; their
+    discounts [N]), without a gradient. So the first few of them are a fair share too.
     """
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ({**posterior._asdict()}, discount))
     total = rows[1].shape[0]
-    if count and count < total:
-        chosen = jax.random.permutation(key, total)[:count]
-        rows = jax.tree.map(lambda x: x[chosen], rows)
-    return jax.lax.stop_gradient(rows)
+    chosen = jax.random.permutation(key, total)[: count or total]
+    return jax.lax.stop_gradient(jax.tree.map(lambda x: x[chosen], rows))
 
 
 def _kl_loss(kl: str, free_nats: float, to_prior: float, to_posterior: float, target: float) -> KLLoss:
