@@ -96,6 +96,19 @@ def test_each_network_gets_its_own_gradient_alone():
     assert not any(leaf.any() for leaf in jax.tree.leaves(still))
 
 
+def test_numbers_that_mean_nothing_do_not_reach_a_gradient():
+    """The row that opens an episode belongs to no transition: its reward, and what a final row's action was."""
+    loss = make()
+
+    def slopes(rows):
+        return jax.grad(lambda p: loss(p, SLOW, rows, jax.random.key(0))[0])(PARAMS)
+
+    spoilt = slopes(batch(reward=np.where(np.arange(6) == 4, np.nan, REWARD)))
+    for a, b in zip(*map(jax.tree.leaves, (slopes(batch()), spoilt)), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.isfinite(a).all()
+
+
 def test_huber():
     np.testing.assert_allclose(losses.huber(jnp.array([0.0, 0.5, -1.0, 3.0, -3.0])), [0, 0.125, 0.5, 2.5, 2.5])
     np.testing.assert_allclose(losses.huber(jnp.array([1.0, 3.0]), 2.0), [0.5, 4.0])
@@ -205,7 +218,7 @@ def counted(period, seeds=False):
     """Losses, metrics and parameters of seven updates of a learner whose loss is due at every period-th."""
 
     def fit(params, slow_now, batch, key):
-        error = jnp.square(params["w"] - 1.0)
+        error = jnp.square(params["w"] - 1.0) + 0.0 * batch.step.reward.sum()
         return error, (slow_now, {"error": error})
 
     tx = every(period, optax.adam(0.1))
@@ -243,13 +256,14 @@ def test_a_loss_that_is_not_due_costs_nothing_under_seeds_either():
 def test_a_skipped_update_keeps_loss_and_optimiser_in_step():
     """An update left out for bad numbers counts for neither, so that the loss is due when its optimiser is."""
     state, update, rows, key = counted(2)
-    bad = state._replace(params={"w": jnp.float32(jnp.nan)})
-    for _ in range(2):
-        state, _ = update(state, rows, key)
-    spoilt, _ = update(bad._replace(slow={"updates": jnp.int32(1)}, opt=bad.opt._replace(step=jnp.int32(1))), rows, key)
-    assert spoilt.health.skipped == 1 and spoilt.slow["updates"] == spoilt.opt.step == 1
-    again, metrics = update(spoilt._replace(params={"w": jnp.float32(0.0)}), rows, key)
-    assert np.isfinite(metrics["error"]) and again.params["w"] > 0
+    bad = rows._replace(step=rows.step._replace(reward=jnp.full_like(rows.step.reward, jnp.nan)))
+    seen = []
+    for given in (rows, bad, rows, rows, rows, rows):
+        before = state.params["w"]
+        state, metrics = update(state, given, key)
+        seen.append((bool(np.isfinite(metrics["error"])), bool(state.params["w"] != before)))
+    assert state.health.skipped == 1 and state.slow["updates"] == state.opt.step == 5
+    assert seen == [(False, False), (False, False), (True, True), (False, False), (True, True), (False, False)]
 
 
 @pytest.mark.parametrize("one", [every, loss_every])
