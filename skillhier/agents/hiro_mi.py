@@ -60,30 +60,18 @@ def make(
     names = tuple(low) or spec.visible
     seen = encoder.whitened(spec.obs, names, statistics)
     predictor = heads.vector(skill, predictions.clamped_normal(), predictor_hidden)
-    rows = np.array(skill_info.rows_seen(period))
+    rows = skill_info.rows_seen(period)
 
     def read(obs: Mapping[str, Array]) -> Array:
         """A skill is no place: what is left of it is the skill itself."""
         return jnp.zeros((*obs[names[0]].shape[:-2], skill))
 
     def tell(params: Params, predict: Params, batch: Trajectory, key: Key) -> tuple[Array, Array]:
-        """(log q of the skill held from row e - period to row e, for e = period .. T - 1; whether one was) [W, B]."""
-        step, count = batch.step, len(batch.step.first) - period
-        if count < 1:
-            raise ValueError(
-                f"windows of {period + count} rows hold no skill of {period}; set train.sequence_length to more"
-            )
-        features = jax.lax.stop_gradient(seen.apply(params["encoders"]["worker"], step.obs))
-        begin = jnp.arange(count)[:, None]
-        windows = features[begin + rows]  # [W, rows, B, F]
-        chosen = batch.extras[NOTE][:count]
-        log_q = jax.vmap(lambda *one: skill_info.log_q(predictor.apply, predict, *one[:2], pred_noise, one[2]))(
-            windows, chosen, jax.random.split(key, count)
-        )
-        between = begin + np.arange(1, period + 1)
-        renewed = batch.extras[f"{NOTE}_renewed"]
-        cut = renewed[between[:, :-1]].any(1) | step.first[between].any(1) | step.last[between[:, :-1]].any(1)
-        return log_q, renewed[:count] & ~cut
+        """(log q of the skill of every window, whether one skill was held in it), [W, B] each."""
+        features = jax.lax.stop_gradient(seen.apply(params["encoders"]["worker"], batch.step.obs))
+        windows, chosen, held = skill_info.windows_of_replay(batch, period, features, NOTE)
+        one = lambda *window: skill_info.log_q(predictor.apply, predict, *window[:2], pred_noise, window[2])  # noqa: E731
+        return jax.vmap(one)(windows, chosen, jax.random.split(key, len(windows))), held
 
     def reward(params: Params, batch: Trajectory, key: Key) -> Array:
         log_q, held = tell(params, params[SKILLS]["predictor"], batch, key)

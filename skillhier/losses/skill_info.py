@@ -43,6 +43,24 @@ def windows(batch: Trajectory, period: int, features: Features) -> tuple[Array, 
     return rows, notes["skill"], notes
 
 
+def windows_of_replay(batch: Trajectory, period: int, features: Array, note: str) -> tuple[Array, Array, Array]:
+    """Of real rows [T, B], the window from row e - period to row e for each e = period .. T - 1.
+
+    (the rows seen of it [W, R, B, F] from features [T, B, F], the skill of its first row [W, B, Z], whether one skill
+    was chosen there and held throughout, within one episode [W, B]). Raises ValueError where T holds no window.
+    """
+    step, count = batch.step, len(batch.step.first) - period
+    if count < 1:
+        raise ValueError(f"{period + count} rows hold no skill of {period}; set train.sequence_length to more")
+    begin = jnp.arange(count)[:, None]
+    within = begin + jnp.arange(1, period + 1)  # rows after a window's first one
+    renewed = batch.extras[f"{note}_renewed"]
+    before_last = within[:, :-1]
+    cut = renewed[before_last].any(1) | step.first[within].any(1) | step.last[before_last].any(1)
+    rows = features[begin + jnp.array(rows_seen(period))]
+    return rows, batch.extras[note][:count], renewed[:count] & ~step.last[:count] & ~cut
+
+
 def log_q(predict: Predict, params: Params, rows: Array, skill: Array, noise: float, key: Key) -> Array:
     """log q(skill | rows) in nats, [M], of rows [W, M, F] with noise on all of them."""
     rows = rows + noise * jax.random.normal(key, rows.shape, rows.dtype)
