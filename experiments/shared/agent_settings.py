@@ -108,6 +108,7 @@ LIMITS: dict[str, Any] = {
     "mi_scale": WEIGHT,
     "mi_place": ["last", "each"],
     "mi_constant": (-1e3, 1e3),
+    "mi_floor": (-1e9, 0.0),
     "pred_noise": (0.0, 1e3),
     "predictor_hidden": (1, 8192),
     "predictor_learning_rate": RATE,

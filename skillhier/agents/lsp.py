@@ -50,6 +50,7 @@ DEFAULTS: dict[str, Any] = {
     "mi_subtract_prior": False,  # less the skill's log-probability under the plan
     "mi_subtract_start": False,  # less what the start alone says of the skill
     "mi_constant": 0.0,  # nats added to each window's reward
+    "mi_floor": -1e6,  # nats that a window is paid at least
     "pred_noise": 0.3,  # standard deviation of the noise on the predictor's input
     "predictor_hidden": (256, 256),  # widths
     "predictor_learning_rate": 8e-5,  # of Adam, for predictors of skills
@@ -94,6 +95,7 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
             subtract_prior=subtract_prior,
             subtract_start=settings["mi_subtract_start"],
             constant=settings["mi_constant"],
+            floor=settings["mi_floor"],
         )
 
     information = informs(horizon, settings["mi_subtract_prior"])

@@ -99,6 +99,8 @@ def information_reward(
             info = info - log_q(predict, params["start_predictor"], rows[:1], skill, noise, start_key)
         if subtract_prior:
             info = info - gaussian_log_prob(notes["skill/mean"], notes["skill/stddev"], skill)
+        if floor is not None:
+            info = jnp.maximum(info, floor)
         worlds = batch.step.first.shape[1]
         info = info.reshape(worlds, -1).T  # [n, B]
         paid = jnp.zeros(batch.step.first.shape)
