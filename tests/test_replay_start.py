@@ -151,7 +151,7 @@ def test_data_of_another_world_are_refused_or_relabelled(data):
 
 
 def test_what_data_lack_is_named(tmp_path, data):
-    assert "lacks the notes of the policy that this agent learns from: action" in refused(
+    assert "lacks the notes of the policy that this agent learns from: choice" in refused(
         f"data.path={data}", preset="debug,agent=mpo", error=DataFault
     )
     slow = record_episodes(tmp_path / "slow", repeat=2)
@@ -332,7 +332,7 @@ def test_mistakes_are_found_before_anything_begins(changes, address, said, monke
 
 
 def test_the_real_command_finds_them_with_check(tmp_path):
-    command = [sys.executable, "tests/begun_entry.py", f"--config={FILE}:debug", "--check"]
+    command = [sys.executable, "-m", "tests.begun_entry", f"--config={FILE}:debug", "--check"]
     told = run([*command, "--config.transfer.replay=keep"])
     assert told.returncode == 2 and told.stderr.startswith(
         "config.transfer.replay=keep is about the run of --init_from"
