@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, learning, run_report
+from experiments.shared import cli, frames, learning, run_report
 from skillhier.agents import registry as agents
 from skillhier.data import online, replay
 from skillhier.distributed import hosts
@@ -85,7 +85,7 @@ def make_source(config: ConfigDict, env: Env, policy: Policy, agent: Agent | Non
     extras = {} if agent is None else agent.replay_extras
     if agent is not None:
         settings["first_params"] = lambda key: agent.learner.init(key).params
-    return online.online(
+    source = online.online(
         env,
         policy,
         make_replay(config, env.spec, extras),
@@ -97,6 +97,7 @@ def make_source(config: ConfigDict, env: Env, policy: Policy, agent: Agent | Non
         prefill=config.replay.prefill,
         **settings,
     )
+    return frames.counted(source, config.env.get("repeat", 1))
 
 
 def evaluations(config: ConfigDict, worlds: Worlds, agent: Agent) -> list[Evaluation]:

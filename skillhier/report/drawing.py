@@ -111,6 +111,18 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [k * step for k in range(first, int(math.floor(high / step + 1e-9)) + 1)]
 
 
+def spread(places: Sequence[float], low: float, high: float, gap: float) -> list[float]:
+    """`places`, which rise, moved as little as need be to lie `gap` apart and between low and high, if all fit."""
+    spaced: list[float] = []
+    for place in places:
+        spaced.append(max([place, low, *(last + gap for last in spaced[-1:])]))
+    limit = high
+    for i in reversed(range(len(spaced))):
+        spaced[i] = min(spaced[i], limit)
+        limit = spaced[i] - gap
+    return spaced
+
+
 def path(x: Sequence[float], y: Sequence[float]) -> str:
     """The data of an SVG path through the points; a gap where one is not finite."""
     commands, pen = [], "M"
