@@ -66,10 +66,9 @@ def test_references_belong_to_the_panel_of_their_task(tmp_path, capsys):
     asked = f"--runs={tmp_path}/?", "--x=frames", "--metric=eval/return", "--panels=config.env.name"
     told = compared(capsys, tmp_path, *asked, "--reference=walker_walk", "--reference=cheetah_run@pixels")
     labels = {title: [curve["label"] for curve in metric["references"]] for title, metric in told["metrics"].items()}
-    assert labels == {"eval/return, name=dmc.cheetah_run@pixels": ["Dreamer, pixels", "DreamerV3, pixels",
-                                                                     "DrQ-v2, pixels"],
-                      "eval/return, name=dmc.walker_walk": ["DreamerV3, state", "D4PG, state", "SAC, state",
-                                                            "TD-MPC2, state", "DreamerV3 (run by TD-MPC2), state"]}  # fmt: skip
+    pixels, state = labels["eval/return, name=dmc.cheetah_run@pixels"], labels["eval/return, name=dmc.walker_walk"]
+    assert pixels == ["Dreamer, pixels", "DreamerV3, pixels", "DrQ-v2, pixels"]
+    assert state == [curve.label for curve in published.curves("walker_walk")] and len(state) == 5
 
 
 @pytest.mark.parametrize(

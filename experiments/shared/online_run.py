@@ -13,12 +13,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, frames, learning, run_report
+from experiments.shared import cli, frames, learning, run_report, world_settings
 from skillhier.agents import registry as agents
 from skillhier.data import online, replay
 from skillhier.distributed import hosts
 from skillhier.envs import registry
-from skillhier.envs.render import pixels
 from skillhier.report import dreams
 from skillhier.train import checkpoint, evaluate, loop, metrics, run_folder, session
 from skillhier.train.evaluate import Evaluation
@@ -51,12 +50,8 @@ def make_worlds(settings: ConfigDict, worlds: int, **changes: Any) -> Env:
     """`worlds` worlds by the settings of a config, with changes. Raises Refused."""
     settings = {**settings, **changes, "worlds": worlds}
     name = settings.pop("name")
-    if not name.endswith(pixels.SUFFIX):  # how pictures are drawn means nothing where there are none
-        settings = {setting: x for setting, x in settings.items() if setting not in pixels.SETTINGS}
-    if ":" in name:  # other libraries have engines of their own
-        settings.pop("engine", None)
     try:
-        return registry.make(name, **settings)
+        return registry.make(name, **world_settings.suited(name, settings))
     except ValueError as error:
         raise cli.Refused(str(error)) from None
 

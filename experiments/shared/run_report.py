@@ -19,7 +19,7 @@ TITLES = {  # of metrics that online runs log, which come first
     **sections.TITLES,
 }
 LEARNING = partial(sections.learning, titles=TITLES)
-SECTIONS = (stacking.skills, sections.watched, dreams.section, stacking.use, stacking.errors, LEARNING)
+SECTIONS = (stacking.skills, sections.watched, dreams.watched, dreams.section, stacking.use, stacking.errors, LEARNING)
 
 
 def write(folder: Path | str) -> Path:

@@ -28,7 +28,8 @@ STYLE = (
     ".fig .name{fill:var(--ink);font-weight:600;font-size:12px}"
     ".fig .grid{stroke:var(--line);stroke-width:1;fill:none}"
     ".fig .curve{fill:none;stroke-width:1.6;stroke-linejoin:round}"
-    ".fig .thin{fill:none;stroke-width:.8;opacity:.25}.fig .bold{fill:none;stroke-width:2.6;stroke-linejoin:round}"
+    ".fig .fine{fill:none;stroke-width:.9;opacity:.8}.fig .thin{fill:none;stroke-width:.8;opacity:.25}"
+    ".fig .bold{fill:none;stroke-width:2.6;stroke-linejoin:round}"
 )
 
 
