@@ -27,14 +27,18 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.shared import cli, published, run_report
+from experiments.shared import (
+    cli,
+    published,
+    run_report,
+    runs_flags,  # noqa: F401  defines the flags
+)
 from skillhier.report import axis, comparison, comparison_measures, comparison_page, comparison_runs, comparison_tables
 from skillhier.report.axis import AXES, FRAMES, Axis
 from skillhier.report.comparison_runs import LoggedRun
 from skillhier.report.references import Reference
 from skillhier.train import metrics
 
-flags.DEFINE_multi_string("runs", [], "folders of runs, as a shell pattern in quotes; may be given several times")
 flags.DEFINE_multi_string("group", [], "settings that make the groups, as config.NAME; commas, or given several times")
 flags.DEFINE_multi_string("metric", [], "names in metrics.jsonl; by default the usual ones that the runs have")
 flags.DEFINE_enum("x", None, list(AXES), "the x axis of curves; by default env_steps if all runs count them")
@@ -45,7 +49,6 @@ flags.DEFINE_multi_string("reference", [], "tasks whose published returns are dr
 flags.DEFINE_bool("different_budgets", False, "compare runs whose budgets differ")
 flags.DEFINE_bool("unfinished", False, "include unfinished runs, and cut all at the shortest")
 flags.DEFINE_integer("bootstrap_seed", 0, "of the intervals' resampling", lower_bound=0)
-flags.DEFINE_string("out", None, "the folder to write to; by default runs/compare-<time>")
 
 USUAL = (  # patterns of the metrics shown unless --metric names others, in their order
     r"eval(uation)?/(.+/)?success",

@@ -16,15 +16,16 @@ import numpy as np
 from absl import flags
 
 from experiments.imagined_skills import noise_page, sections
-from experiments.shared import cli
+from experiments.shared import (
+    cli,
+    runs_flags,  # noqa: F401  defines the flags
+)
 from skillhier.report import comparison, comparison_runs
 from skillhier.report.comparison_runs import LoggedRun
 from skillhier.report.sections import read_json
 from skillhier.train import metrics
 
-flags.DEFINE_multi_string("runs", [], "folders of runs, as a shell pattern in quotes; may be given several times")
 flags.DEFINE_string("by", "config.agent.pred_noise", "the setting that makes the groups")
-flags.DEFINE_string("out", None, "the folder to write to; by default runs/skills-<time>")
 
 
 def main(run: cli.Run) -> None:

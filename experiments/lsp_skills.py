@@ -36,10 +36,11 @@ def main(run: cli.Run) -> None:
     args = flags.FLAGS
     if not args.run:
         raise cli.Refused("--run is missing; give the folder of a run of experiments.lsp, or of one of its seeds")
-    begin, path, rows = time.perf_counter(), Path(args.run), args.rows or ROWS
+    begin, path = time.perf_counter(), Path(args.run)
     settings = run_folder.settings(path)
     name, world_settings = saved.world(path, settings, args.env)
     env = saved.worlds(name, args.episodes or STARTS, args.engine, **world_settings)
+    rows = args.rows or min(ROWS, env.spec.limit)
     if rows > env.spec.limit:
         raise cli.Refused(f"--rows={rows} is more than the {env.spec.limit} decisions of an episode; give fewer")
     agent = saved.agent(path, settings, env)
