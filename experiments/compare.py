@@ -11,7 +11,11 @@ by the settings in --group. Seeds may differ; any other difference is refused, b
 curve cannot be told apart. Runs of different budgets (updates, batch, window length, data) and a run given twice are
 refused too. Unfinished runs are left out and listed. Settings that vary with the groups, such as an agent's own, are
 named in --along: they may differ between groups but not within one, and the page lists them. --panels draws tasks
-separately. Curves are over environment steps if all runs count them, else over updates; --x chooses.
+separately. Curves are over environment steps if all runs count them, else over updates; --x chooses: frames are the
+control steps of the suite, of which an environment step has config.env.repeat.
+
+--x=frames --reference=walker_walk,walker_run@pixels draws what others published beside the returns of runs in those
+worlds; without @pixels what was learned from entries. experiments/shared/published.py has the tables.
 
 Writes compare.html (self-contained) and compare.json (every number shown), by default to runs/compare-<time>.
 Interquartile means with 95 % stratified bootstrap intervals, as in rliable (Agarwal et al., NeurIPS 2021).
@@ -23,23 +27,28 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.shared import cli, run_report
+from experiments.shared import (
+    cli,
+    published,
+    run_report,
+    runs_flags,  # noqa: F401  defines the flags
+)
 from skillhier.report import axis, comparison, comparison_measures, comparison_page, comparison_runs, comparison_tables
-from skillhier.report.axis import AXES, Axis
+from skillhier.report.axis import AXES, FRAMES, Axis
 from skillhier.report.comparison_runs import LoggedRun
+from skillhier.report.references import Reference
 from skillhier.train import metrics
 
-flags.DEFINE_multi_string("runs", [], "folders of runs, as a shell pattern in quotes; may be given several times")
 flags.DEFINE_multi_string("group", [], "settings that make the groups, as config.NAME; commas, or given several times")
 flags.DEFINE_multi_string("metric", [], "names in metrics.jsonl; by default the usual ones that the runs have")
 flags.DEFINE_enum("x", None, list(AXES), "the x axis of curves; by default env_steps if all runs count them")
 flags.DEFINE_multi_string("strata", [], "settings that identify tasks, as config.task: runs are resampled within each")
 flags.DEFINE_multi_string("along", [], "settings that vary with the groups, or their prefix, as config.agent")
 flags.DEFINE_multi_string("panels", [], "settings that separate runs, as config.env.name: figures for each value")
+flags.DEFINE_multi_string("reference", [], "tasks whose published returns are drawn, as walker_walk; needs --x=frames")
 flags.DEFINE_bool("different_budgets", False, "compare runs whose budgets differ")
 flags.DEFINE_bool("unfinished", False, "include unfinished runs, and cut all at the shortest")
 flags.DEFINE_integer("bootstrap_seed", 0, "of the intervals' resampling", lower_bound=0)
-flags.DEFINE_string("out", None, "the folder to write to; by default runs/compare-<time>")
 
 USUAL = (  # patterns of the metrics shown unless --metric names others, in their order
     r"eval(uation)?/(.+/)?success",
@@ -67,6 +76,7 @@ def main(run: cli.Run) -> None:
     comparison.group_runs(matching, [*by, *strata, *panels])  # refuses unknown settings
     runs, notes = select(matching, args.unfinished)
     x = choose_axis(runs, args.x)
+    references = choose_references(runs, split(args.reference), x)
     upto = min(axis.end(run.rows, x) for run in runs) if args.unfinished else None
     if any(not run.finished for run in runs):
         notes.append(
@@ -87,7 +97,7 @@ def main(run: cli.Run) -> None:
             upto=upto,
             same_end=not args.different_budgets,
             seed=args.bootstrap_seed,
-        )._replace(panel=panel)
+        )._replace(panel=panel, references=references_of(references, name, members))
         for name in names
         for panel, members in comparison.split_panels(groups, panels).items()
     ]
@@ -122,6 +132,28 @@ def choose_axis(runs: list[LoggedRun], name: str | None) -> Axis:
                 f"--x={name}: {run.path} does not log {AXES[name].entry} in every row; choose --x={axis.UPDATES.name}"
             )
     return AXES[name]
+
+
+def choose_references(runs: list[LoggedRun], tasks: list[str], x: Axis) -> dict[str, list[Reference]]:
+    """Published curves by task, in which some run must be. Raises Refused."""
+    if tasks and x != FRAMES:
+        raise cli.Refused(f"--reference={tasks[0]}: it is known over frames, not over {x.label}; give --x=frames")
+    there = {published.task_of(str(run.settings.get("config.env.name"))) for run in runs}
+    references = {}
+    for task in tasks:
+        references[task] = published.curves(task)
+        if published.task_of(task) not in there:
+            raise cli.Refused(f"--reference={task}: no run is in that task, they are in {', '.join(sorted(there))}")
+    return references
+
+
+def references_of(
+    references: dict[str, list[Reference]], metric: str, groups: dict[str, list[LoggedRun]]
+) -> tuple[Reference, ...]:
+    """Those of the tasks that the groups are in, if the metric is a return."""
+    worlds = {str(run.settings.get("config.env.name")) for runs in groups.values() for run in runs}
+    there = {published.task_of(world) for world in worlds} if metric.endswith("/return") else set()
+    return tuple(curve for task, curves in references.items() if published.task_of(task) in there for curve in curves)
 
 
 def select(runs: list[LoggedRun], unfinished: bool) -> tuple[list[LoggedRun], list[str]]:

@@ -30,7 +30,7 @@ from experiments.stacking.sections import STRIP
 from experiments.stacking.skill_rollouts import PRIOR
 from skillhier.envs.physics import Data
 from skillhier.envs.render import viewer
-from skillhier.report import drawing, film
+from skillhier.report import drawing
 from skillhier.train import metrics, run_folder
 from skillhier.types import Env
 
@@ -94,17 +94,11 @@ def collect(
 
 def strip(model: mujoco.MjModel, rollouts: skill_rollouts.SkillRollouts, records: Data, interval: float) -> bytes:
     """A JPEG with a row of frames for each skill, the prior last, of its first episode."""
-    camera = viewer.filmed(model)
-    draw = pictures.drawer(model, max(camera, 0), *SIZE, shadows=True, samples=2)
     times = np.linspace(0, rollouts.valid.shape[2] - 1, FRAMES).round() * interval
-    order = [*np.flatnonzero(rollouts.skill != PRIOR), *np.flatnonzero(rollouts.skill == PRIOR)]
-    drawn = []
-    for lane in order:
-        name, skill = skill_figures.name(rollouts.skill[lane]), int(rollouts.skill[lane])
-        tint = None if skill == PRIOR else drawing.hex_colour(skill)
-        row = [draw(jax.tree.map(lambda leaf, i=i, lane=lane: leaf[lane, 0, i], records)) for i in range(FRAMES)]
-        drawn.append([film.caption(p, f"{name}, {t:.1f} s", tint) for p, t in zip(row, times, strict=True)])
-    return film.strip(drawn, SIZE[1])
+    order = np.concatenate([np.flatnonzero(rollouts.skill != PRIOR), np.flatnonzero(rollouts.skill == PRIOR)])
+    skills = rollouts.skill[order].tolist()
+    names = [(skill_figures.name(s), None if s == PRIOR else drawing.hex_colour(s)) for s in skills]
+    return pictures.held_strip(model, SIZE, names, jax.tree.map(lambda leaf: leaf[order, 0], records), times)
 
 
 def finish(path: Path, rollouts: skill_rollouts.SkillRollouts, about: dict) -> dict:

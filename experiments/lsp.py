@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from experiments.shared import cli, learning, online_run, replay_start, warm_start
 from skillhier.agents import registry
 from skillhier.policies import open_loop
+from skillhier.train import metrics
 
 
 def main(run: cli.Run) -> None:
@@ -45,7 +46,7 @@ def summarise(rows: list[dict], config: ConfigDict) -> dict:
     """What came out, in numbers: `rows` are the lines of metrics.jsonl. Tenths are of the updates."""
     totals = online_run.totals(rows)
     return totals | {
-        "frames": totals["env_steps"] * config.env.get("repeat", 1),
+        "frames": rows[-1][metrics.FRAMES],
         "return_last_tenth": online_run.late(rows, "episodes/return"),
         "eval_return": rows[-1].get("eval/return"),
         "information_last_tenth": online_run.late(rows, "skills/information"),

@@ -8,9 +8,11 @@ python -m experiments.watch --policy=random --env=dmc.cheetah_run --rows=200
 
 Agents act greedily. Writes into RUN/watch (without a run into runs/watch-<time>; --workdir names another folder):
 episode.mp4, episode.html, strip.jpg (frames side by side), episode.json (returns, lengths, success), and updates the
-run's report.html if it has one.
+run's report.html if it has one. Films show continuous skills by their numbers, and by a colour that changes with them.
+Of an agent with a world model also dream/: what it would have expected of the first episode after five rows.
 """
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -24,15 +26,16 @@ from absl import flags
 from experiments.shared import (
     acting_flags,  # noqa: F401  defines the flags
     cli,
+    episode_dreams,
     pictures,
     run_report,
     saved,
     scripted,
 )
-from experiments.stacking.skill_rollouts import PRIOR, collect_lanes, validity
+from experiments.shared.lanes import PRIOR, collect_lanes, validity
 from skillhier.envs import registry
 from skillhier.envs.render import viewer
-from skillhier.report import drawing, episode_page, film
+from skillhier.report import drawing, dreams, episode_page, film
 from skillhier.train import metrics, run_folder
 from skillhier.types import Env, Trajectory
 
@@ -50,7 +53,7 @@ flags.DEFINE_bool("shadows", True, "in the film")
 flags.DEFINE_integer("samples", 2, "rays per pixel and axis of the film; 1: rough edges, four times as fast", 1, 8)
 
 FRAME_WIDTH = 240  # pixels, of the frames in strip.jpg
-FILES = ("episode.mp4", "episode.html", "strip.jpg", "episode.json")
+FILES = ("episode.mp4", "episode.html", "strip.jpg", "episode.json", dreams.FOLDER)
 
 
 class Scene(NamedTuple):
@@ -72,7 +75,7 @@ def main(run: cli.Run) -> None:
     skills = choose_skills(args.skill, scene.agent.skills)
     model = saved.model(scene.world, args.engine, scene.settings)
     camera = choose_camera(model, args.camera)
-    recordings = record(scene, skills, args.rollout_seed, args.rows)
+    recordings, dreamt_of = record(scene, skills, args.rollout_seed, args.rows)
     path = make_folder(args)
     summary = summarise(scene, recordings)
     geometry = viewer.scene(model)
@@ -88,8 +91,12 @@ def main(run: cli.Run) -> None:
             except film.FilmError as error:  # the other files do not need the film
                 print(error, file=sys.stderr)
         (path / "strip.jpg").write_bytes(film.strip(pictures.frames_of(draw, recordings), FRAME_WIDTH))
+    shutil.rmtree(path / dreams.FOLDER, ignore_errors=True)  # of the episode before
+    if dreamt_of is not None:
+        rows = len(episodes[0].reward)
+        episode_dreams.write(path, scene.agent, dreamt_of, rows, scene.env.spec.interval, args.rollout_seed)
     summary["seconds"] = time.perf_counter() - start
-    summary["files"] = [name for name in FILES if (path / name).is_file()]
+    summary["files"] = [name for name in FILES if (path / name).exists()]
     metrics.write_json(path / "episode.json", summary | {"title": title, "about": line})
     if args.run and (Path(args.run) / "report.html").is_file():
         run_report.write(Path(args.run))
@@ -156,35 +163,43 @@ def make_folder(args: Any) -> Path:
     return path
 
 
-def record(scene: Scene, skills: list[int], seed: int, rows: int | None) -> list[pictures.RecordedEpisodes]:
-    """Greedy episodes with each of the skills, from the same initial states, with the physics record of every row."""
+def record(
+    scene: Scene, skills: list[int], seed: int, rows: int | None
+) -> tuple[list[pictures.RecordedEpisodes], dict[str, Any] | None]:
+    """Greedy episodes with each of the skills, from the same initial states, with the physics record of every row.
+
+    With them what a dream of the first episode needs, None where the agent has no dreams.
+    """
     success, agent, has_skills = scene.env.spec.success, scene.agent, scene.agent.skills > 0
 
     def select(trajectory: Trajectory) -> dict[str, Any]:
         step = trajectory.step
         selected = {"reward": step.reward, "record": step.obs[viewer.RECORD]}
-        return selected | ({} if success is None else {"success": step.obs[success][:, :, 0, 0] > 0.5})
+        selected |= {} if success is None else {"success": step.obs[success][:, :, 0, 0] > 0.5}
+        return selected | ({} if agent.dream is None else {"dreamt_of": episode_dreams.select(trajectory)})
 
     arrays = collect_lanes(
         viewer.shown(scene.env), lambda skill: viewer.unaware(agent.act(skill)), agent.params, skills,
         jax.random.key(seed), select, has_skills=has_skills, rows=rows,
     )  # fmt: skip
+    dreamt_of, free = arrays.pop("dreamt_of", None), "agent" if "skill" in arrays else "prior"
     valid, broken = validity(arrays["first"], arrays["last"])
     recordings = []
     for lane, skill in enumerate(skills):
-        label = f"skill {skill}" if skill != PRIOR else "prior" if has_skills else ""
-        recording = pictures.RecordedEpisodes(label, [], [], [], broken[lane].tolist())
+        label = f"skill {skill}" if skill != PRIOR else free if has_skills else ""
+        recording = pictures.RecordedEpisodes(label, [], [], [], broken[lane].tolist(), [])
         for e in range(valid.shape[1]):
             count = int(valid[lane, e].sum())
             own = jax.tree.map(lambda leaf, e=e, lane=lane, count=count: leaf[lane, e, :count], arrays)
             name = " ".join(filter(None, [label, str(e + 1) if valid.shape[1] > 1 or not label else ""]))
-            active = own["chosen"] if has_skills else None
+            active = own["chosen"] if has_skills and (own["chosen"] != PRIOR).any() else None
             poses = viewer.poses(own["record"])
             recording.episodes.append(episode_page.Episode(name, scene.env.spec.interval, poses, own["reward"], active))
             recording.records.append(own["record"])
+            recording.choices.append(pictures.choices_of(own))
             recording.success.extend([bool(own["success"][-1])] if "success" in own else [])
         recordings.append(recording)
-    return recordings
+    return recordings, jax.tree.map(lambda leaf: leaf[0, 0], dreamt_of)
 
 
 def summarise(scene: Scene, recordings: list[pictures.RecordedEpisodes]) -> dict[str, Any]:

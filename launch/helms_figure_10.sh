@@ -8,6 +8,6 @@ learn sparse_staged red_on_blue sparse_staged 1,2,3,4,5 npmp_kl
 learn no_kl red_on_blue sparse_staged 1,2,3,4,5 npmp_kl --config.agent.eta_z=0
 SKILLS=npmp_ar1
 learn ar1 red_on_blue sparse_staged 1,2,3,4,5 npmp_kl --config.agent.eta_z=0 --config.agent.ar_coefficient=0.95
-page figure_10 --runs="$runs/red_on_blue/sparse_staged/agent=npmp_kl,*" --runs="$runs/red_on_blue/no_kl/*" \
+success_page figure_10 --runs="$runs/red_on_blue/sparse_staged/agent=npmp_kl,*" --runs="$runs/red_on_blue/no_kl/*" \
   --runs="$runs/red_on_blue/ar1/*" --group=config.agent.ar_coefficient,config.agent.eta_z --along=config.init_from \
   --panels=config.env.name

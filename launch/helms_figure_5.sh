@@ -4,4 +4,4 @@
 . "$(dirname "$0")/helms.sh"
 skills all_pairs helms,npmp
 learn pyramid pyramid sparse_staged 4 helms_mix,helms_cat,npmp_kl,mpo --when="agent=helms_mix --config.agent.eta_z=0.1"
-page figure_5 --runs="$runs/all_pairs/pyramid/*" --group=config.agent.name --along=config.agent,config.init_from
+success_page figure_5 --runs="$runs/all_pairs/pyramid/*" --group=config.agent.name --along=config.agent,config.init_from

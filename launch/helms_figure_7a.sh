@@ -5,5 +5,5 @@
 . "$(dirname "$0")/helms.sh"
 skills red_on_blue helms,npmp,bc,hierarchical_bc
 learn dense red_on_blue dense 4 helms_mix,helms_cat,npmp_kl,bc_finetuned,hierarchical_bc_finetuned,mpo
-page figure_7a --runs="$runs/red_on_blue/dense/*set=4*" \
+success_page figure_7a --runs="$runs/red_on_blue/dense/*set=4*" \
   --group=config.agent.name --along=config.agent,config.init_from

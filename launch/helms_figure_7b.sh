@@ -5,5 +5,5 @@
 . "$(dirname "$0")/helms.sh"
 skills red_on_blue helms,npmp,bc,hierarchical_bc
 learn sparse_staged red_on_blue sparse_staged 4 helms_mix,helms_cat,npmp_kl,bc_finetuned,hierarchical_bc_finetuned,mpo
-page figure_7b --runs="$runs/red_on_blue/sparse_staged/*set=4*" \
+success_page figure_7b --runs="$runs/red_on_blue/sparse_staged/*set=4*" \
   --group=config.agent.name --along=config.agent,config.init_from

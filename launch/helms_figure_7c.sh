@@ -5,5 +5,5 @@
 . "$(dirname "$0")/helms.sh"
 skills red_on_blue helms,npmp,bc,hierarchical_bc
 learn sparse red_on_blue sparse 4 helms_mix,helms_cat,npmp_kl,bc_finetuned,hierarchical_bc_finetuned,mpo
-page figure_7c --runs="$runs/red_on_blue/sparse/*set=4*" \
+success_page figure_7c --runs="$runs/red_on_blue/sparse/*set=4*" \
   --group=config.agent.name --along=config.agent,config.init_from

@@ -8,6 +8,6 @@ skills red_on_blue helms,npmp,helms_discrete
 learn sparse_staged red_on_blue sparse_staged 3,4 helms_mix,npmp_kl
 SKILLS=helms_discrete
 learn discrete_only red_on_blue sparse_staged 3,4 helms_cat
-page figure_8 --runs="$runs/red_on_blue/sparse_staged/agent=helms_mix,set=[34]*" \
+success_page figure_8 --runs="$runs/red_on_blue/sparse_staged/agent=helms_mix,set=[34]*" \
   --runs="$runs/red_on_blue/sparse_staged/agent=npmp_kl,set=[34]*" --runs="$runs/red_on_blue/discrete_only/*" \
   --group=config.agent.name --along=config.agent,config.init_from --panels=config.env.name

@@ -10,5 +10,5 @@ for beta in 0 0.01; do
   learn beta_z=$beta red_on_blue sparse_staged 3,4 helms_mix --sweep=config.agent.eta_z=0.01,0.1,1,10,100
   learn beta_z=$beta red_on_blue sparse_staged 3,4 helms_cat
 done
-page figure_9 --runs="$runs/red_on_blue/beta_z=*/*" --group=config.agent.name,config.agent.eta_z --along=config.agent \
+success_page figure_9 --runs="$runs/red_on_blue/beta_z=*/*" --group=config.agent.name,config.agent.eta_z --along=config.agent \
   --panels=config.init_from,config.env.name

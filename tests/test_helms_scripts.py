@@ -1,6 +1,5 @@
 """The scripts of the HeLMS figures: what each asks for, on which skills its agents begin, and that it can be had."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -8,55 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import scripts
+from scripts import ROOT, bare, options, swept
 from test_report import checked
 
-ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "launch").glob("helms_*.sh"))
-STUB = """#!/bin/sh
-# in place of Python: says what it was asked, and that all runs are done
-for word in "$@"; do
-  printf '%s\\n' "$word" | sed "s/'/'\\\\\\\\''/g; 1s/^/'/; \\$s/\\$/' /" | tr -d '\\n' >> "$SAID"
-done
-echo >> "$SAID"
-case "$2" in launch.sweep) echo "# 1 runs of x in y: ${STATE:-1 done, 0 begun, 0 new}" ;; esac
-exit "${CODE:-0}"
-"""
 ALL = ["helms_mix", "helms_cat", "npmp_kl", "bc_finetuned", "hierarchical_bc_finetuned", "mpo"]
 
 
-def bare() -> dict[str, str]:
-    """The environment without what the scripts read from it."""
-    return {name: value for name, value in os.environ.items() if name not in ("PRESET", "RUNS", "DATA", "OFFLINE")}
-
-
 def asked(tmp_path: Path, script: str, *flags: str, **environment: str) -> tuple[list[list[str]], int, str]:
-    """(the commands that a script gives, its exit code, what it says) with a stub for Python."""
-    stub, said = tmp_path / "python", tmp_path / "said"
-    stub.write_text(STUB)
-    stub.chmod(0o755)
-    said.write_text("")
-    told = subprocess.run(
-        ["sh", ROOT / "launch" / f"helms_{script}.sh", *flags], cwd=ROOT, capture_output=True, text=True, timeout=60,
-        env={**bare(), "PYTHON": str(stub), "SAID": str(said), "PRESET": "cpu", "RUNS": "r", **environment},
-    )  # fmt: skip
-    commands = [shlex.split(line) for line in said.read_text().splitlines()]
-    dry = [command for command in commands if "--dry_run" in command]
-    if "--dry_run" not in flags:  # first all of it is looked at
-        assert commands[: len(dry)] == dry
-        commands = commands[len(dry) :]
-    return commands, told.returncode, told.stderr
-
-
-def options(command: list[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for word in command[2:]:
-        name, _, value = word.partition("=")
-        found.setdefault(name.removeprefix("--"), []).append(value)
-    return found
-
-
-def swept(command: list[str]) -> dict[str, list[str]]:
-    return {axis: values.split(",") for axis, _, values in (s.partition("=") for s in options(command)["sweep"])}
+    return scripts.asked(tmp_path, f"helms_{script}", *flags, **environment)
 
 
 def learning(tmp_path: Path, script: str, **environment: str) -> list[tuple[str, dict, dict]]:

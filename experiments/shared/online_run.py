@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, learning, run_report, world_settings
+from experiments.shared import cli, frames, learning, run_report, world_settings
 from skillhier.agents import registry as agents
 from skillhier.data import online, replay
 from skillhier.distributed import hosts
@@ -48,9 +48,10 @@ def open_worlds(run: cli.Run) -> Worlds:
 
 def make_worlds(settings: ConfigDict, worlds: int, **changes: Any) -> Env:
     """`worlds` worlds by the settings of a config, with changes. Raises Refused."""
-    name, settings = world_settings.named({**settings, **changes, "worlds": worlds})
+    settings = {**settings, **changes, "worlds": worlds}
+    name = settings.pop("name")
     try:
-        return registry.make(name, **settings)
+        return registry.make(name, **world_settings.suited(name, settings))
     except ValueError as error:
         raise cli.Refused(str(error)) from None
 
@@ -79,7 +80,7 @@ def make_source(config: ConfigDict, env: Env, policy: Policy, agent: Agent | Non
     extras = {} if agent is None else agent.replay_extras
     if agent is not None:
         settings["first_params"] = lambda key: agent.learner.init(key).params
-    return online.online(
+    source = online.online(
         env,
         policy,
         make_replay(config, env.spec, extras),
@@ -91,6 +92,7 @@ def make_source(config: ConfigDict, env: Env, policy: Policy, agent: Agent | Non
         prefill=config.replay.prefill,
         **settings,
     )
+    return frames.counted(source, config.env.get("repeat", 1))
 
 
 def evaluations(config: ConfigDict, worlds: Worlds, agent: Agent) -> list[Evaluation]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from experiments.imagined_skills import sections as imagined_skills
 from experiments.stacking import expectations
 from experiments.stacking import sections as stacking
 from skillhier.report import dreams, run_page, sections
@@ -19,7 +20,17 @@ TITLES = {  # of metrics that online runs log, which come first
     **sections.TITLES,
 }
 LEARNING = partial(sections.learning, titles=TITLES)
-SECTIONS = (stacking.skills, sections.watched, dreams.section, stacking.use, stacking.errors, LEARNING)
+SECTIONS = (
+    stacking.skills,
+    imagined_skills.held,
+    imagined_skills.ground,
+    sections.watched,
+    dreams.watched,
+    dreams.section,
+    stacking.use,
+    stacking.errors,
+    LEARNING,
+)
 
 
 def write(folder: Path | str) -> Path:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import mujoco
 from absl import flags
 
-from experiments.shared import cli, warm_start
+from experiments.shared import cli, warm_start, world_settings
 from skillhier.agents import registry as agents
 from skillhier.envs import registry
 from skillhier.train import checkpoint
@@ -29,6 +29,7 @@ class Agent(NamedTuple):
     act: Callable[..., Policy]
     params: Params
     skills: int  # 0 for an agent without
+    dream: Callable[..., dict] | None = None  # as types.Agent.dream, of an agent with a world model
 
 
 def world(path: Path, settings: dict[str, Any], name: str | None = None) -> tuple[str, dict[str, Any]]:
@@ -49,7 +50,7 @@ def world(path: Path, settings: dict[str, Any], name: str | None = None) -> tupl
         raise cli.Refused(f"{path} says nothing of a world; give the folder of a run that holds an agent")
     name = registry.canonical(name or own)
     cli.pick("world", name, registry.WORLDS)
-    return name, chosen
+    return name, world_settings.suited(name, chosen)
 
 
 def worlds(name: str, count: int, engine: str = "auto", **settings: Any) -> Env:
@@ -68,6 +69,14 @@ def model(name: str, engine: str, settings: dict[str, Any]) -> mujoco.MjModel:
         return registry.task(name, engine=engine, **inner).physics.model
     except (ValueError, AttributeError):
         raise cli.Refused(f"{name} has no model of ours that could be drawn; choose another --env") from None
+
+
+def model_or_none(name: str, engine: str, settings: dict[str, Any]) -> mujoco.MjModel | None:
+    """As `model`; None where there is none of ours."""
+    try:
+        return model(name, engine, settings)
+    except cli.Refused:
+        return None
 
 
 def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = False) -> Agent:
@@ -96,7 +105,7 @@ def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = Fals
             return system.explore if sample else system.exploit
         return system.hold(skill, sample=sample)
 
-    return Agent(act, params, system.skills)
+    return Agent(act, params, system.skills, system.dream)
 
 
 def _recorded(data: str) -> str:

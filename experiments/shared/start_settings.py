@@ -72,8 +72,9 @@ def check(config: ConfigDict, address: str | None) -> None:
 
 def relabelling(config: ConfigDict):
     """What the config's world would have shown and paid on stored rows: TimeStep -> TimeStep. Raises Refused."""
-    name, settings = world_settings.named(config.env)
+    settings = dict(config.env)
+    name = settings.pop("name")
     try:
-        return registry.relabelling(name, **settings)
+        return registry.relabelling(name, **world_settings.suited(name, settings))
     except ValueError as error:
         raise cli.Refused(f"{error}; set config.env.name, or another config.transfer.replay or data.reward") from None

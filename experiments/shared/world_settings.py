@@ -1,21 +1,15 @@
-"""Which of a config's settings of worlds mean something to the world that it names."""
+"""Settings of worlds that a config has for all of them, and that mean nothing to some."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from skillhier.envs.render import pixels
 
-PICTURES = (*pixels.SETTINGS, "entries")  # settings of worlds @pixels
 
-
-def named(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(the world's name, the settings for it): those of pictures are left out where there are none, and the engine for
-    worlds of other libraries, which have their own.
-    """
-    settings = dict(settings)
-    name = settings.pop("name")
-    if not name.endswith(pixels.SUFFIX):
-        settings = {setting: value for setting, value in settings.items() if setting not in PICTURES}
-    if ":" in name:
-        settings.pop("engine", None)
-    return name, settings
+def suited(world: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that mean something to worlds of that name, for registry.make."""
+    if not world.endswith(pixels.SUFFIX):  # how pictures are drawn means nothing where there are none
+        settings = {name: value for name, value in settings.items() if name not in (*pixels.SETTINGS, "entries")}
+    if ":" in world:  # other libraries have engines of their own
+        settings = {name: value for name, value in settings.items() if name != "engine"}
+    return dict(settings)

@@ -79,6 +79,7 @@ def information_reward(
     subtract_prior: bool = False,
     subtract_start: bool = False,
     constant: float = 0.0,
+    floor: float | None = None,
 ) -> Callable[[Params, Trajectory, Key], Array]:
     """(params, batch [nK + 1, B], key) -> log q(z | window) as a reward [nK + 1, B]; params: see `predictor_loss`.
 
@@ -87,6 +88,7 @@ def information_reward(
     subtract_prior  less log N(z; mean, stddev) of the planner's notes
     subtract_start  less log q(z | start) of the predictor that sees the start alone
     constant        nats added to each window
+    floor           nats that a window is paid at least: a predictor that is sure and wrong says any number below zero
     """
     if place not in PLACES:
         raise ValueError(f"mi_place '{place}' is not known; choose {' or '.join(PLACES)} in agent.mi_place")

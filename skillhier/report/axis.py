@@ -1,4 +1,4 @@
-"""The x axis of curves: environment steps where every log counts them, updates otherwise."""
+"""The x axis of curves: environment steps where every log counts them, updates otherwise; others by name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,9 @@ class Axis(NamedTuple):
 
 UPDATES = Axis("updates", "step", "updates")
 ENV_STEPS = Axis("env_steps", metrics.ENV_STEPS, "environment steps")
-AXES = {axis.name: axis for axis in (ENV_STEPS, UPDATES)}
+FRAMES = Axis("frames", metrics.FRAMES, "frames")  # control steps: an environment step is config.env.repeat of them
+EPISODES = Axis("episodes", metrics.EPISODES, "episodes")
+AXES = {axis.name: axis for axis in (ENV_STEPS, UPDATES, FRAMES, EPISODES)}
 
 
 def counts(rows: Rows, axis: Axis) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from skillhier.report import comparison, statistics
 from skillhier.report.axis import UPDATES, Axis, metric_names
 from skillhier.report.comparison_runs import LoggedRun
+from skillhier.report.references import Reference
 from skillhier.train import run_folder
 
 EVALUATED = ("eval/", "evaluation/", "heldout/")  # measured at intervals; other metrics are means over an epoch
@@ -49,6 +50,7 @@ class MetricStatistics(NamedTuple):
     groups: dict[str, GroupStatistics]
     notes: list[str]
     panel: str = ""  # which runs it covers, where there are several panels
+    references: tuple[Reference, ...] = ()
 
     @property
     def title(self) -> str:

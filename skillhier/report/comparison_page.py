@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from html import escape
 
-from skillhier.report import axis, drawing, figures, run_page
+from skillhier.report import axis, drawing, figures, references, run_page
 from skillhier.report.axis import ENV_STEPS
 from skillhier.report.comparison_measures import FINAL_DRAWS, POINTS, Comparison, MetricStatistics
 from skillhier.report.comparison_runs import SEED, commit, machine
@@ -48,6 +48,7 @@ def _section(metric: MetricStatistics, paints: dict[str, str], below: str, title
     groups = metric.groups
     base = metric.metric.removeprefix("heldout/")
     title = titles.get(base, base) + (", held-out" if base != metric.metric else "")
+    end = max(group.x[-1] for group in groups.values())
     drawn = [
         figures.curves(
             {label: (group.x, group.curve.value, paints[label]) for label, group in groups.items()},
@@ -55,6 +56,7 @@ def _section(metric: MetricStatistics, paints: dict[str, str], below: str, title
             below,
             bands={label: (group.curve.low, group.curve.high) for label, group in groups.items()},
             faint=[(of.x, curve, paints[label]) for label, of in groups.items() for curve in of.run_curves],
+            references=[of.upto(end) for of in metric.references],
             settle=0.1,
             legend=False,
             width=450,
@@ -87,6 +89,7 @@ def _section(metric: MetricStatistics, paints: dict[str, str], below: str, title
     return (
         f"<h2>{escape(metric.title)}</h2><p>Final value: {escape(metric.definition)}.</p>{notes}"
         f'{side_by_side(drawn)}<div class="fig-card wide" style="margin-top:12px"><table>{"".join(body)}</table></div>'
+        f"{references.table(metric.references, end, below)}"
     )
 
 

@@ -86,6 +86,9 @@ def read(paths: RunPaths) -> LoggedRun:
     try:
         rows = metrics.rows(paths.log / "metrics.jsonl")
         [row["step"] for row in rows]
+        for row in rows:
+            if metrics.ENV_STEPS in row:  # runs of earlier versions count no frames
+                row.setdefault(metrics.FRAMES, row[metrics.ENV_STEPS] * settings.get("config.env.repeat", 1))
     except (ValueError, KeyError, TypeError):
         raise run_folder.RunFolderError(
             f"{paths.log / 'metrics.jsonl'} is no log of a run; leave it out of --runs"

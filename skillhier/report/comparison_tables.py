@@ -43,6 +43,7 @@ def content(comparison: Comparison) -> dict[str, Any]:
                     "notes": metric.notes,
                     "thresholds": metric.thresholds,
                     "groups": {label: _content(group) for label, group in metric.groups.items()},
+                    "references": [reference._asdict() for reference in metric.references],
                 }
                 for metric in comparison.metrics
             },

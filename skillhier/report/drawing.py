@@ -28,7 +28,8 @@ STYLE = (
     ".fig .name{fill:var(--ink);font-weight:600;font-size:12px}"
     ".fig .grid{stroke:var(--line);stroke-width:1;fill:none}"
     ".fig .curve{fill:none;stroke-width:1.6;stroke-linejoin:round}"
-    ".fig .thin{fill:none;stroke-width:.8;opacity:.25}.fig .bold{fill:none;stroke-width:2.6;stroke-linejoin:round}"
+    ".fig .fine{fill:none;stroke-width:.9;opacity:.8}.fig .thin{fill:none;stroke-width:.8;opacity:.25}"
+    ".fig .bold{fill:none;stroke-width:2.6;stroke-linejoin:round}"
 )
 
 
@@ -109,6 +110,18 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     step *= next(m for m in (1, 2, 5, 10) if (high - low) / (m * step) <= about + 0.5)
     first = math.ceil(low / step - 1e-9)
     return [k * step for k in range(first, int(math.floor(high / step + 1e-9)) + 1)]
+
+
+def spread(places: Sequence[float], low: float, high: float, gap: float) -> list[float]:
+    """`places`, which rise, moved as little as need be to lie `gap` apart and between low and high, if all fit."""
+    spaced: list[float] = []
+    for place in places:
+        spaced.append(max([place, low, *(last + gap for last in spaced[-1:])]))
+    limit = high
+    for i in reversed(range(len(spaced))):
+        spaced[i] = min(spaced[i], limit)
+        limit = spaced[i] - gap
+    return spaced
 
 
 def path(x: Sequence[float], y: Sequence[float]) -> str:

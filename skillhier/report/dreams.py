@@ -1,10 +1,9 @@
 """What a world model believes and dreams, beside what happened: files of a run folder, and the section of its page.
 
 A dream is open loop: rows of context are filtered, and from there on only actions are known. Files lie in RUN/dream:
-strip-ENTRY.jpg for pictures, dream.json for vectors and the reward.
+strip-ENTRY.jpg for pictures, of a watched episode also dream-ENTRY.mp4; dream.json for vectors and the reward.
 """
 
-import base64
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from skillhier.report import figures, film
-from skillhier.report.sections import Folder, read_json, side_by_side
+from skillhier.report.sections import WATCHED, Folder, picture, read_json, side_by_side
+from skillhier.report.sections import film as film_of
 from skillhier.train import metrics
 
 FOLDER = "dream"
@@ -22,6 +22,7 @@ PAINTS = {"seen": "var(--dim)", "belief": "var(--good)", "dream": "var(--main)"}
 NUMBERS = 8  # figures of single numbers of the vectors, those that vary most
 FRAMES = 12  # pictures in a strip
 WIDTH = 84  # pixels of a picture in a strip
+FILM_WIDTH = 256  # pixels of a picture in a film
 
 
 def write(path: Path, recorded: Mapping[str, Mapping[str, np.ndarray]], context: int, interval: float) -> None:
@@ -46,24 +47,41 @@ def write(path: Path, recorded: Mapping[str, Mapping[str, np.ndarray]], context:
     metrics.write_json(folder / "dream.json", about)
 
 
-def section(run: Folder) -> str:
-    """Strips of pictures and curves of numbers; empty for agents that do not dream."""
-    folder = run.path / FOLDER
+def write_films(path: Path, recorded: Mapping[str, Mapping[str, np.ndarray]], context: int, interval: float) -> None:
+    """Writes what `write` does, as a film in real time for each entry of pictures. Raises FilmError."""
+    step, rate = film.pace(interval)
+    for name, seen in recorded["seen"].items():
+        if seen.ndim != 4:
+            continue
+        images = []
+        for row in range(0, len(seen), step):
+            shown = [_enlarged(_colours(_bytes(recorded[line][name][row]))) for line in LINES]
+            words = (f"{interval * row:.1f} s", "belief", "dream" if row >= context else "seen so far")
+            images.append(film.tiled([film.caption(*pair) for pair in zip(shown, words, strict=True)], len(LINES)))
+        film.write(path / FOLDER / f"dream-{name}.mp4", images, rate)
+
+
+def watched(run: Folder) -> str:
+    """The section of the episode that experiments.watch recorded."""
+    return section(run, run.path / WATCHED / FOLDER, "Dream of the first episode above")
+
+
+def section(run: Folder, folder: Path | None = None, title: str = "Dream") -> str:
+    """Films and strips of pictures and curves of numbers; empty for agents that do not dream."""
+    folder = folder or run.path / FOLDER
     about = read_json(folder / "dream.json")
     if not about:
         return ""
     context, interval = about["context"], about["interval"]
     parts = [
-        "<h2>Dream</h2>",
+        f"<h2>{escape(title)}</h2>",
         f"<p>{context} rows are seen, {context * interval:.2g} s; from there on the model knows only what is done, for "
         f"{(about['rows'] - context) * interval:.2g} s.</p>",
     ]
     for file in sorted(folder.glob("strip-*.jpg")):
-        name = escape(file.stem.removeprefix("strip-"))
-        picture = base64.b64encode(file.read_bytes()).decode()
-        caption = f"<p>{name}: what happened, the belief, the dream</p>"
-        image = f'<img alt="{name} in a dream" style="max-width:100%" src="data:image/jpeg;base64,{picture}">'
-        parts.append(f'<div class="fig-card wide">{caption}{image}</div>')
+        name = file.stem.removeprefix("strip-")
+        parts.append(f"<p>{escape(name)}: what happened, the belief, the dream</p>")
+        parts += [film_of(run, folder / f"dream-{name}.mp4"), picture(run, file, f"{name} in a dream")]
     drawn = []
     for name, lines in about["numbers"].items():
         time = [interval * row for row in range(about["rows"])]
@@ -76,8 +94,18 @@ def section(run: Folder) -> str:
 def _strip(rows: Mapping[str, np.ndarray]) -> bytes:
     """Pictures evenly spaced in time, one line of them for each of LINES."""
     at = np.linspace(0, len(rows["seen"]) - 1, min(FRAMES, len(rows["seen"]))).round().astype(int)
-    shown = {line: (255 * np.clip(pictures[at], 0, 1)).astype(np.uint8) for line, pictures in rows.items()}
+    shown = {line: _bytes(pictures[at]) for line, pictures in rows.items()}
     return film.strip([[_colours(picture) for picture in shown[line]] for line in LINES], WIDTH)
+
+
+def _bytes(pictures: np.ndarray) -> np.ndarray:
+    return (255 * np.clip(pictures, 0, 1)).astype(np.uint8)
+
+
+def _enlarged(picture: np.ndarray) -> np.ndarray:
+    """A picture of about `FILM_WIDTH` pixels a side, which are squares of one colour."""
+    scale = 2 * max(1, round(FILM_WIDTH / 2 / picture.shape[1]))
+    return np.repeat(np.repeat(picture, scale, 0), scale, 1)
 
 
 def _colours(picture: np.ndarray) -> np.ndarray:

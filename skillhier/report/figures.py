@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from skillhier.report.drawing import band, number, path, rect, stroke, svg, text, tick_label, ticks
+from skillhier.report.drawing import band, number, path, rect, spread, stroke, svg, text, tick_label, ticks
 
 LONGEST = 30  # letters of a label beside its row
 
@@ -22,6 +22,7 @@ def curves(
     settle: float = 0.0,
     bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     faint: Sequence[tuple[Sequence[float], Sequence[float], str]] = (),
+    references: Sequence[tuple[str, Sequence[float], Sequence[float]]] = (),
     legend: bool = True,
 ) -> str:
     """Curves over one axis: name -> (x, y, colour).
@@ -29,6 +30,7 @@ def curves(
     The first `settle` share of a curve may leave the frame, so that the start does not flatten the rest.
     bands: name -> (low, high), shaded around the curve of that name
     faint: thin curves beneath, as (x, y, colour)
+    references: dashed curves, as (name, x, y); their names stand on the right, for which the figure is wider
     """
     clean = {}
     for name, (x, y, paint) in series.items():
@@ -37,6 +39,7 @@ def curves(
     faint = [(np.asarray(x, float), np.asarray(y, float), paint) for x, y, paint in faint]
     bands = {name: np.asarray(ends, float) for name, ends in (bands or {}).items()}
     drawn = [y for _, y, _ in (*clean.values(), *faint)] + [end for ends in bands.values() for end in ends]
+    drawn += [np.asarray(y, float) for _, _, y in references]
     late = [y[int(settle * len(y)) if len(y) >= 20 else 0 :] for y in drawn]
     late = np.concatenate([y[np.isfinite(y)] for y in late] or [np.zeros(0)])
     if not len(late):
@@ -47,6 +50,8 @@ def curves(
     left, right = (f([f(x) for x, y, _ in clean.values() if len(x)]) for f in (min, max))
     right = right if right > left else left + 1
     x0, x1, y0, y1 = 52, width - 20, height - 30, 42
+    references = [reference for reference in references if len(reference[1])]
+    width += 6.0 * max([len(name) for name, _, _ in references] or [0])
     to_x = lambda v: x0 + (np.asarray(v) - left) / (right - left) * (x1 - x0)  # noqa: E731
     to_y = lambda v: y0 - (np.asarray(v) - bottom) / (top - bottom) * (y0 - y1)  # noqa: E731
     parts = [text(12, 18, title, kind="name")]
@@ -73,8 +78,24 @@ def curves(
         last = y[np.isfinite(y)]
         tooltip = f"{name}: {number(float(last[-1]))} at the end" if len(last) else name
         parts.append(stroke(path(to_x(x), to_y(y)), "curve", paint=paint, tooltip=tooltip))
-    parts.append("</svg>")
-    return svg(width, height, parts, title)
+    lines, names = _dashed([(name, to_x(x), to_y(y), x, y) for name, x, y in references], x1 + 6, (y1, y0))
+    return svg(width, height, [*parts, *lines, "</svg>", *names], title)
+
+
+def _dashed(curves: Sequence[tuple], right: float, ends: tuple[float, float]) -> tuple[list[str], list[str]]:
+    """(dashed curves, their names) of (name, x and y on the sheet, true x, true y).
+
+    Names stand at x = right, beside the ends of their curves and between `ends`, apart from each other.
+    """
+    lines, names, curves = [], [], sorted(curves, key=lambda curve: curve[2][-1])
+    places = spread([curve[2][-1] + 4 for curve in curves], ends[0] + 4, ends[1] + 4, 12)
+    for (name, x, y, true_x, true_y), place in zip(curves, places, strict=True):
+        values = ", ".join(f"{tick_label(a)}: {number(b)}" for a, b in zip(true_x, true_y, strict=True))
+        data = path(x, y) if len(x) > 1 else f"M{x[0] - 6:.1f} {y[0]:.1f}H{x[0]:.1f}"
+        style = "stroke-width:1;stroke-dasharray:5 4;opacity:.8"
+        lines.append(stroke(data, "curve", paint="var(--dim)", style=style, tooltip=f"{name}: {values}"))
+        names.append(text(right, place, name))
+    return lines, names
 
 
 def matrix(values: Sequence[Sequence[float]], title: str, rows: str, columns: str, *, cell: float = 46) -> str:

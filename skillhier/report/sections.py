@@ -71,27 +71,34 @@ def side_by_side(drawn: Iterable[str]) -> str:
 
 
 def watched(run: Folder) -> str:
-    """The episodes that experiments.watch recorded: their film, a strip of frames, a link to the 3-D page.
-
-    Files of at most `EMBEDDED` bytes are embedded, larger ones linked.
-    """
+    """The episodes that experiments.watch recorded: their film, a strip of frames, a link to the 3-D page."""
     folder = run.path / WATCHED
     summary = read_json(folder / "episode.json")
-    parts = []
-    for name, kind, element in (
-        ("episode.mp4", "video/mp4", '<video controls loop muted playsinline style="max-width:100%" src="{}"></video>'),
-        ("strip.jpg", "image/jpeg", '<img alt="frames of the episodes" style="max-width:100%" src="{}">'),
-    ):
-        file = folder / name
-        if not file.is_file():
-            continue
-        small = file.stat().st_size <= EMBEDDED
-        source = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}" if small else f"{WATCHED}/{name}"
-        parts.append(f'<div class="fig-card wide">{element.format(source)}</div>')
+    parts = [film(run, folder / "episode.mp4"), picture(run, folder / "strip.jpg", "frames of the episodes")]
     if (folder / "episode.html").is_file():
         parts.insert(0, f'<p><a href="{WATCHED}/episode.html">3-D view of the episodes</a></p>')
     about = ": ".join(escape(str(summary[name])) for name in ("title", "about") if name in summary)
-    return f"<h2>Episodes</h2><p>{about}</p>{''.join(parts)}" if parts else ""
+    return f"<h2>Episodes</h2><p>{about}</p>{''.join(parts)}" if any(parts) else ""
+
+
+def film(run: Folder, file: Path) -> str:
+    """A film of the run's folder; empty where there is none."""
+    return _embedded(run, file, "video/mp4", '<video controls loop muted playsinline style="{}" src="{}"></video>')
+
+
+def picture(run: Folder, file: Path, name: str) -> str:
+    """A JPEG of the run's folder, called `name` where it is not seen; empty where there is none."""
+    return _embedded(run, file, "image/jpeg", f'<img alt="{escape(name)}" style="{{}}" src="{{}}">')
+
+
+def _embedded(run: Folder, file: Path, kind: str, element: str) -> str:
+    """`element` around a file; one of at most `EMBEDDED` bytes is embedded, a larger one linked."""
+    if not file.is_file():
+        return ""
+    small = file.stat().st_size <= EMBEDDED
+    source = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}" if small else ""
+    source = source or file.relative_to(run.path).as_posix()
+    return f'<div class="fig-card wide">{element.format("max-width:100%", source)}</div>'
 
 
 def learning(run: Folder, titles: Mapping[str, str] = TITLES) -> str:

@@ -18,7 +18,9 @@ from typing import NamedTuple, TextIO
 from skillhier.train.loop import Report
 
 COUNTERS = "total/"  # begins the names of cumulative counters
-ENV_STEPS = "total/env_steps"  # control steps that all worlds of an online run have taken so far
+ENV_STEPS = "total/env_steps"  # actions that all worlds of an online run have taken so far
+FRAMES = "total/frames"  # control steps that those actions took
+EPISODES = "total/episodes"  # that ended or broke in all of its worlds
 
 
 class Writer(NamedTuple):
