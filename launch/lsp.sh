@@ -14,6 +14,7 @@ family=lsp
 . "$(dirname "$0")/figures.sh"
 hiro=${HIRO:+,$HIRO}
 three=--config.seeds=3
+case $preset in paper) of_seed=",seed=*" ;; *) of_seed= ;; esac # how the folders of `learn` end
 case $preset in # updates of sources, and of targets
   paper) source_updates=100000 target_updates=60000 cove_updates=40000 ;; # of 5 frames each
   cpu) source_updates=10000 target_updates=6000 cove_updates=6000 ;; # of 10

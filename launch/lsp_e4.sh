@@ -4,5 +4,5 @@
 . "$(dirname "$0")/lsp.sh"
 learn state quadruped_walk lsp,no_mi,dreamer
 set --
-for agent in lsp no_mi dreamer; do set -- "$@" --runs="$runs/state/agent=$agent,task=quadruped_walk*"; done
+for agent in lsp no_mi dreamer; do set -- "$@" --runs="$runs/state/agent=$agent,task=quadruped_walk$of_seed"; done
 returns e4 "$@" --group=config.agent.name --along=config.agent --reference=quadruped_walk,quadruped_walk@pixels

@@ -133,6 +133,13 @@ def test_skills_are_held_in_every_run(tmp_path):
     assert commands[-1][1] == "experiments.lsp_noise" and options(commands[-1])["runs"] == ["r/noise/*"]
 
 
+@pytest.mark.parametrize(("preset", "end"), [("paper", ",seed=*"), ("cpu", "")])
+def test_the_page_of_one_task_has_no_runs_of_another(tmp_path, preset, end):
+    """Its folder is shared with those of walking from upright starts."""
+    page = options(commands_of(tmp_path, "e4", PRESET=preset)[-1])
+    assert page["runs"] == [f"r/state/agent={agent},task=quadruped_walk{end}" for agent in ("lsp", "no_mi", "dreamer")]
+
+
 def test_it_ends_where_jobs_are_handed_over(tmp_path):
     commands, code, said = asked(tmp_path, "lsp_e2", "--to=slurm", "--gpus=1", STATE="0 done, 1 begun, 0 new")
     assert code == 0 and len(commands) == 1 and "the sources are submitted; once they are done" in said
