@@ -46,7 +46,7 @@ def summarise(rows: list[dict], config: ConfigDict) -> dict:
     """What came out, in numbers: `rows` are the lines of metrics.jsonl. Tenths are of the updates."""
     totals = online_run.totals(rows)
     return totals | {
-        "frames": rows[-1][metrics.FRAMES],
+        "frames": rows[-1].get(metrics.FRAMES, 0),
         "return_last_tenth": online_run.late(rows, "episodes/return"),
         "eval_return": rows[-1].get("eval/return"),
         "information_last_tenth": online_run.late(rows, "skills/information"),

@@ -138,6 +138,7 @@ def test_it_begins_with_the_skills_of_a_run_and_keeps_them(tmp_path, monkeypatch
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_it_begins_with_the_parameters_of_a_run_of_its_own_kind(tmp_path, stand_ins):
     """All of them or a part; target copies and skills go with them."""
     once = [f"--config.train.{name}=10" for name in ("updates", "eval_every", "save_every")]
@@ -215,7 +216,7 @@ def test_stopped_and_continued_it_is_the_run_that_was_never_stopped(tmp_path, mo
 # --- by the real command, in its own worlds ---
 
 
-@pytest.mark.parametrize("agent", ["helms_cat", "mpo"])
+@pytest.mark.parametrize("agent", ["helms_cat", pytest.param("mpo", marks=pytest.mark.slow)])
 def test_a_run_leaves_all_that_was_promised(tmp_path, agent):
     told = run(command(tmp_path / "run", preset=f"debug,agent={agent},reward=sparse_staged"))
     assert told.returncode == 0, told.stderr

@@ -254,6 +254,7 @@ def test_worlds_may_be_other_in_number(source):
     assert len(set(map(bytes, rows.step.obs["task.torso"].reshape(120, 3))) ^ set(map(bytes, theirs))) == 0
 
 
+@pytest.mark.slow
 def test_each_seed_begins_with_the_rows_and_parameters_of_a_seed(pair):
     changes = ("transfer.replay=keep", "transfer.optimiser=true", "seeds=2")
     state = first_state(*changes, preset="debug,agent=mpo", init_from=f"{pair}:all")

@@ -140,7 +140,8 @@ def train(
     about      what a continued run must share with this one, beside its settings
     """
     config = run.config
-    evaluated, spec = evaluations(config, worlds, agent), spec or worlds.env.spec
+    evaluated = evaluations(config, worlds, agent)
+    spec = spec or (worlds.env and worlds.env.spec)
     path, shared = cli.open_run(run)
     if origin is not None and hosts.is_main_host():
         metrics.write_json(path / run_folder.ORIGIN, origin)
