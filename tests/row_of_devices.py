@@ -41,12 +41,16 @@ def windows(batch: int):
     return sources.offline(toy.demonstrations(OBS, steps=20), batch_size=batch, sequence_length=6, lookahead=2, stack=2)
 
 
-def collecting():
+def collecting(begun: int = 0):
+    """begun: for so many seeds the replay begins with rows of its own."""
     env = counters(LENGTHS, breaks=((2, 15),), ends=1)
     memory = replay.make(ROWS, env.spec, extras=SEEN)
+    row = replay.row_shapes(env.spec, SEEN)
+    rows = [jax.tree.map(lambda one: np.full((6, 4, *one.shape), seed, one.dtype), row) for seed in range(begun)]  # noqa: B023
     return online.online(
-        env, NOISE, memory, unroll_length=4, updates_per_collect=2, batch_size=16, sequence_length=3, prefill=12
-    )
+        env, NOISE, memory, unroll_length=4, updates_per_collect=2, batch_size=16, sequence_length=3, prefill=12,
+        initial_rows=rows,
+    )  # fmt: skip
 
 
 CASES = {
@@ -55,6 +59,7 @@ CASES = {
     "seeds": (lambda: system("bc"), lambda: windows(8), 2),
     "online": (regression, collecting, 0),
     "online_seeds": (regression, collecting, 2),
+    "online_begun": (regression, lambda: collecting(2), 2),
 }
 
 
