@@ -95,9 +95,7 @@ def test_starts_are_rows_without_replacement_and_without_a_gradient():
     assert everything["stoch"].shape == (12, 1)
     np.testing.assert_array_equal(everything["deter"][:, 0], all_discounts)  # rows stay together
     np.testing.assert_array_equal(np.sort(all_discounts), np.arange(12))
-    assert (
-        np.asarray(all_discounts) != np.arange(12)
-    ).any()  # in an order of their own: the first few are a fair share
+    assert (np.asarray(all_discounts) != np.arange(12)).any()  # the first few are a fair share
     some, discounts = world_model.starts(Latent(stoch, stoch), discount, 5, jax.random.key(0))
     assert len(set(np.asarray(discounts).tolist())) == 5
     assert (np.asarray(some["deter"][:, 0]) == np.asarray(discounts)).all()  # rows stay together
