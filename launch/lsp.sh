@@ -7,7 +7,8 @@
 #   returns NAME RUNS-AND-FLAGS                     one page of their returns over frames: $runs/NAME/compare.html
 #   held RUN ..., paths RUN ...                     pages of each seed of the runs: what skills do, where robots went
 #
-# Environment variables, beside those of figures.sh: HIRO, agents to add where the paper compares with HIRO (hiro,hiro_mi).
+# Environment variables, beside those of figures.sh: HIRO, agents to add where the paper compares with HIRO; by default
+# hiro,hiro_mi in E1, none in transfers, whose updates are counted for agents that imagine (HIRO's are a decision each).
 #
 # Transfers have three seeds in one program; each begins with the same seed of its source.
 family=lsp

@@ -3,6 +3,7 @@
 # with what others published on the same tasks.
 #   PRESET=cpu sh launch/lsp_e1.sh                    launch/lsp.sh lists all options
 . "$(dirname "$0")/lsp.sh"
+[ -n "${HIRO+given}" ] || hiro=,hiro,hiro_mi # HIRO= leaves them out
 quadruped=quadruped_walk,quadruped_walk_upright,quadruped_run,quadruped_reach
 others=walker_walk,walker_run,cheetah_run,hopper_hop
 pictures=cheetah_run@pixels,quadruped_run@pixels,walker_run@pixels
