@@ -277,6 +277,7 @@ def stored_rows(state):
     return state.source.replay.rows.step.obs["task.torso"][:, :12]
 
 
+@pytest.mark.slow  # a run that began with data is the fast case
 def test_a_run_on_relabelled_rows_goes_on_as_if_it_had_not_been_stopped(tmp_path, source):
     settings = ("transfer.replay=relabel", f"env.name={REACH}", "train.pretrain=2", "transfer.optimiser=true",
                 "transfer.freeze=control/actor", "transfer.anew=control/critic")  # fmt: skip
