@@ -11,13 +11,12 @@ RUN/report.html again. LSP, Figures 1, 8 and 9.
 
 import inspect
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 
-from experiments.imagined_skills import roaming, sections
+from experiments.imagined_skills import opening, roaming, sections
 from experiments.shared import (
     acting_flags,  # noqa: F401  defines the flags
     cli,
@@ -25,7 +24,7 @@ from experiments.shared import (
     saved,
 )
 from skillhier.envs import registry
-from skillhier.train import metrics, run_folder
+from skillhier.train import metrics
 
 RECORDED = 4  # episodes, unless --episodes says otherwise
 
@@ -34,12 +33,8 @@ flags.DEFINE_integer("first", 40, "episodes of training, from the first one on",
 
 def main(run: cli.Run) -> None:
     args = flags.FLAGS
-    if not args.run:
-        raise cli.Refused("--run is missing; give the folder of a run of experiments.lsp, or of one of its seeds")
-    begin, path = time.perf_counter(), Path(args.run)
-    settings = run_folder.settings(path)
-    name, world_settings = saved.world(path, settings, args.env)
-    env = saved.worlds(name, args.episodes or RECORDED, args.engine, **world_settings)
+    begin = time.perf_counter()
+    path, settings, name, world_settings, env = opening.open_run(RECORDED)
     if roaming.TORSO not in env.spec.obs:
         raise cli.Refused(f"{name} shows no {roaming.TORSO}, where its robot is; give a run in a quadruped's world")
     radius = target_radius(name, world_settings)

@@ -10,12 +10,11 @@ strip.jpg (frames, a line for each skill, all from one start); and RUN/report.ht
 """
 
 import time
-from pathlib import Path
 
 import jax
 from absl import flags
 
-from experiments.imagined_skills import held, sections
+from experiments.imagined_skills import held, opening, sections
 from experiments.shared import (
     acting_flags,  # noqa: F401  defines the flags
     cli,
@@ -24,7 +23,7 @@ from experiments.shared import (
     saved,
 )
 from skillhier.report import drawing
-from skillhier.train import metrics, run_folder
+from skillhier.train import metrics
 
 ROWS, STARTS = 40, 4  # unless --rows and --episodes say otherwise
 FRAMES, SIZE = 8, (135, 180)  # images of each skill, and their height and width
@@ -34,12 +33,8 @@ flags.DEFINE_integer("repeats", 2, "of each skill from each start", lower_bound=
 
 def main(run: cli.Run) -> None:
     args = flags.FLAGS
-    if not args.run:
-        raise cli.Refused("--run is missing; give the folder of a run of experiments.lsp, or of one of its seeds")
-    begin, path = time.perf_counter(), Path(args.run)
-    settings = run_folder.settings(path)
-    name, world_settings = saved.world(path, settings, args.env)
-    env = saved.worlds(name, args.episodes or STARTS, args.engine, **world_settings)
+    begin = time.perf_counter()
+    path, settings, name, world_settings, env = opening.open_run(STARTS)
     rows = args.rows or min(ROWS, env.spec.limit)
     if rows > env.spec.limit:
         raise cli.Refused(f"--rows={rows} is more than the {env.spec.limit} decisions of an episode; give fewer")

@@ -1,0 +1,32 @@
+"""The run that --run names, and worlds like those that it was trained in."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from experiments.shared import cli, saved
+from skillhier.train import run_folder
+from skillhier.types import Env
+
+
+class Opened(NamedTuple):
+    """A run folder, and worlds for its agent."""
+
+    path: Path
+    settings: dict[str, Any]  # of the run
+    world: str
+    world_settings: dict[str, Any]
+    env: Env
+
+
+def open_run(count: int) -> Opened:
+    """The run of --run with `count` worlds, or --episodes. Raises Refused."""
+    args = flags.FLAGS
+    if not args.run:
+        raise cli.Refused("--run is missing; give the folder of a run of experiments.lsp, or of one of its seeds")
+    path = Path(args.run)
+    settings = run_folder.settings(path)
+    world, world_settings = saved.world(path, settings, args.env)
+    env = saved.worlds(world, args.episodes or count, args.engine, **world_settings)
+    return Opened(path, settings, world, world_settings, env)
