@@ -213,6 +213,7 @@ def test_the_whole_of_it_is_in_the_checkpoint(whole):
         assert any(name.startswith(part) for name in names), part
 
 
+@pytest.mark.slow  # tests/test_session.py and tests/test_helms_offline.py kill runs in the fast suite
 def test_killed_the_run_goes_on_bit_for_bit(whole, tmp_path):
     folder = tmp_path / "run"
     struck(command(folder), signal.SIGKILL, recorded(folder, 3))
