@@ -26,9 +26,9 @@ def regression(spec: Spec) -> Agent:
         value = jnp.square(guess - batch.step.reward).mean()
         return value, {"world/error": value, "world/paid": batch.step.reward.mean()}
 
-    made = learner(init, stateless(loss), adam({"world": 1e-2, "worker": 1e-2}))
+    regressor = learner(init, stateless(loss), adam({"world": 1e-2, "worker": 1e-2}))
     policy = open_loop.uniform(spec.action)
-    return Agent(made, policy, policy)
+    return Agent(regressor, policy, policy)
 
 
 if "regression" not in registry.AGENTS:

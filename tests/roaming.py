@@ -27,10 +27,10 @@ def roam(name: str, *, worlds: int, limit: int = 20, repeat: int = 1, **_) -> En
     def entries(state: State) -> dict:
         up = jnp.cos(state.torso[:, 2] - 0.6)[:, None]
         flat = jnp.broadcast_to(jnp.eye(3).reshape(9), (worlds, 9)).at[:, 8].set(up[:, 0])
-        told = dict(zip(goals.PRIVILEGED, (state.torso, flat, state.velocity, state.target), strict=True))
+        observed = dict(zip(goals.PRIVILEGED, (state.torso, flat, state.velocity, state.target), strict=True))
         seen = goals.toward(state.torso, flat, state.target) if shown else jnp.zeros((worlds, 3))
-        told |= {"torso_upright": up, "imu": jnp.tile(state.velocity, (1, 2)), "target_position": seen}
-        return told | {"obstacle_positions": jnp.zeros((worlds, 10))}
+        observed |= {"torso_upright": up, "imu": jnp.tile(state.velocity, (1, 2)), "target_position": seen}
+        return observed | {"obstacle_positions": jnp.zeros((worlds, 10))}
 
     def show(state: State, reward, first) -> TimeStep:
         obs = {entry: value[:, None] for entry, value in entries(state).items()}

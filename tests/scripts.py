@@ -29,7 +29,7 @@ def asked(tmp_path: Path, script: str, *flags: str, **environment: str) -> tuple
     stub.write_text(STUB)
     stub.chmod(0o755)
     said.write_text("")
-    told = subprocess.run(
+    completed = subprocess.run(
         ["sh", ROOT / "launch" / f"{script}.sh", *flags], cwd=ROOT, capture_output=True, text=True, timeout=60,
         env={**bare(), "PYTHON": str(stub), "SAID": str(said), "PRESET": "cpu", "RUNS": "r", **environment},
     )  # fmt: skip
@@ -38,7 +38,7 @@ def asked(tmp_path: Path, script: str, *flags: str, **environment: str) -> tuple
     if "--dry_run" not in flags:  # first all of it is looked at
         assert commands[: len(dry)] == dry
         commands = commands[len(dry) :]
-    return commands, told.returncode, told.stderr
+    return commands, completed.returncode, completed.stderr
 
 
 def options(command: list[str]) -> dict[str, list[str]]:

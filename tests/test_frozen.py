@@ -47,9 +47,9 @@ CLIPPED = optax.chain(jointly(optax.clip_by_global_norm(1.0), ["world", "worker"
 OPTIMISERS = {"joint": JOINT, "each": CLIPPED, "rates": adam({"world": 1e-2, "worker": 1e-2}, decay_updates=9)}
 
 
-def after(made, updates=4, state=None):
-    state = made.init(jax.random.key(0)) if state is None else state
-    update = jax.jit(made.update)
+def after(subject, updates=4, state=None):
+    state = subject.init(jax.random.key(0)) if state is None else state
+    update = jax.jit(subject.update)
     for i in range(updates):
         state, _ = update(state, batch(0.1 * i), jax.random.key(i))
     return state
@@ -58,9 +58,9 @@ def after(made, updates=4, state=None):
 @pytest.mark.parametrize("frozen", [("world/reward",), ("world",), ("worker/critic/w", "world/core")])
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_what_is_frozen_stays_to_the_bit_and_so_does_its_optimisers_state(name, frozen):
-    made = learner(init_params, stateless(loss), OPTIMISERS[name])
-    begun = after(made, 2)  # the state of the optimiser is not that of the beginning
-    state = after(learners.with_frozen(made, frozen), 4, begun)
+    subject = learner(init_params, stateless(loss), OPTIMISERS[name])
+    begun = after(subject, 2)  # the state of the optimiser is not that of the beginning
+    state = after(learners.with_frozen(subject, frozen), 4, begun)
     below = paths.mask(begun.params, frozen)
     for held, old, new in zip(*map(jax.tree.leaves, (below, begun.params, state.params)), strict=True):
         assert np.array_equal(old, new) == held
@@ -78,9 +78,9 @@ def paths_of(params, names):
 
 def test_the_others_learn_as_if_the_frozen_were_constants():
     """Their clipping does not see the gradient of what is frozen."""
-    made = learner(init_params, stateless(loss), OPTIMISERS["rates"])
-    state = after(learners.with_frozen(made, ("world",)))
-    fixed = made.init(jax.random.key(0)).params["world"]
+    subject = learner(init_params, stateless(loss), OPTIMISERS["rates"])
+    state = after(learners.with_frozen(subject, ("world",)))
+    fixed = subject.init(jax.random.key(0)).params["world"]
 
     def rest_loss(params, batch, key):
         return loss({"world": fixed, **params}, batch, key)
@@ -91,7 +91,7 @@ def test_the_others_learn_as_if_the_frozen_were_constants():
         adam({"worker": 1e-2}, decay_updates=9),
     )
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), after(rest).params, {"worker": state.params["worker"]})
-    assert not np.allclose(state.params["worker"]["critic"]["w"], after(made).params["worker"]["critic"]["w"])
+    assert not np.allclose(state.params["worker"]["critic"]["w"], after(subject).params["worker"]["critic"]["w"])
 
 
 def test_a_count_that_others_share_goes_on_and_one_of_the_frozen_alone_does_not():
@@ -107,28 +107,28 @@ def test_a_count_that_others_share_goes_on_and_one_of_the_frozen_alone_does_not(
 
 
 def test_the_gradient_that_is_reported_is_of_what_learns():
-    made = learner(init_params, stateless(loss), JOINT)
+    subject = learner(init_params, stateless(loss), JOINT)
     norms = {}
     for frozen in (("world",), ("worker",), ()):
-        still = learners.with_frozen(made, frozen) if frozen else made
-        _, metrics = still.update(made.init(jax.random.key(0)), batch(), jax.random.key(0))
+        still = learners.with_frozen(subject, frozen) if frozen else subject
+        _, metrics = still.update(subject.init(jax.random.key(0)), batch(), jax.random.key(0))
         norms[frozen] = float(metrics["learner/gradient_norm"])
     assert norms["world",] ** 2 + norms["worker",] ** 2 == pytest.approx(norms[()] ** 2)
     assert min(norms.values()) > 0
 
 
 def test_minibatches_of_a_frozen_learner_leave_it_alone_too():
-    made = minibatched(learner(init_params, stateless(loss), JOINT), epochs=2, minibatches=2)
-    state = after(learners.with_frozen(made, ("world",)))
-    assert same(state.params["world"], made.init(jax.random.key(0)).params["world"])
-    assert not same(state.params["worker"], made.init(jax.random.key(0)).params["worker"])
+    subject = minibatched(learner(init_params, stateless(loss), JOINT), epochs=2, minibatches=2)
+    state = after(learners.with_frozen(subject, ("world",)))
+    assert same(state.params["world"], subject.init(jax.random.key(0)).params["world"])
+    assert not same(state.params["worker"], subject.init(jax.random.key(0)).params["worker"])
 
 
 def test_a_misspelt_path_is_refused_with_those_that_there_are():
-    made = learner(init_params, stateless(loss), JOINT)
+    subject = learner(init_params, stateless(loss), JOINT)
     for wrong, guess in (("world/rewrd", "world/reward"), ("worker/critc", "worker/critic"), ("wrold", "world")):
         with pytest.raises(ValueError, match="^[^\n]*$") as caught:
-            learners.with_frozen(made, (wrong,))
+            learners.with_frozen(subject, (wrong,))
         assert f"'{wrong}' is no part of the parameters; did you mean {guess}?" in str(caught.value)
         assert "there are worker, worker/critic, world, world/core, world/reward" in str(caught.value)
 
@@ -157,22 +157,22 @@ def stored(state):
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_with_its_parameters_and_its_optimiser_a_learner_goes_on_as_if_it_had_not_been_another(name):
-    made = learner(init_params, stateless(loss), OPTIMISERS[name])
-    begun = after(made, 3)
-    going = learners.with_opt_state(learners.with_init_params(made, begun.params), stored(begun))
+    subject = learner(init_params, stateless(loss), OPTIMISERS[name])
+    begun = after(subject, 3)
+    going = learners.with_opt_state(learners.with_init_params(subject, begun.params), stored(begun))
     state = jax.jit(going.init)(jax.random.key(9))
     assert same((state.params, state.opt), (begun.params, begun.opt)) and int(state.steps) == 0
-    one, other = after(going, 2, state), after(made, 2, begun)
+    one, other = after(going, 2, state), after(subject, 2, begun)
     assert same((one.params, one.opt), (other.params, other.opt))
-    forgot = after(learners.with_init_params(made, begun.params), 2)
+    forgot = after(learners.with_init_params(subject, begun.params), 2)
     assert not same(forgot.params, other.params)
 
 
 def test_what_begins_anew_has_a_fresh_optimiser():
-    made = learner(init_params, stateless(loss), CLIPPED)
-    begun = after(made, 3)
-    going = learners.with_opt_state(made, stored(begun), anew=("world/reward",))
-    opt, fresh = going.init(jax.random.key(0)).opt, made.init(jax.random.key(0)).opt
+    subject = learner(init_params, stateless(loss), CLIPPED)
+    begun = after(subject, 3)
+    going = learners.with_opt_state(subject, stored(begun), anew=("world/reward",))
+    opt, fresh = going.init(jax.random.key(0)).opt, subject.init(jax.random.key(0)).opt
     theirs = paths.belonging(fresh, begun.params, ("world/reward",))
     assert sum(jax.tree.leaves(theirs)) == 3  # two moments and the count of the optimiser that has no other
     for anew, now, new, old in zip(*map(jax.tree.leaves, (theirs, opt, fresh, begun.opt)), strict=True):
@@ -180,22 +180,22 @@ def test_what_begins_anew_has_a_fresh_optimiser():
 
 
 def test_an_optimiser_of_another_form_is_refused():
-    made = learner(init_params, stateless(loss), CLIPPED)
+    subject = learner(init_params, stateless(loss), CLIPPED)
     begun = after(learner(init_params, stateless(loss), JOINT), 1)
     with pytest.raises(
         ValueError, match="of the optimiser's state 1/inner_states/.* is absent, the learner needs shape"
     ):
-        jax.eval_shape(learners.with_opt_state(made, stored(begun)).init, jax.random.key(0))
-    wide = {name: jnp.zeros((2, *leaf.shape)) for name, leaf in stored(after(made, 1)).items()}
+        jax.eval_shape(learners.with_opt_state(subject, stored(begun)).init, jax.random.key(0))
+    wide = {name: jnp.zeros((2, *leaf.shape)) for name, leaf in stored(after(subject, 1)).items()}
     with pytest.raises(ValueError, match=r"has shape \[2\], the learner needs shape \[\]"):
-        jax.eval_shape(learners.with_opt_state(made, wide).init, jax.random.key(0))
+        jax.eval_shape(learners.with_opt_state(subject, wide).init, jax.random.key(0))
 
 
 def test_each_seed_goes_on_from_its_own():
-    made = learner(init_params, stateless(loss), JOINT, slow.SlowPart(lambda params: params["worker"]))
-    each = [after(made, 2 + i) for i in range(2)]
+    subject = learner(init_params, stateless(loss), JOINT, slow.SlowPart(lambda params: params["worker"]))
+    each = [after(subject, 2 + i) for i in range(2)]
     going = learners.with_opt_state(
-        learners.with_init_params(made, *(one.params for one in each)), *map(stored, each)
+        learners.with_init_params(subject, *(one.params for one in each)), *map(stored, each)
     )  # fmt: skip
     key = jax.vmap(jax.random.key)(np.arange(2))
     env = probe.constant_reward(2)

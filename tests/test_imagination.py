@@ -57,12 +57,12 @@ def parts_of(name, monkeypatch):
 
 def terms(metrics, level):
     """The terms of the loss, from the metrics that tell them."""
-    told = {"world": metrics["world/loss"], "actor": metrics[f"{level}/actor_loss"],
+    measured = {"world": metrics["world/loss"], "actor": metrics[f"{level}/actor_loss"],
             "critic": metrics[f"{level}/critic_loss"]}  # fmt: skip
     if "skills/log_q" in metrics:
-        told["predictor"] = -metrics["skills/log_q"]
-        told["start_predictor"] = -metrics["skills/log_q_start"]
-    return told
+        measured["predictor"] = -metrics["skills/log_q"]
+        measured["start_predictor"] = -metrics["skills/log_q_start"]
+    return measured
 
 
 @functools.cache
@@ -80,14 +80,14 @@ def _system(name):
         params = tree.unflatten([x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)])
         return params, slow.init(params)
 
-    def told(params, state, weights):
+    def measured(params, state, weights):
         value, (_, metrics) = loss(params, state, batch(), jax.random.key(1))
         each = {**terms(metrics, level), "total": value}
         return sum(weights[term] * each[term] for term in each), each
 
     params, state = build(jax.random.key(0))
-    _, each = jax.eval_shape(told, params, state, dict.fromkeys([*TERMS, "total"], 1.0))
-    slope = jax.jit(jax.value_and_grad(told, has_aux=True))  # one program for all terms
+    _, each = jax.eval_shape(measured, params, state, dict.fromkeys([*TERMS, "total"], 1.0))
+    slope = jax.jit(jax.value_and_grad(measured, has_aux=True))  # one program for all terms
     slopes = {}
     for term in each:
         weights = {other: float(other == term) for other in each}
@@ -113,12 +113,12 @@ def test_the_table(name):
         "predictor": {"skills/predictor"},
         "start_predictor": {"skills/start_predictor"},
     }
-    told = {term: children(slopes[term]) for term in TERMS if term in slopes}
-    assert told == {term: table[term] for term in told}
-    assert ("predictor" in told) == (name in ("lsp", "random_skills"))
-    total = sum(float(values[term]) for term in told)
+    measured = {term: children(slopes[term]) for term in TERMS if term in slopes}
+    assert measured == {term: table[term] for term in measured}
+    assert ("predictor" in measured) == (name in ("lsp", "random_skills"))
+    total = sum(float(values[term]) for term in measured)
     assert float(values["total"]) == pytest.approx(total, rel=1e-5)  # and there is no other term
-    together = jax.tree.map(lambda *each: sum(each), *(slopes[term] for term in told))
+    together = jax.tree.map(lambda *each: sum(each), *(slopes[term] for term in measured))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), slopes["total"], together)
     every_leaf = jax.tree.map(lambda x: bool(jnp.isfinite(x).all()), slopes["total"])
     assert all(jax.tree.leaves(every_leaf))

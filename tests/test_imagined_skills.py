@@ -35,8 +35,8 @@ def call(capsys, command, *arguments: str) -> tuple[int, str, str]:
             cli.run(command.main, needs_config=False, argv=["command", *arguments])
     finally:
         signal.signal(signal.SIGTERM, former)
-    told = capsys.readouterr()
-    return stopped.value.code, told.out, told.err
+    printed = capsys.readouterr()
+    return stopped.value.code, printed.out, printed.err
 
 
 # --- figures by hand -------------------------------------------------------------------------------

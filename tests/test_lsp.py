@@ -49,9 +49,9 @@ def test_a_variant_has_and_tells_what_it_uses(name):
     _, state = made(name)
     informed, planned = name in ("lsp", "random_skills"), name in ("lsp", "no_mi")
     assert set(state.params) == {"world", "worker"} | ({"skills"} if informed else set())
-    told = metrics(name)
-    assert ("skills/information" in told) == informed and ("skills/gain" in told) == planned
-    assert {"worker/actor_loss", "worker/critic_loss", "world/loss"} <= told
+    logged = metrics(name)
+    assert ("skills/information" in logged) == informed and ("skills/gain" in logged) == planned
+    assert {"worker/actor_loss", "worker/critic_loss", "world/loss"} <= logged
 
 
 def test_the_worker_sees_the_skill_and_its_critic_does_not():

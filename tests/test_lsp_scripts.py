@@ -36,9 +36,9 @@ def begun(command: list[str]) -> dict[str, str]:
 def test_every_setting_and_task_is_known(tmp_path, script):
     """Read as launch.sweep does, run by run, without its process; settings of transfers are for later."""
     for command in sweeps(commands_of(tmp_path, script.stem.removeprefix("lsp_"))):
-        told, axes = options(command), swept(command)
-        preset = told["config"][0].partition(":")[2]
-        changes = [(name.removeprefix("config."), values[-1]) for name, values in told.items()
+        flags_of_run, axes = options(command), swept(command)
+        preset = flags_of_run["config"][0].partition(":")[2]
+        changes = [(name.removeprefix("config."), values[-1]) for name, values in flags_of_run.items()
                    if name.startswith("config.")]  # fmt: skip
         for agent in axes.get("config:agent", ["lsp"]):
             assert agent in agents.AGENTS
@@ -81,7 +81,7 @@ def test_all_agents_on_all_tasks_with_what_was_published(tmp_path):
 )
 def test_transfers_go_on_from_their_own_source(tmp_path, script, source, target):
     sources, *targets = sweeps(commands_of(tmp_path, script))
-    made = {f"r/sources/agent={agent},task={source}" for agent in swept(sources)["config:agent"]}
+    folders = {f"r/sources/agent={agent},task={source}" for agent in swept(sources)["config:agent"]}
     assert swept(sources)["config:task"] == [source] and options(sources)["config.seeds"] == ["3"]
     assert options(sources)["config.train.updates"] == ["10000"]
     begins = {}
@@ -91,16 +91,16 @@ def test_transfers_go_on_from_their_own_source(tmp_path, script, source, target)
         for agent, address in begun(command).items():
             assert address == f"r/sources/agent={agent},task={source}:all"
             begins[address.removesuffix(":all")] = True
-    assert set(begins) == made
+    assert set(begins) == folders
 
 
 def test_what_is_kept_and_what_stays_as_it_is(tmp_path):
     settings = {}
     for script in ("e2", "e3", "e6"):
         for command in sweeps(commands_of(tmp_path, script))[1:]:
-            told = options(command)
-            folder, agent = told["folder"][0], swept(command)["config:agent"][0]
-            settings[f"{folder} {agent}"] = tuple(told.get(f"config.transfer.{name}", [""])[0]
+            flags_of_run = options(command)
+            folder, agent = flags_of_run["folder"][0], swept(command)["config:agent"][0]
+            settings[f"{folder} {agent}"] = tuple(flags_of_run.get(f"config.transfer.{name}", [""])[0]
                                                   for name in ("replay", "freeze", "anew"))  # fmt: skip
     frozen = "worker/actor,skills"
     assert settings == {
@@ -156,8 +156,8 @@ def test_every_run_of_it_can_be_had(script, tmp_path):
     if "transfer" not in config and script.stem in ("lsp_e2", "lsp_e3", "lsp_e5", "lsp_e6", "lsp_e7"):
         pytest.skip("experiments/configs/lsp.py has no group `transfer` yet")
     environment = {**bare(), "PYTHON": sys.executable, "PRESET": "paper", "RUNS": str(tmp_path)}
-    told = subprocess.run(
+    flags_of_run = subprocess.run(
         ["sh", script, "--dry_run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
-    assert told.returncode == 0 and " 0 done, 0 begun, " in told.stdout, told.stderr
+    assert flags_of_run.returncode == 0 and " 0 done, 0 begun, " in flags_of_run.stdout, flags_of_run.stderr
     assert not any(tmp_path.iterdir())

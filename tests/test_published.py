@@ -33,10 +33,10 @@ def test_a_source_counts_frames_beside_its_steps():
     source = Source(lambda key: 0, lambda state, params, key: (state + 1, params, {"total/env_steps": steps[state]}))
     counted = frames.counted(source, 4)
     assert counted.init is source.init
-    state, batch, told = counted.next(2, "batch", jax.random.key(0))
-    assert (state, batch) == (3, "batch") and {name: int(value) for name, value in told.items()} == {
+    state, batch, printed = counted.next(2, "batch", jax.random.key(0))
+    assert (state, batch) == (3, "batch") and {name: int(value) for name, value in printed.items()} == {
         "total/env_steps": 2, "total/frames": 8}  # fmt: skip
-    assert told["total/frames"].dtype == steps.dtype
+    assert printed["total/frames"].dtype == steps.dtype
 
 
 @pytest.mark.parametrize("counts_frames", [True, False])  # as before there were frames in the logs
@@ -44,16 +44,16 @@ def test_over_frames_beside_published_returns(tmp_path, capsys, counts_frames):
     learner_of_a_task(tmp_path / "a", counts_frames=counts_frames)
     learner_of_a_task(tmp_path / "b", counts_frames=counts_frames, seed=1)
     asked = f"--runs={tmp_path}/?", "--x=frames", "--metric=eval/return,learner/loss"
-    told = compared(capsys, tmp_path, *asked, "--reference=walker_walk,walker_walk@pixels")
-    returns, loss = told["metrics"].values()
-    assert told["x"] == "frames" and returns["groups"]["all runs"]["x"] == list(range(20_000, 200_001, 20_000))
-    found = {curve["label"]: dict(zip(curve["x"], curve["y"], strict=True)) for curve in returns["references"]}
-    assert list(found) == ["DreamerV3, state", "D4PG, state", "SAC, state", "TD-MPC2, state",
+    printed = compared(capsys, tmp_path, *asked, "--reference=walker_walk,walker_walk@pixels")
+    returns, loss = printed["metrics"].values()
+    assert printed["x"] == "frames" and returns["groups"]["all runs"]["x"] == list(range(20_000, 200_001, 20_000))
+    curves = {curve["label"]: dict(zip(curve["x"], curve["y"], strict=True)) for curve in returns["references"]}
+    assert list(curves) == ["DreamerV3, state", "D4PG, state", "SAC, state", "TD-MPC2, state",
                            "DreamerV3 (run by TD-MPC2), state", "Dreamer, pixels", "DreamerV3, pixels",
                            "DrQ-v2, pixels"]  # fmt: skip
-    assert found["TD-MPC2, state"][200_000] == 962  # its 100k steps
-    assert found["DreamerV3, state"] == {100_000: 475, 250_000: 890, 500_000: 881} and not loss["references"]
-    page = told["page"]
+    assert curves["TD-MPC2, state"][200_000] == 962  # its 100k steps
+    assert curves["DreamerV3, state"] == {100_000: 475, 250_000: 890, 500_000: 881} and not loss["references"]
+    page = printed["page"]
     # drawn until the runs end, half a line of 250k on; those that begin later are in the table alone
     assert "DreamerV3, state: 100k: 475, 200k: 752" in page.replace("<title>", "")
     assert ">Dreamer, pixels</text>" in page and ">DrQ-v2, pixels</text>" not in page
@@ -64,8 +64,8 @@ def test_references_belong_to_the_panel_of_their_task(tmp_path, capsys):
     for seed, name in enumerate(("dmc.walker_walk", "dmc.cheetah_run@pixels")):
         learner_of_a_task(tmp_path / str(seed), **{"env.name": name, "seed": seed})
     asked = f"--runs={tmp_path}/?", "--x=frames", "--metric=eval/return", "--panels=config.env.name"
-    told = compared(capsys, tmp_path, *asked, "--reference=walker_walk", "--reference=cheetah_run@pixels")
-    labels = {title: [curve["label"] for curve in metric["references"]] for title, metric in told["metrics"].items()}
+    printed = compared(capsys, tmp_path, *asked, "--reference=walker_walk", "--reference=cheetah_run@pixels")
+    labels = {title: [curve["label"] for curve in metric["references"]] for title, metric in printed["metrics"].items()}
     pixels, state = labels["eval/return, name=dmc.cheetah_run@pixels"], labels["eval/return, name=dmc.walker_walk"]
     assert pixels == ["Dreamer, pixels", "DreamerV3, pixels", "DrQ-v2, pixels"]
     assert state == [curve.label for curve in published.curves("walker_walk")] and len(state) == 5

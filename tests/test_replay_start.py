@@ -335,15 +335,15 @@ def test_mistakes_are_found_before_anything_begins(changes, address, said, monke
 
 def test_the_real_command_finds_them_with_check(tmp_path):
     command = [sys.executable, "-m", "tests.begun_entry", f"--config={FILE}:debug", "--check"]
-    told = run([*command, "--config.transfer.replay=keep"])
-    assert told.returncode == 2 and told.stderr.startswith(
+    answer = run([*command, "--config.transfer.replay=keep"])
+    assert answer.returncode == 2 and answer.stderr.startswith(
         "config.transfer.replay=keep is about the run of --init_from"
     )
-    assert len(told.stderr.splitlines()) == 1
-    told = run([*command, f"--config.data.path={tmp_path / 'nowhere'}"])
-    assert told.returncode == 2 and told.stderr.endswith("set config.data.path\n")
-    told = run([*command, "--config.transfer.replay=keep", "--init_from=runs/later:all"])  # of a sweep's later stage
-    assert (told.returncode, told.stdout) == (0, "the command and its config are valid\n"), told.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    answer = run([*command, f"--config.data.path={tmp_path / 'nowhere'}"])
+    assert answer.returncode == 2 and answer.stderr.endswith("set config.data.path\n")
+    answer = run([*command, "--config.transfer.replay=keep", "--init_from=runs/later:all"])  # of a sweep's later stage
+    assert (answer.returncode, answer.stdout) == (0, "the command and its config are valid\n"), answer.stderr
 
 
 def test_a_run_that_does_not_suit_is_refused(tmp_path, source):

@@ -158,8 +158,8 @@ def learned_information(tells):
         change, opt = tx.update(slope, opt)
         return (optax.apply_updates(params, change), opt), metrics["information"]
 
-    told = jax.lax.scan(update, (params, tx.init(params)), jax.random.split(KEY, 300))[1]
-    return told[-100:].mean()
+    logged = jax.lax.scan(update, (params, tx.init(params)), jax.random.split(KEY, 300))[1]
+    return logged[-100:].mean()
 
 
 def test_information_is_nothing_where_windows_say_nothing():

@@ -126,6 +126,7 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     def score(params: Params, rows: Trajectory) -> Array:
         """The lambda-return of the first row that counts, [N]."""
         if intrinsic and settings["mi_in_cem"]:
+            # one noise for all searches: proposals are compared under the same draws
             paid = weight(rows) * in_plans(params[SKILLS], rows, jax.random.key(0))
             rows = rows._replace(step=rows.step._replace(reward=rows.step.reward + paid))
         step = view(params, rows).step
