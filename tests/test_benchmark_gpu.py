@@ -204,13 +204,6 @@ def test_flags_that_do_not_go_together_are_refused(flags, line):
         cli.parse_command("benchmark", ["benchmark", *flags], needs_config=False)
 
 
-@pytest.fixture(autouse=True)
-def flags_are_put_back():
-    yield
-    for flag in ("suite", "quick", "minutes", "anyway"):
-        benchmark.flags.FLAGS[flag].unparse()
-
-
 def test_the_command_writes_its_file_and_prints_its_table(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(accelerator, "items", lambda size: [stub("measures"), stub("fails")] if size is CPU else [])
     flags = SimpleNamespace(suite=["gpu"], quick=False, minutes=1.0, anyway=True)

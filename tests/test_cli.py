@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from absl import flags
 
 from experiments.shared import cli
 from skillhier.train import run_folder
@@ -60,15 +59,6 @@ def config(tmp_path):
     return file
 
 
-@pytest.fixture(autouse=True)
-def _flags():
-    flags.FLAGS.unparse_flags()
-    yield
-    for name in ("config", "workdir", "check"):
-        flags.FLAGS[name].unparse()
-    flags.FLAGS.mark_as_parsed()
-
-
 def parse(*arguments):
     return cli.parse_command("toy", ["toy.py", *map(str, arguments)])
 
@@ -78,6 +68,13 @@ def refusal(*arguments):
         parse(*arguments)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_a_second_command_of_a_process_knows_nothing_of_the_first(config):
+    refusal("--config=a.py:b", "--check", "--devices=3")
+    parse(f"--config={config}:paper")
+    assert (cli.flags.FLAGS.check, cli.flags.FLAGS["devices"].present, cli.flags.FLAGS.devices) == (False, 0, 0)
+    assert cli.parse_command("toy", ["toy.py"], needs_config=False).config is None
 
 
 def test_a_preset_its_options_and_single_settings(config, tmp_path):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
 from test_report import checked
 
 from experiments import compare
@@ -71,21 +70,6 @@ def sweep(tmp_path):
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of the command."""
-    flags.FLAGS.unparse_flags()
-    for name in (
-        "runs",
-        "group",
-        "metric",
-        "strata",
-        "along",
-        "panels",
-        "out",
-        "x",
-        "unfinished",
-        "different_budgets",
-        "bootstrap_seed",
-    ):
-        flags.FLAGS[name].unparse()
     with pytest.raises(SystemExit) as stopped:
         cli.run(compare.main, needs_config=False, argv=["compare", *arguments])
     told = capsys.readouterr()

@@ -14,9 +14,6 @@ from skillhier.envs import registry
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of the command."""
-    cli.flags.FLAGS.unparse_flags()
-    for flag, value in (("name", ""), ("json", False), ("workdir", None)):
-        cli.flags.FLAGS[flag].value = value
     with pytest.raises(SystemExit) as stopped:
         cli.run(envs.main, needs_config=False, argv=["envs", *arguments])
     told = capsys.readouterr()

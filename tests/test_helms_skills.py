@@ -48,9 +48,6 @@ def in_points(monkeypatch):
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of the command."""
-    cli.flags.FLAGS.unparse_flags()
-    for flag in ("run", "env", "rows", "episodes"):
-        cli.flags.FLAGS[flag].value = None
     with pytest.raises(SystemExit) as stopped:
         cli.run(helms_skills.main, needs_config=False, argv=["helms_skills", *arguments])
     told = capsys.readouterr()

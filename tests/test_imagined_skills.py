@@ -7,7 +7,6 @@ import imagined_run
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 from test_compare import run as logged_run
 from test_report import checked
@@ -27,8 +26,6 @@ NAMES = ("run", "env", "rows", "episodes", "engine", "rollout_seed", "repeats", 
 
 def call(capsys, command, *arguments: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of an entry point's main."""
-    for name in NAMES:
-        flags.FLAGS[name].unparse()
     former = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(SystemExit) as stopped:

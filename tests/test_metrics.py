@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import struct
 
 import pytest
@@ -76,6 +77,18 @@ def test_events_hold_no_counters(tmp_path):
     writer.write(10, {"elbo": 1.5, "total/env_steps": 2**25 + 1})
     writer.close()
     assert events(tmp_path / "tensorboard") == [(5, "elbo", 0.5), (10, "elbo", 1.5)]
+
+
+def test_a_figure_that_is_no_number_is_left_out_of_events_and_bar(tmp_path, caplog):
+    writer = metrics.tensorboard(tmp_path / "tensorboard", past=[{"step": 5, "return": None, "elbo": 0.5}])
+    writer.write(10, {"return": math.nan, "elbo": -math.inf})
+    writer.write(15, {"return": 2.0, "elbo": 1.0})
+    writer.close()
+    assert events(tmp_path / "tensorboard") == [(5, "elbo", 0.5), (15, "elbo", 1.0), (15, "return", 2.0)]
+    assert not caplog.records  # of tensorboardX, a line for each
+    out = io.StringIO()
+    metrics.progress(10, terms=["return", "elbo"], out=out).write(10, {"return": math.nan, "elbo": 0.5})
+    assert "elbo 0.5" in out.getvalue() and "return" not in out.getvalue()
 
 
 class Screen(io.StringIO):

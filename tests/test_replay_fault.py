@@ -115,7 +115,6 @@ FAST = (("helms_transfer", "helms_cat"),)  # the command runs an update of these
 )
 def test_the_command_runs_the_update_of_every_agent_again(tmp_path, capsys, entry, name):
     file, _, _ = left_by(tmp_path / "run", entry, name, lambda learner: jax.jit(learner.init)(jax.random.key(0)))
-    replay_fault.flags.FLAGS.unparse_flags()
     with pytest.raises(SystemExit) as ended:
         cli.run(replay_fault.main, needs_config=False, argv=["replay_fault", f"--file={file}"])
     out, err = capsys.readouterr()

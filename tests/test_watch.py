@@ -31,8 +31,6 @@ FLAGS = (*FLAGS, "shadows", "engine", "rollout_seed")
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of the command."""
-    for flag in FLAGS:
-        cli.flags.FLAGS[flag].unparse()
     former = signal.getsignal(signal.SIGTERM)  # which a command takes for itself
     try:
         with pytest.raises(SystemExit) as stopped:

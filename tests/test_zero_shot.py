@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import flags
 from counters import counters
 from kills import ROOT, entry, run
 from test_helms_transfer import learned
@@ -178,9 +177,6 @@ def stand_ins(monkeypatch):
 
 def call(capsys, *arguments: str, preset: str = "debug") -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of the command."""
-    flags.FLAGS.unparse_flags()
-    for name in ("config", "workdir", "skills"):
-        flags.FLAGS[name].unparse()
     sights = [f"--config.agents.{name}.{what}=count" for name in ("helms_cat", "npmp_kl", "mpo")
               for what in ("high", "critic")]  # fmt: skip
     with pytest.raises(SystemExit) as stopped:
@@ -239,7 +235,6 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, capsys, stand_ins):
         (["--init_from=a:all"], "--init_from=a:all means nothing to zero_shot"),
     ):
         code, out, err = call(capsys, *arguments, f"--workdir={tmp_path / 'out'}")
-        flags.FLAGS["init_from"].unparse()
         assert code == 2 and said in err and len(err.splitlines()) == 1 and out == "", err
     assert not (tmp_path / "out").exists()
 

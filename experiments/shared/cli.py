@@ -151,6 +151,8 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
             changes.append((path, text if equals else next(arguments, "")))
         else:
             rest.append(argument)
+    for flag in flags.FLAGS:
+        flags.FLAGS[flag].unparse()  # what another command gave this process
     try:
         extra = flags.FLAGS(rest)[1:]
     except flags.UnrecognizedFlagError as error:
@@ -173,8 +175,6 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
 def check_each(name: str, needs_config: bool = True) -> None:
     """Holds every line of standard input to what this entry point takes: {"config": settings} or {"refused": why}."""
     for line in sys.stdin:
-        for flag in flags.FLAGS:
-            flags.FLAGS[flag].unparse()
         try:
             asked = parse_command(name, [name, *json.loads(line)], needs_config)
             answer = {"config": flat(asked.config) if asked.config is not None else {}}

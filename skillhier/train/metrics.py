@@ -72,7 +72,10 @@ def json_lines(path: Path, *, after: int = 0) -> Writer:
 
 
 def tensorboard(folder: Path, *, past: Iterable[dict] = ()) -> Writer:
-    """Event files over updates, without counters. Existing ones are rebuilt from the `past` rows of the JSON lines."""
+    """Event files over updates, without counters and what is no number, as the return before an episode has ended.
+
+    Existing ones are rebuilt from the `past` rows of the JSON lines.
+    """
     from tensorboardX import SummaryWriter  # slow to import, and needed by runs only
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -81,12 +84,16 @@ def tensorboard(folder: Path, *, past: Iterable[dict] = ()) -> Writer:
     def write(step: int, values: dict[str, float]) -> None:
         when = values.get("time/unix")
         for name, value in values.items():
-            if name not in ("step", "time/unix") and not name.startswith(COUNTERS) and value is not None:
+            if name not in ("step", "time/unix") and not name.startswith(COUNTERS) and _is_number(value):
                 events.add_scalar(name, value, step, walltime=when)
 
     for row in past:
         write(row["step"], row)
     return Writer(write, events.close)
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def progress(
@@ -110,7 +117,7 @@ def progress(
             return
         last_write[0] = now
         rate = (step - first) / max(now - begin, 1e-9)
-        shown = [f"{name.split('/')[-1]} {values[name]:.4g}" for name in terms if values.get(name) is not None]
+        shown = [f"{name.split('/')[-1]} {values[name]:.4g}" for name in terms if _is_number(values.get(name))]
         parts = [*shown, f"{rate:.3g} {unit}/s", f"{_duration((total - step) / max(rate, 1e-9))} left"]
         where = f"{label} {100 * step // total:3d}% {step}/{total}".strip()
         if live:
