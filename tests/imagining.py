@@ -1,6 +1,10 @@
 """Agents with a world model, in sizes for tests."""
 
-from skillhier.agents import registry
+from typing import Any, NamedTuple
+
+import pytest
+
+from skillhier.agents import imagination, registry
 from skillhier.data import online, replay
 
 WORLD = {"stoch": 3, "deter": 8, "hidden": 8, "encoder": (8,), "decoder": (8,), "reward_hidden": (8,),
@@ -15,6 +19,24 @@ def system(name, spec, **settings):
     """An agent of tiny nets for worlds of `spec`."""
     own = {"dreamer": {}, "dreamerv3": V3}.get(name, SKILLS)
     return registry.make(name, spec, **{**WORLD, **LEVEL, **own, **settings})
+
+
+class Parts(NamedTuple):
+    """What an agent gives its learner."""
+
+    init: Any
+    loss: Any
+    tx: Any
+    slow: Any
+
+
+def parts_of(name, spec, **settings) -> Parts:
+    """The parts of the learner of an agent that imagines."""
+    given = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imagination, "learner", lambda *parts, **_: given.append(Parts(*parts)))
+        registry.make(name, spec, **settings)
+    return given[0]
 
 
 def source_of(agent, env, batch_size=4, sequence_length=6, unroll_length=4, **settings):

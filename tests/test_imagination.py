@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from imagining import parts_of
 
-from skillhier.agents import imagination, registry
+from skillhier.agents import registry
 from skillhier.types import Bounds, Spec, TimeStep, Trajectory
 
 T, B = 3, 2
@@ -42,19 +43,6 @@ def batch(seed=0):
     return Trajectory(step, jnp.tanh(draw(T, B, 1)), {})
 
 
-def parts_of(name, monkeypatch):
-    """(init, loss, slow part) that an agent gives its learner."""
-    given = {}
-
-    def learner(init, loss, tx, slow, **settings):
-        given.update(init=init, loss=loss, slow=slow)
-
-    monkeypatch.setattr(imagination, "learner", learner)
-    agent, settings = AGENTS[name]
-    registry.make(agent, SPEC, **{**SMALL, **settings})
-    return given["init"], given["loss"], given["slow"]
-
-
 def terms(metrics, level):
     """The terms of the loss, from the metrics that tell them."""
     measured = {"world": metrics["world/loss"], "actor": metrics[f"{level}/actor_loss"],
@@ -67,8 +55,8 @@ def terms(metrics, level):
 
 @functools.cache
 def _system(name):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        init, loss, slow = parts_of(name, monkeypatch)
+    agent, settings = AGENTS[name]
+    init, loss, _, slow = parts_of(agent, SPEC, **{**SMALL, **settings})
     level = "worker" if "period" in AGENTS[name][1] else "control"
 
     @jax.jit
