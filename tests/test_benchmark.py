@@ -33,6 +33,7 @@ def test_products_are_counted_by_hand():
     assert count(jax.jit(scanned), x, square) == 7 * 2 * 3 * 4 * 4
     chosen = lambda x, w: jax.lax.cond(x[0, 0] > 0, lambda: x @ w @ w, lambda: x @ w)  # noqa: E731
     assert count(chosen, x, square) == 2 * (2 * 3 * 4 * 4)
+    assert count(chosen, x, square, dearest=0.25) == (1 + 0.25) * (2 * 3 * 4 * 4)
 
 
 def test_products_are_nearly_all_that_xla_counts():

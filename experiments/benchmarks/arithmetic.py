@@ -17,16 +17,16 @@ def product(rows: int, width: int, operations: float) -> tuple[Callable[[], jax.
     return lambda: chain(x, w), 2.0 * count * rows * width**2
 
 
-def product_operations(function: Callable, *arguments: Any) -> float:
+def product_operations(function: Callable, *arguments: Any, dearest: float = 1.0) -> float:
     """Additions and multiplications in the matrix products of `function`, counted in its jaxpr.
 
-    Products alone: element-wise work, gathers and random draws count as nothing. Of a `cond` the dearest
-    branch counts, of a `while` one turn.
+    Products alone: element-wise work, gathers and random draws count as nothing. Of a `while` one turn counts; of
+    a `cond` its dearest branch, or where that is known to be taken `dearest` of the times and the cheapest else, so.
     """
-    return _operations(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return _operations(jax.make_jaxpr(function)(*arguments).jaxpr, dearest)
 
 
-def _operations(jaxpr: core.Jaxpr) -> float:
+def _operations(jaxpr: core.Jaxpr, dearest: float) -> float:
     total = 0.0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -34,9 +34,10 @@ def _operations(jaxpr: core.Jaxpr) -> float:
             left = equation.invars[0].aval.shape
             total += 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
             continue
-        inner = [_operations(part) for part in _parts(equation)]
+        inner = [_operations(part, dearest) for part in _parts(equation)]
         turns = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        total += turns * (max(inner, default=0.0) if equation.primitive.name == "cond" else sum(inner))
+        branches = equation.primitive.name == "cond" and inner
+        total += dearest * max(inner) + (1 - dearest) * min(inner) if branches else turns * sum(inner)
     return total
 
 

@@ -5,12 +5,14 @@ products, set beside the machine's own rate in the same turns.
 """
 
 import re
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
 from experiments.benchmarks import agents, arithmetic, timing
@@ -65,7 +67,7 @@ class Update(NamedTuple):
 
     job: Callable[[], Any]  # one more update
     operations: float  # of its matrix products, all seeds
-    compile_seconds: float
+    compile_seconds: tuple[float, float]  # cold, and where a run compiled the same before
     kernels: list[int]  # in the body of each of its loops
     memory: int | None  # bytes that the program holds
 
@@ -79,19 +81,39 @@ def update(of: Prepared, seeds: int = 1) -> Update:
     )
     learn = many(of.agent.learner.update)
     arguments = state, of.batch, keys if seeds > 1 else keys[0]
-    operations = seeds * arithmetic.product_operations(of.agent.learner.update, *jax.eval_shape(lambda: (
-        jax.tree.map(lambda x: x[0], state) if seeds > 1 else state, of.batch, keys[0],
-    )))  # fmt: skip
-    began = time.perf_counter()
-    program = jax.jit(learn, donate_argnums=0).lower(*arguments).compile()
-    seconds = time.perf_counter() - began
+    one = jax.eval_shape(lambda: (jax.tree.map(lambda x: x[0], state) if seeds > 1 else state, of.batch, keys[0]))
+    program, seconds = compiled(lambda: jax.jit(learn, donate_argnums=0).lower(*arguments))
     now = [state]
 
     def job() -> Any:
         now[0], metrics = program(now[0], *arguments[1:])
         return metrics
 
-    return Update(job, operations, seconds, loop_kernels(program.as_text()), held(program))
+    return Update(job, seeds * operations(of, *one), seconds, loop_kernels(program.as_text()), held(program))
+
+
+def operations(of: Prepared, *arguments: Any) -> float:
+    """Of the matrix products of an update. At each imagined row it is asked whether to plan: one
+    in a period is planned at, where a plan has one skill."""
+    planned = 1 / of.config.agent.get("period", 1)
+    return arithmetic.product_operations(of.agent.learner.update, *arguments, dearest=planned)
+
+
+def compiled(lower: Callable[[], jax.stages.Lowered]) -> tuple[jax.stages.Compiled, tuple[float, float]]:
+    """The program; seconds that it takes to compile, and to find among those that were compiled before."""
+    former, seconds = jax.config.jax_compilation_cache_dir, []
+    with tempfile.TemporaryDirectory() as folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        compilation_cache.reset_cache()
+        for _ in range(2):
+            jax.clear_caches()
+            lowered = lower()  # one that was compiled keeps its program, and JAX keeps it
+            began = time.perf_counter()
+            program = lowered.compile()
+            seconds.append(time.perf_counter() - began)
+    jax.config.update("jax_compilation_cache_dir", former)
+    compilation_cache.reset_cache()
+    return program, (seconds[0], seconds[1])
 
 
 def loop_kernels(text: str) -> list[int]:
@@ -232,10 +254,10 @@ def table(results: dict[str, Any], row: Callable[..., None], lines: list[str]) -
     for of in results["updates"]:
         ours, best = (f"{of[name] / 1e9:,.1f} GF/s" for name in ("operations_per_second", "best_product"))
         row(f"{of['agent']} at {of['preset']}, arithmetic", ours, best, of, of["memory"])
-        kernels = ", ".join(map(str, of["kernels"][:4]))
+        kernels, (cold, warm) = ", ".join(map(str, of["kernels"][:4])), of["compile_seconds"]
         lines.append(
             f"{'  updates':38}{of['updates_per_second']:10.2f}/s  {of['operations'] / 1e9:.3g} GF each; compile "
-            f"{of['compile_seconds']:.1f} s; kernels a loop's turn {kernels}"
+            f"{cold:.1f} s, again {warm:.2f} s; kernels a loop's turn {kernels}"
         )
         rows = ", ".join(f"{of[k]:,.0f} in {k.split('_')[0]}" for k in of if k.endswith("rows_per_second"))
         lines.append(f"{'  imagined rows a second':38}  {rows}")
