@@ -93,8 +93,10 @@ def update(of: Prepared, seeds: int = 1) -> Update:
 
 
 def operations(of: Prepared, *arguments: Any) -> float:
-    """Of the matrix products of an update. At each imagined row it is asked whether to plan: one
-    in a period is planned at, where a plan has one skill."""
+    """Of the matrix products of an update.
+
+    Whether to plan is asked at each imagined row; where plans have one skill, one row in a period is planned at.
+    """
     planned = 1 / of.config.agent.get("period", 1)
     return arithmetic.product_operations(of.agent.learner.update, *arguments, dearest=planned)
 
