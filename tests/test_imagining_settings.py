@@ -24,7 +24,7 @@ def batch(seed=0):
 
 
 def parts(name="dreamer", **settings):
-    small = {**WORLD, **LEVEL} | (SKILLS if name == "random_skills" else {})
+    small = {**WORLD, **LEVEL} | (SKILLS if name != "dreamer" else {})
     return parts_of(name, SPEC, **{**small, **settings})
 
 
@@ -114,21 +114,31 @@ def test_what_a_slow_critic_says_is_bootstrapped_from_or_is_a_second_target():
 # --- what a nat is worth ---
 
 
-def test_a_relative_weight_is_taken_times_what_the_task_pays_over_a_window_of_two():
+def test_with_a_target_the_weight_is_the_slow_one_and_moves_towards_what_holds_it():
+    """A predictor that is wrong of all starts leaves windows to say much: more than one target, less than another."""
     tree = params("random_skills")
-    *_, last = head = tree["world"]["heads"]["reward"]
+    wrong = jax.tree.map(lambda x: x + 5.0, tree["skills"]["start_predictor"])
+    tree = {**tree, "skills": {**tree["skills"], "start_predictor": wrong}}
+    for target, moved in ((1e9, 1.01), (1.0, 1 / 1.01)):
+        held = parts("random_skills", mi_target=target, mi_scale=0.4)
+        first = held.slow.init(tree)
+        assert float(first["skills"]["weight"]) == 1.0  # of mi_scale
+        half = {**first, "skills": {"weight": jnp.float32(0.5)}}
+        loss = jax.jit(lambda slow, held=held: held.loss(tree, slow, batch(), jax.random.key(1))[1])
+        slow, told = jax.device_get(loss(half))
+        fixed = metrics_of("random_skills", mi_scale=0.2)(tree)
+        assert told["worker/actor_loss"] == pytest.approx(fixed["worker/actor_loss"], rel=1e-6)
+        assert told["skills/weight"] == pytest.approx(0.2)
+        assert 1.1 < told["skills/information"] < 1e8
+        assert slow["skills"]["weight"] == pytest.approx(0.5 * moved, rel=1e-6)
+        assert loss(first)[0]["skills"]["weight"] == pytest.approx(min(1.0, moved), rel=1e-6)
+    other = metrics_of("random_skills", mi_scale=0.0)(tree)
+    assert fixed["worker/actor_loss"] != pytest.approx(other["worker/actor_loss"], rel=1e-3)
 
-    def actor_loss(reward, **settings):
-        """Where the model says that every row pays `reward`."""
-        says = {"kernel": jnp.zeros_like(head[last]["kernel"]), "bias": jnp.full(1, reward)}
-        heads = {**tree["world"]["heads"], "reward": {**head, last: says}}
-        told = metrics_of("random_skills", **settings)
-        return told({**tree, "world": {**tree["world"], "heads": heads}})["worker/actor_loss"]
 
-    relative, fixed, none = {"mi_relative": True, "mi_scale": 0.1}, {"mi_scale": 0.1 * 0.5 * 2}, {"mi_scale": 0.0}
-    assert actor_loss(0.5, **relative) == pytest.approx(actor_loss(0.5, **fixed), rel=1e-5)
-    assert actor_loss(0.5, **fixed) != pytest.approx(actor_loss(0.5, **none), rel=1e-3)
-    assert actor_loss(-0.5, **relative) == pytest.approx(actor_loss(-0.5, **none), rel=1e-5)
+def test_a_weight_that_moves_scores_no_plans():
+    with pytest.raises(ValueError, match="agent.mi_target=0 or agent.mi_in_cem=false"):
+        parts("lsp", mi_target=1.0, mi_in_cem=True)
 
 
 # --- dreams of what was seen ---

@@ -106,6 +106,7 @@ LIMITS: dict[str, Any] = {
     "cem_starts": (0, 10**6),
     "plan_action": ["sample", "mode"],
     "mi_scale": WEIGHT,
+    "mi_target": (0.0, 100.0),
     "mi_place": ["last", "each"],
     "mi_constant": (-1e3, 1e3),
     "mi_floor": (-1e9, 0.0),

@@ -17,16 +17,18 @@ import jax.numpy as jnp
 from skillhier.agents import imagination, world_model
 from skillhier.agents.imagination import LEVEL, TRAINING, pick
 from skillhier.agents.learner import stateless
+from skillhier.agents.slow import SlowPart
 from skillhier.losses import skill_info
 from skillhier.losses.levels import Level, levels, scope
 from skillhier.nets import heads
-from skillhier.ops import predictions, returns
+from skillhier.ops import predictions, returns, scale
 from skillhier.policies import planner
 from skillhier.policies.hierarchy import hierarchy
 from skillhier.policies.imagine import imagine_rows
-from skillhier.types import Agent, Array, Key, Metrics, Params, Policy, Scalar, Slow, Spec, Trajectory
+from skillhier.types import Agent, Array, Key, Metrics, Params, Policy, Scalar, Slow, SlowLoss, Spec, Trajectory
 
 WORKER, SKILLS = "worker", "skills"
+WEIGHTS = 1e-3, 1.0  # bounds of the weight that holds information at its target, as shares of mi_scale
 HELD = 8  # skills that `Agent.hold` knows: draws of N(0, I), the same in every run
 DEFAULTS: dict[str, Any] = {
     **world_model.DEFAULTS,
@@ -43,8 +45,8 @@ DEFAULTS: dict[str, Any] = {
     "cem_starts": 0,  # of the starts, how many are planned for when learning; others draw from N(0, I). 0: all
     "per_state": True,  # a Gaussian over skills for every start, else one for all
     "plan_action": "sample",  # the worker's actions when planning: sample, mode
-    "mi_scale": 1.0,  # weight of the intrinsic reward
-    "mi_relative": False,  # the weight is taken times what the task pays over a window, on average of what is imagined
+    "mi_scale": 1.0,  # weight of the intrinsic reward; with a target the greatest
+    "mi_target": 0.0,  # nats that windows should tell of skills: the weight moves down and up to hold it. 0: fixed
     "mi_place": "last",  # it is paid on a window's last row that counts, or on each
     "mi_in_cem": False,  # plans are scored with it too
     "mi_subtract_prior": False,  # less the skill's log-probability under the plan
@@ -98,6 +100,10 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
             floor=settings["mi_floor"],
         )
 
+    target = settings["mi_target"] if intrinsic else 0.0
+    if target and settings["mi_in_cem"]:
+        raise ValueError("a weight that moves scores no plans; set agent.mi_target=0 or agent.mi_in_cem=false")
+    weights = scale.adaptive_weight(target, low=WEIGHTS[0], high=WEIGHTS[1], velocity=0.01, inverse=True)
     information = informs(horizon, settings["mi_subtract_prior"])
     in_plans = informs(settings["plan_horizon"], False)  # what is searched for has no Gaussian yet
     predictor_loss = skill_info.predictor_loss(predictor.apply, model.feature, **seen_as)
@@ -116,18 +122,11 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     def value(params: Params, entries: Mapping[str, Array]) -> Array:
         return parts.value(scope(params, WORKER), entries)
 
-    def weight(rows: Trajectory) -> Array | float:
-        """What a nat of information is worth."""
-        if not settings["mi_relative"]:
-            return settings["mi_scale"]
-        paid = jax.lax.stop_gradient(rows.step.reward).mean() * period
-        return settings["mi_scale"] * jnp.maximum(paid, 0.0)
-
     def score(params: Params, rows: Trajectory) -> Array:
         """The lambda-return of the first row that counts, [N]."""
         if intrinsic and settings["mi_in_cem"]:
             # one noise for all searches: proposals are compared under the same draws
-            paid = weight(rows) * in_plans(params[SKILLS], rows, jax.random.key(0))
+            paid = settings["mi_scale"] * in_plans(params[SKILLS], rows, jax.random.key(0))
             rows = rows._replace(step=rows.step._replace(reward=rows.step.reward + paid))
         step = view(params, rows).step
         moves = returns.transitions(step, settings["gamma"])
@@ -160,18 +159,24 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
         return imagine_rows(model.dream(params, begin), imagining, params, key, horizon)
 
     # --- levels ---
-    def reward(params: Params, batch: Trajectory, key: Key) -> Array:
-        if not intrinsic:
-            return batch.step.reward
-        return batch.step.reward + weight(batch) * information(params[SKILLS], batch, key)
+    def learned(weight: Array | float) -> SlowLoss:
+        """All levels, where a nat of information is worth `weight`."""
 
-    table = {WORKER: Level(parts.loss, view=view, reward=reward)}
-    if intrinsic:
-        table[SKILLS] = Level(stateless(predictor_loss))
-    learned = levels(table)
+        def reward(params: Params, batch: Trajectory, key: Key) -> Array:
+            return batch.step.reward + weight * information(params[SKILLS], batch, key)
+
+        if not intrinsic:
+            return levels({WORKER: Level(parts.loss, view=view)})
+        return levels({
+            WORKER: Level(parts.loss, view=view, reward=reward), SKILLS: Level(stateless(predictor_loss)),
+        })  # fmt: skip
 
     def behaviour(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
-        value, (slow, metrics) = learned(params, slow, batch, key)
+        share = slow[SKILLS]["weight"] if target else 1.0
+        value, (slow, metrics) = learned(settings["mi_scale"] * share)(params, slow, batch, key)
+        if target:
+            slow = {**slow, SKILLS: {"weight": weights.update(share, metrics[f"{SKILLS}/information"])}}
+            metrics[f"{SKILLS}/weight"] = settings["mi_scale"] * share
         if planned:
             notes = {name: batch.extras[f"skill/{name}"][0] for name in ("gain", "stddev")}
             searched = settings["cem_starts"] or len(notes["gain"])
@@ -181,12 +186,15 @@ def make(spec: Spec, *, planned: bool = True, intrinsic: bool = True, **settings
     rates = {f"{WORKER}/actor": settings["actor_learning_rate"], f"{WORKER}/critic": settings["critic_learning_rate"]}
     if intrinsic:
         rates[SKILLS] = settings["predictor_learning_rate"]
+    slow_parts = {f"{WORKER}/{part}": slow for part, slow in parts.slow.items()}
+    if target:
+        slow_parts[f"{SKILLS}/weight"] = SlowPart(lambda params: jnp.ones(()))
     learner = imagination.make_learner(
         model,
         init,
         imagined,
         behaviour,
-        {f"{WORKER}/{part}": slow for part, slow in parts.slow.items()},
+        slow_parts,
         rates,
         settings,
     )
