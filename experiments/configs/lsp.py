@@ -101,8 +101,10 @@ def cpu(config: ConfigDict) -> None:
     if config.agent.name != "dreamerv3":
         config.agent.update(head="bounded_normal", entropy=0.1)
     if "cem_starts" in config.agent:
-        # log q of a skill that nothing says anything of is -4.26: taken off, the reward begins at 0
+        # log q of a skill that nothing says anything of is -4.26: taken off, the reward begins at 0. A large weight
+        # makes skills tellable, and falls once they are
         config.agent.update(cem_starts=4, predictor_learning_rate=4e-4, mi_constant=4.257, mi_floor=-8.0)
+        config.agent.update(mi_scale=5.0, mi_target=1.0)
     # an update for 10 frames
     config.train.update(pretrain=100, unroll_length=5, updates_per_collect=4, batch_size=16, sequence_length=16)
     config.train.update(updates=FRAMES // 10, updates_per_epoch=100, eval_every=1000, save_every=2000)
