@@ -72,6 +72,7 @@ def test_the_worker_sees_the_skill_and_its_critic_does_not():
         {"mi_subtract_prior": True, "mi_subtract_start": True, "mi_constant": 4.257, "mi_place": "each"},
         {"rewards": "arriving", "mi_in_cem": True},
         {"per_state": False, "plan_action": "mode", "cem_starts": 0, "plan_horizon": 4},
+        {"mi_target": 1.0},
         {"plan_horizon": 3},  # two skills, the second of which is held for one row
     ],
 )
