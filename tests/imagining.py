@@ -2,17 +2,31 @@
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from skillhier.agents import imagination, registry
 from skillhier.data import online, replay
+from skillhier.types import Bounds, Spec, TimeStep, Trajectory
 
+SPEC = Spec({"state": jax.ShapeDtypeStruct((1, 3), jnp.float32)}, Bounds((1,), -1.0, 1.0), 1, 0.1, 10)
 WORLD = {"stoch": 3, "deter": 8, "hidden": 8, "encoder": (8,), "decoder": (8,), "reward_hidden": (8,),
          "picture_depth": 1}  # fmt: skip
 LEVEL = {"actor_hidden": (8,), "critic_hidden": (8,), "horizon": 4, "starts": 8}
 V3 = {"classes": 3, "continue_hidden": (8,)}
 SKILLS = {"period": 2, "plan_horizon": 2, "iterations": 1, "proposals": 2, "elites": 1, "skill": 2,
           "predictor_hidden": (8,), "cem_starts": 2}  # fmt: skip
+
+
+def made_up(rows, worlds):
+    """A batch of noise, of worlds of SPEC."""
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=(rows, worlds, *shape)), jnp.float32)  # noqa: E731
+    no = jnp.zeros((rows, worlds), bool)
+    step = TimeStep({"state": draw(1, 3)}, draw(), jnp.ones((rows, worlds)), no, no)
+    return Trajectory(step, jnp.tanh(draw(1)), {})
 
 
 def system(name, spec, **settings):

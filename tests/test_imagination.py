@@ -6,13 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from imagining import parts_of
+from imagining import SPEC, made_up, parts_of
 
 from skillhier.agents import registry
-from skillhier.types import Bounds, Spec, TimeStep, Trajectory
 
 T, B = 3, 2
-SPEC = Spec({"state": jax.ShapeDtypeStruct((1, 3), jnp.float32)}, Bounds((1,), -1.0, 1.0), 1, 0.1, 10)
 SMALL = {
     "stoch": 3, "deter": 4, "hidden": 5, "encoder": (6,), "decoder": (6,), "reward_hidden": (6,), "actor_hidden": (6,),
     "critic_hidden": (6,), "horizon": 4,
@@ -33,14 +31,6 @@ AGENTS = {
 FAST = ("lsp",)
 TERMS = ("world", "actor", "critic", "predictor", "start_predictor")
 WORLD = {"world/encoder", "world/dynamics", "world/heads"}
-
-
-def batch(seed=0):
-    rng = np.random.default_rng(seed)
-    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
-    no = jnp.zeros((T, B), bool)
-    step = TimeStep({"state": draw(T, B, 1, 3)}, draw(T, B), jnp.ones((T, B)), no, no)
-    return Trajectory(step, jnp.tanh(draw(T, B, 1)), {})
 
 
 def terms(metrics, level):
@@ -69,7 +59,7 @@ def _system(name):
         return params, slow.init(params)
 
     def measured(params, state, weights):
-        value, (_, metrics) = loss(params, state, batch(), jax.random.key(1))
+        value, (_, metrics) = loss(params, state, made_up(T, B), jax.random.key(1))
         each = {**terms(metrics, level), "total": value}
         return sum(weights[term] * each[term] for term in each), each
 

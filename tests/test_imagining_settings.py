@@ -6,21 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from imagining import LEVEL, SKILLS, WORLD, parts_of
+from imagining import LEVEL, SKILLS, SPEC, WORLD, made_up, parts_of
 
 from skillhier.agents import dreamer, world_model
-from skillhier.types import Bounds, Spec, TimeStep, Trajectory
 
 T, B = 6, 4
-SPEC = Spec({"state": jax.ShapeDtypeStruct((1, 3), jnp.float32)}, Bounds((1,), -1.0, 1.0), 1, 0.1, 10)
-
-
-def batch(seed=0):
-    rng = np.random.default_rng(seed)
-    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
-    no = jnp.zeros((T, B), bool)
-    step = TimeStep({"state": draw(T, B, 1, 3)}, draw(T, B), jnp.ones((T, B)), no, no)
-    return Trajectory(step, jnp.tanh(draw(T, B, 1)), {})
 
 
 def parts(name="dreamer", **settings):
@@ -37,7 +27,7 @@ def params(name="dreamer"):
 def metrics_of(name="dreamer", **settings):
     """(params, slow state) -> the metrics of one loss."""
     of = parts(name, **settings)
-    told = jax.jit(lambda params, slow: of.loss(params, slow, batch(), jax.random.key(1))[1][1])
+    told = jax.jit(lambda params, slow: of.loss(params, slow, made_up(T, B), jax.random.key(1))[1][1])
     return lambda params, slow=None: jax.device_get(told(params, of.slow.init(params) if slow is None else slow))
 
 
@@ -124,7 +114,7 @@ def test_with_a_target_the_weight_is_the_slow_one_and_moves_towards_what_holds_i
         first = held.slow.init(tree)
         assert float(first["skills"]["weight"]) == 1.0  # of mi_scale
         half = {**first, "skills": {"weight": jnp.float32(0.5)}}
-        loss = jax.jit(lambda slow, held=held: held.loss(tree, slow, batch(), jax.random.key(1))[1])
+        loss = jax.jit(lambda slow, held=held: held.loss(tree, slow, made_up(T, B), jax.random.key(1))[1])
         slow, told = jax.device_get(loss(half))
         fixed = metrics_of("random_skills", mi_scale=0.2)(tree)
         assert told["worker/actor_loss"] == pytest.approx(fixed["worker/actor_loss"], rel=1e-6)
@@ -149,7 +139,7 @@ def test_a_dream_of_what_was_seen_follows_its_actions_and_none_of_its_observatio
     model = world_model.make(SPEC, **settings)
     params = model.init(jax.random.key(0))
     dream = jax.jit(lambda rows: model.open_loop(params, rows, 3, jax.random.key(1)))
-    rows, at = batch(), jnp.arange(T)[:, None, None]
+    rows, at = made_up(T, B), jnp.arange(T)[:, None, None]
     lines = dream(rows)
     assert {name: x.shape for name, x in lines["dream"].items()} == {"state": (T, B, 3), "reward": (T, B, 1)}
     assert (lines["seen"]["state"] == rows.step.obs["state"][:, :, 0]).all()
