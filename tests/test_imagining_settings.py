@@ -27,8 +27,8 @@ def params(name="dreamer"):
 def metrics_of(name="dreamer", **settings):
     """(params, slow state) -> the metrics of one loss."""
     of = parts(name, **settings)
-    told = jax.jit(lambda params, slow: of.loss(params, slow, made_up(T, B), jax.random.key(1))[1][1])
-    return lambda params, slow=None: jax.device_get(told(params, of.slow.init(params) if slow is None else slow))
+    metrics = jax.jit(lambda params, slow: of.loss(params, slow, made_up(T, B), jax.random.key(1))[1][1])
+    return lambda params, slow=None: jax.device_get(metrics(params, of.slow.init(params) if slow is None else slow))
 
 
 def differ(one, other):
@@ -115,11 +115,11 @@ def test_with_a_target_the_weight_is_the_slow_one_and_moves_towards_what_holds_i
         assert float(first["skills"]["weight"]) == 1.0  # of mi_scale
         half = {**first, "skills": {"weight": jnp.float32(0.5)}}
         loss = jax.jit(lambda slow, held=held: held.loss(tree, slow, made_up(T, B), jax.random.key(1))[1])
-        slow, told = jax.device_get(loss(half))
+        slow, metrics = jax.device_get(loss(half))
         fixed = metrics_of("random_skills", mi_scale=0.2)(tree)
-        assert told["worker/actor_loss"] == pytest.approx(fixed["worker/actor_loss"], rel=1e-6)
-        assert told["skills/weight"] == pytest.approx(0.2)
-        assert 1.1 < told["skills/information"] < 1e8
+        assert metrics["worker/actor_loss"] == pytest.approx(fixed["worker/actor_loss"], rel=1e-6)
+        assert metrics["skills/weight"] == pytest.approx(0.2)
+        assert 1.1 < metrics["skills/information"] < 1e8
         assert slow["skills"]["weight"] == pytest.approx(0.5 * moved, rel=1e-6)
         assert loss(first)[0]["skills"]["weight"] == pytest.approx(min(1.0, moved), rel=1e-6)
     other = metrics_of("random_skills", mi_scale=0.0)(tree)

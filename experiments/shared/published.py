@@ -5,6 +5,7 @@ pictures, the others from their entries. Nothing is known between the columns of
 """
 
 from experiments.shared import cli
+from skillhier.envs import registry
 from skillhier.envs.render.pixels import SUFFIX
 from skillhier.report.references import Reference
 
@@ -139,4 +140,4 @@ def curves(task: str) -> list[Reference]:
 
 def task_of(world: str) -> str:
     """The task of a world, by which references are known, whatever is seen of it: dmc.walker_walk@pixels."""
-    return world.replace("/", ".").removeprefix("dmc.").removesuffix(SUFFIX)
+    return registry.canonical(world).removeprefix("dmc.").removesuffix(SUFFIX)

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from experiments.shared import cli, learning, online_run, start_settings, warm_start
 from skillhier.data import dataset, initial_rows, sources
+from skillhier.envs import registry
 from skillhier.train import checkpoint
 from skillhier.types import Agent, Policy, Source, Spec, TimeStep, Trajectory
 
@@ -92,7 +93,7 @@ def _check_origin(config: ConfigDict, spec: Spec | None) -> None:
     """Refuses rewards of another world, and rows at other intervals, as far as data say where they are from."""
     path, about, name = config.data.path, dataset.about(config.data.path), config.env.name
     paid = about.get("worlds", [about["world"]] if "world" in about else [])
-    if paid and name.replace("/", ".") not in paid and config.data.reward == "own" and not config.data.alone:
+    if paid and registry.canonical(name) not in paid and config.data.reward == "own" and not config.data.alone:
         raise cli.Refused(
             f"{path} has the rewards of {', '.join(paid)}, not of {name}; set config.data.reward=relabel, or any to "
             "learn from them all the same"

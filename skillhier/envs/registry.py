@@ -11,6 +11,7 @@ from skillhier.envs.adapters import libraries
 from skillhier.envs.render import pixels
 from skillhier.types import Env, TimeStep
 
+EPISODES = ("limit", "delay", "stack", "repeat")  # settings of `make` that no task has
 SETS = (1, 2, 3, 4, 5)
 COLOURS = ("red", "green", "blue")
 QUADRUPED = (
@@ -116,23 +117,14 @@ def task(name: str, *, worlds: int = 1, **settings) -> batch.Task:
     settings = {setting: value for setting, value in settings.items() if setting not in picture_settings}
     for setting in settings:
         if setting not in allowed:
-            known = [*allowed, "limit", "delay", "stack", "repeat", *extra, *(["entries"] if extra else [])]
+            known = [*allowed, *EPISODES, *extra, *(["entries"] if extra else [])]
             raise ValueError(f"world '{name}' has no setting '{setting}'; {_nearest(setting, known)}")
     if "worlds" in allowed:
         settings["worlds"] = worlds
     return constructor(**settings)
 
 
-def relabelling(
-    name: str,
-    *,
-    worlds: int = 1,
-    limit: int | None = None,
-    delay: tuple[int, int] = (0, 0),
-    stack: int | None = None,
-    repeat: int = 1,
-    **settings,
-) -> Callable[[TimeStep], TimeStep]:
+def relabelling(name: str, *, worlds: int = 1, repeat: int = 1, **settings) -> Callable[[TimeStep], TimeStep]:
     """What the world `name` would have shown and paid on stored rows of another one: see `relabel.relabelling`.
 
     It takes the settings of `make`; those of episodes do not matter. Raises ValueError: a world whose reward cannot be
@@ -140,7 +132,8 @@ def relabelling(
     """
     computed = None
     if ":" not in name and not name.endswith(pixels.SUFFIX):  # pictures cannot be drawn anew
-        computed = relabel.relabelling(task(name, **settings), repeat)
+        of_task = {setting: value for setting, value in settings.items() if setting not in EPISODES}
+        computed = relabel.relabelling(task(name, **of_task), repeat)
     if computed is None:
         raise ValueError(
             f"what '{name}' pays cannot be computed from stored rows; of dmc.quadruped_{{{','.join(QUADRUPED)}}} it can"
