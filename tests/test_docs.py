@@ -106,7 +106,9 @@ def commands() -> list[tuple[str, list[str]]]:
 
 def made_by_make(words: list[str]) -> list[list[str]]:
     """The `python -m experiments...` commands that a make command would run."""
-    result = subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    outer = {"MAKEFLAGS", *re.findall(r"^(\w+) \?=", (ROOT / "Makefile").read_text(), re.M)}  # of `make test ARGS=...`
+    env = {name: value for name, value in os.environ.items() if name not in outer}
+    result = subprocess.run([*words, "--dry-run"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.replace("\\\n", " ").splitlines()
     return [["python", *shlex.split(line)[1:]] for line in lines if re.match(r"\S*python -m experiments\.", line)]
