@@ -158,6 +158,7 @@ def make_learner(
     slow_parts: Mapping[str, SlowPart],
     rates: Mapping[str, float],
     settings: Mapping[str, Any],
+    remembered: SlowLoss | None = None,
 ) -> Learner:
     """A learner whose update fits the model to a batch, imagines from its posterior and improves the levels there.
 
@@ -166,6 +167,7 @@ def make_learner(
     behaviour the loss of all levels on those rows
     rates     learning rate of every child beside the world, by its path
     settings  as in TRAINING
+    remembered  a loss of the batch's own rows, with the posterior as their entries, without a gradient
     """
     at = SimpleNamespace(**settings)
 
@@ -174,7 +176,7 @@ def make_learner(
         return model.init(world_key) | init(rest_key)
 
     def loss(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
-        model_key, start_key, roll_key, level_key = jax.random.split(key, 4)
+        model_key, start_key, roll_key, level_key, own_key = jax.random.split(key, 5)
         state = slow.get("world", model.loss_state)
         value, (posterior, state, metrics) = model.loss(params, state, batch, model_key)
         metrics = {f"world/{name}": metric for name, metric in metrics.items()}
@@ -182,11 +184,16 @@ def make_learner(
         frozen = {**params, "world": jax.lax.stop_gradient(params["world"])}
         rows = model.paid(frozen, imagined(frozen, begin, roll_key), discount)
         behaviour_loss, (slow, level_metrics) = behaviour(frozen, slow, rows, level_key)
-        slow = {**slow, "world": state} if "world" in slow else slow
-        return value + behaviour_loss, (slow, metrics | level_metrics)
+        value, metrics = value + behaviour_loss, metrics | level_metrics
+        if remembered is not None:
+            entries = jax.lax.stop_gradient(posterior._asdict())
+            own = Trajectory(batch.step._replace(obs=entries), batch.action, {})
+            own_loss, (slow, own_metrics) = remembered(params, slow, own, own_key)
+            value, metrics = value + own_loss, metrics | own_metrics
+        return value, ({**slow, "world": state} if "world" in slow else slow, metrics)
 
     parts = dict(slow_parts)
-    if model.loss_state != ():
+    if jax.tree.leaves(model.loss_state):
         parts["world"] = SlowPart(lambda params: jnp.copy(model.loss_state))
 
     def optimiser(rate: float, epsilon: float, max_norm: float) -> optax.GradientTransformation:

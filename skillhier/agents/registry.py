@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from skillhier.agents import (
     bc,
     bc_transfer,
+    director,
     dreamer,
     helms,
     helms_transfer,
@@ -20,6 +21,7 @@ from skillhier.agents import (
     hiro_mi,
     lsp,
     mpo,
+    mrs,
     npmp,
     npmp_transfer,
 )
@@ -78,6 +80,8 @@ AGENTS: dict[str, Entry] = {
     "no_mi": Entry(partial(lsp.make, intrinsic=False), lsp.DEFAULTS, learns="imagination"),
     "random_skills": Entry(partial(lsp.make, planned=False), lsp.DEFAULTS, learns="imagination"),
     "rand_skills_init": Entry(partial(lsp.make, planned=False, intrinsic=False), lsp.DEFAULTS, learns="imagination"),
+    "director": Entry(director.make, director.DEFAULTS, learns="imagination"),
+    "mrs": Entry(mrs.make, mrs.DEFAULTS, learns="imagination"),
 }
 OFFLINE = tuple(name for name, entry in AGENTS.items() if entry.offline)
 ONLINE = tuple(name for name, entry in AGENTS.items() if not entry.offline)

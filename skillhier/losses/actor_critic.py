@@ -124,11 +124,12 @@ def actor_critic(
             low, high = head.entropy_range
             shares = (nats - low) / (high - low)
             metrics["entropy"] = shares.mean()
+            counts = 1.0 if head.entropy_counts is None else head.entropy_counts(before(batch.action))
             if entropy.adaptive:
                 slow["entropy"] = entropy.adaptive.update(slow["entropy"], shares.mean((0, 1)))
-                objective = objective + (slow["entropy"] * shares).sum(-1)
+                objective = objective + (slow["entropy"] * counts * shares).sum(-1)
             else:
-                objective = objective + entropy.weight * nats.sum(-1)
+                objective = objective + entropy.weight * (counts * nats).sum(-1)
         actor_loss = -(weight * objective).mean()
         return total + actor_loss, (slow, metrics | {"actor_loss": actor_loss})
 

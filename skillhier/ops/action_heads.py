@@ -29,7 +29,8 @@ class ActionHead(NamedTuple):
     mode: Callable[[Stats, Key], Array]  # [..., A]
     log_prob: Callable[[Stats, Array], Array]  # [...]
     entropy: Callable[[Stats], Array] | None = None  # in nats, [..., parts]; None: it has no closed form
-    entropy_range: tuple[float, float] = (0.0, 0.0)  # the least and the most that a part can have
+    entropy_range: tuple[Array | float, Array | float] = (0.0, 0.0)  # the least and the most that a part can have
+    entropy_counts: Callable[[Array], Array] | None = None  # of an action: shares of the parts that count, [..., parts]
 
 
 def tanh_normal(size: int, init_stddev: float = 5.0, mean_scale: float = 5.0, candidates: int = 100) -> ActionHead:
@@ -111,3 +112,64 @@ def one_hot(codes: int = 1, classes: int = 8, unimix: float = 0.01) -> ActionHea
         lambda stats: -(jnp.exp(stats["log_p"]) * stats["log_p"]).sum(-1),
         (0.0, math.log(classes)),
     )
+
+
+def choice(option: ActionHead, count: int, unimix: float = 0.01, *, pick_entropy: bool = True, masked: bool = False):
+    """`count` actions of the kind `option` side by side, and the pick of one, a one-hot code: [..., count A + count].
+
+    The log-probability is that of the pick and of the action picked, so that nothing else is credited (MRS, equation
+    5). Entropy has the parts of each option and then one for the pick.
+
+    pick_entropy  False: the pick has no part in it
+    masked        parts of options that are not picked do not count
+    """
+    pick = one_hot(1, count, unimix)
+
+    def stats(raw: Array) -> Stats:
+        each, which = picked(raw, count)
+        return {"options": option.stats(each), "pick": pick.stats(which)}
+
+    def joined(options: Array, which: Array) -> Array:
+        return jnp.concatenate([options.reshape(*options.shape[:-2], -1), which], -1)
+
+    def sample(stats: Stats, key: Key) -> Array:
+        option_key, pick_key = jax.random.split(key)
+        return joined(option.sample(stats["options"], option_key), pick.sample(stats["pick"], pick_key))
+
+    def mode(stats: Stats, key: Key) -> Array:
+        return joined(option.mode(stats["options"], key), pick.mode(stats["pick"], key))
+
+    def log_prob(stats: Stats, action: Array) -> Array:
+        options, which = picked(jax.lax.stop_gradient(action), count)
+        return pick.log_prob(stats["pick"], which) + (which * option.log_prob(stats["options"], options)).sum(-1)
+
+    def entropy(stats: Stats) -> Array:
+        each = option.entropy(stats["options"])  # [..., count, parts]
+        each = each.reshape(*each.shape[:-2], -1)
+        return jnp.concatenate([each, pick.entropy(stats["pick"])], -1) if pick_entropy else each
+
+    parts = jax.eval_shape(lambda raw: option.entropy(option.stats(raw)), jnp.zeros(option.outputs)).shape[-1]
+    every = lambda of_option, of_pick: jnp.array([of_option] * count * parts + [of_pick] * pick_entropy)  # noqa: E731
+
+    def counts(action: Array) -> Array:
+        _, which = picked(jax.lax.stop_gradient(action), count)
+        each = jnp.repeat(which, parts, -1)
+        return jnp.concatenate([each, jnp.ones_like(which[..., :1])], -1) if pick_entropy else each
+
+    return ActionHead(
+        count * option.size + count,
+        count * option.outputs + count,
+        stats,
+        sample,
+        mode,
+        log_prob,
+        entropy,
+        (every(option.entropy_range[0], 0.0), every(option.entropy_range[1], math.log(count))),
+        counts if masked else None,
+    )
+
+
+def picked(action: Array, count: int) -> tuple[Array, Array]:
+    """The actions [..., count, A] of a `choice`, and the pick [..., count]."""
+    options = action[..., :-count]
+    return options.reshape(*options.shape[:-1], count, -1), action[..., -count:]

@@ -67,6 +67,19 @@ def categorical(codes: int = 32, classes: int = 32, unimix: float = 0.0) -> Kind
     )
 
 
+def relaxed(codes: int, classes: int, temperature: float = 0.5) -> Kind:
+    """`categorical` whose samples are relaxed codes, softmax((log p + Gumbel noise) / temperature): each code sums to 1
+    and passes its own gradient (Jang et al., 2017; Maddison et al., 2017).
+    """
+    hard = categorical(codes, classes)
+
+    def sample(stats: Stats, noise: Array) -> Array:
+        soft = jax.nn.softmax((stats["log_p"] + noise) / temperature)
+        return soft.reshape(*soft.shape[:-2], -1)
+
+    return hard._replace(sample=sample)
+
+
 def mixed(logits: Array, unimix: float) -> Array:
     """Normalised log-probabilities [..., K] of the softmax, mixed with a share `unimix` of the uniform distribution."""
     log_p = jax.nn.log_softmax(logits)

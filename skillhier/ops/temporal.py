@@ -35,14 +35,14 @@ def acting_on(name: str) -> View:
     return lambda batch: batch._replace(action=_note(batch, name))
 
 
-def coarsen(k: int, gamma: float = 1.0) -> View:
+def coarsen(k: int, gamma: float = 1.0, *, mean: bool = False) -> View:
     """Rows 0, k, 2k, ... of nk + 1 rows, [n + 1, B, ...], each transition merging the k between (see above).
 
     For imagined rows, or windows aligned with a fixed period: a chunk in which an episode opens is no transition, so
     one that an episode's end cuts short is lost; `segments` keeps it. Row 0 keeps its own reward and discount.
 
-    Director (Hafner et al., 2022) takes the mean of a chunk's rewards, not their sum, and weights it with the
-    continuation of the chunk's first row, which here is part of the discount of the transition before.
+    mean: a chunk pays the mean of its rewards, not their sum. Director (Hafner et al., 2022) does so, and weights it
+    with the continuation of the chunk's first row too, which here is part of the discount of the transition before.
     """
     _check_period(k)
 
@@ -55,7 +55,8 @@ def coarsen(k: int, gamma: float = 1.0) -> View:
         coarse = jax.tree.map(lambda x: x[::k], batch)
 
         def summed(reward: Array) -> Array:
-            return reward[::k].at[1:].set((weight * reward[1:].reshape(count, k, -1)).sum(1))
+            chunks = weight * reward[1:].reshape(count, k, -1)
+            return reward[::k].at[1:].set(chunks.mean(1) if mean else chunks.sum(1))
 
         merged = coarse.step._replace(
             reward=jax.tree.map(summed, step.reward),

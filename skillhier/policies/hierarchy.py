@@ -49,13 +49,14 @@ def hierarchy(
     condition: Callable[[Params, TimeStep, Action], dict[str, Array]] = condition_on_choice,
     name: str = "skill",
     initial_choice: Callable[[int], Action] = lambda worlds: jnp.zeros(worlds, jnp.int32),
+    restart: bool = True,
 ) -> Policy:
     """Holds the manager's choice for `period` rows; the worker acts on `{**obs, **condition(params, step, choice)}`.
 
     The choice is renewed at the first row that a new carry sees, at an episode's first row, and when its period is
     over. A callable `period` is drawn anew with every choice; a draw below 1 lasts one row. The manager is called only
     at rows where some world renews, and its carry moves only in those worlds. `initial_choice(worlds)` has the shape
-    and dtype of its choices.
+    and dtype of its choices. Without `restart` a choice is not renewed at an episode's first row, but held on.
 
     Notes, none of which replaces another (ValueError where two would have one name):
 
@@ -78,7 +79,8 @@ def hierarchy(
 
     def act(params, state, step, key):
         manager_key, worker_key, period_key = jax.random.split(key, 3)
-        renewed = step.first | (state.age >= state.period)
+        renewed = state.age >= state.period
+        renewed = step.first | renewed if restart else renewed
 
         def choose(state):
             carry, choice, notes = manager.act(params, state.manager, step, manager_key)

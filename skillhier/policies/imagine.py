@@ -61,14 +61,21 @@ def dream(
     return env
 
 
-def imagine_rows(env: Env, policy: Policy, params: Params, key: Key, horizon: int) -> Trajectory:
+def imagine_rows(
+    env: Env, policy: Policy, params: Params, key: Key, horizon: int, *, ask_last: bool = False
+) -> Trajectory:
     """`horizon` + 1 rows of `policy` in a dream: the starts, and what `horizon` actions led to.
 
-    The last row's action leads nowhere and is not asked for: it repeats action and notes of the row before.
+    The last row's action leads nowhere and is not asked for: it repeats action and notes of the row before. With
+    `ask_last` it is, for what the policy notes there.
     """
-    env_key, act_key = jax.random.split(key)
+    env_key, act_key, last_key = jax.random.split(key, 3)
     actor, rows = rollout(env, policy, params, start(env, policy, env_key), act_key, horizon)
-    last = Trajectory(actor.step, *jax.tree.map(lambda x: x[-1], rows[1:]))
+    if ask_last:
+        _, *chosen = policy.act(params, actor.carry, actor.step, last_key)
+    else:
+        chosen = jax.tree.map(lambda x: x[-1], rows[1:])
+    last = Trajectory(actor.step, *chosen)
     return jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), rows, last)
 
 
