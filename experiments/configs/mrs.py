@@ -1,0 +1,89 @@
+"""Settings of experiments/mrs.py: which agent learns which task by goals in the memory of a world model, for how long.
+
+A decision is one action, held for config.env.repeat control steps. Frames are control steps.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import lsp
+from experiments.shared import agent_settings, cli, online_settings, start_settings
+
+PRESETS = {
+    "debug": "does the command work? Small nets, short episodes; a minute",
+    "cpu": "300,000 frames, three seeds in one program, small nets and batches; for 2 cores",
+    "paper": "the papers' sizes: five million frames, batches of 16 x 64; for an accelerator",
+}
+AGENTS = ("mrs", "director", "dreamerv3")
+LIMITS = {**lsp.LIMITS, **agent_settings.limits(AGENTS)}
+FREE = lsp.FREE
+FRAMES = 300_000  # of preset cpu
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    chosen = cli.choose(arg, PRESETS, agent=list(AGENTS), task=["cartpole_swingup", *lsp.TASKS])
+    config = online_settings.config(f"{lsp.SUITE}{chosen.task}")
+    start_settings.add_settings(config)
+    config.env.worlds = 4  # stepped together
+    config.env.limit = 1000  # control steps of an episode
+    config.env.repeat = 1  # control steps of a decision
+    config.env.size = 64  # pixels of a picture's side, in worlds @pixels
+    config.env.entries = False  # pixel worlds show the entries of the world without them too
+    config.agent = agent_settings.settings(chosen.agent)
+    # an update for 8 decisions of all worlds together
+    config.replay.update(rows=250_000, prefill=2500)
+    config.train.update(
+        pretrain=1,
+        unroll_length=4,
+        updates_per_collect=2,
+        batch_size=16,
+        sequence_length=64,
+        updates=625_000,
+        updates_per_epoch=100,
+        eval_every=5000,
+        save_every=5000,
+    )
+    config.eval.episodes = 4  # of the agent, each in a world of its own
+    if chosen.preset != "paper":
+        {"debug": debug, "cpu": cpu}[chosen.preset](config)
+    return config
+
+
+def debug(config: ConfigDict) -> None:
+    lsp.shrink(config, 32, picture_depth=4, stoch=8, classes=8, starts=16, horizon=4, period=2, coder_hidden=(32, 32),
+               codes=2, code_classes=4, resolutions=(2, 4, 8))  # fmt: skip
+    config.env.update(worlds=2, limit=40, size=16)
+    config.replay.update(rows=150, prefill=40)
+    config.train.update(pretrain=2, unroll_length=4, updates_per_collect=2, batch_size=4, sequence_length=8)
+    config.train.update(updates=40, updates_per_epoch=10, eval_every=20, save_every=20)
+    config.eval.episodes = 2
+
+
+def cpu(config: ConfigDict) -> None:
+    config.seeds = 3
+    config.env.update(repeat=2, size=32)
+    lsp.shrink(config, 128, reward_hidden=(64, 64), continue_hidden=(64, 64), picture_depth=8, stoch=16, classes=16,
+               coder_hidden=(128, 128), starts=128)  # fmt: skip
+    # few, small batches want larger rates
+    config.agent.update(learning_rate=1e-3, actor_learning_rate=4e-4, critic_learning_rate=4e-4)
+    if "coder_learning_rate" in config.agent:
+        config.agent.update(coder_learning_rate=4e-4)
+    # an update for 16 frames; a sequence holds the longest goal
+    config.replay.update(rows=FRAMES // 8 + 1000, prefill=600)
+    config.train.update(pretrain=100, unroll_length=4, updates_per_collect=2, batch_size=8, sequence_length=64)
+    config.train.update(updates=FRAMES // 16 // 50 * 50, updates_per_epoch=50, eval_every=500, save_every=1000)
+
+
+def check(config: ConfigDict) -> None:
+    lsp.check(config)
+    agent = config.agent
+    if "resolutions" not in agent:
+        return
+    longest = max(agent.resolutions, default=0) + agent.pair_offset
+    if longest >= config.train.sequence_length:
+        raise cli.Refused(
+            f"config.train.sequence_length={config.train.sequence_length} holds no two rows {longest} apart; set it to "
+            "more, or config.agent.resolutions"
+        )
+
+
+check_beginning = start_settings.check
