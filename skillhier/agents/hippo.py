@@ -42,9 +42,10 @@ DEFAULTS = {
     "epochs": 10,  # passes through a batch
     "minibatches": 4,  # of each pass, as many steps of the optimiser; worlds are a multiple
     "learning_rate": 3e-4,  # of Adam
+    "decay_updates": 0,  # batches over which the rate falls to 0 along a cosine; 0: it stays
     "max_grad_norm": 1.0,  # gradients are clipped at this norm
     "value_weight": 0.5,  # of half the squared error of values
-    "entropy": 0.0,  # weight of the entropy of both levels' policies, in nats
+    "entropy": 0.01,  # weight of the entropy of both levels' policies, in nats
     "reward_scale": 0.1,  # of rewards, so that values are of the size of what networks begin with
     "max_consecutive_skips": 10,  # steps in a row left out for NaN or Inf before the run stops
 }
@@ -63,7 +64,7 @@ def make(
     lambda_: float = 0.95,
     clip: float = 0.1,
     value_weight: float = 0.5,
-    entropy: float = 0.0,
+    entropy: float = 0.01,
     reward_scale: float = 0.1,
     dtype: Any = jnp.float32,
     **optimisation: Any,

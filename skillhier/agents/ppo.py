@@ -40,9 +40,10 @@ DEFAULTS = {
     "epochs": 10,  # passes through a batch
     "minibatches": 4,  # of each pass, as many steps of the optimiser; worlds are a multiple
     "learning_rate": 3e-4,  # of Adam
+    "decay_updates": 0,  # batches over which the rate falls to 0 along a cosine; 0: it stays
     "max_grad_norm": 1.0,  # gradients are clipped at this norm
     "value_weight": 0.5,  # of half the squared error of values
-    "entropy": 0.0,  # weight of the policy's entropy, in nats
+    "entropy": 0.01,  # weight of the policy's entropy, in nats
     "reward_scale": 0.1,  # of rewards, so that values are of the size of what networks begin with
     "max_consecutive_skips": 10,  # steps in a row left out for NaN or Inf before the run stops
 }
@@ -58,7 +59,7 @@ def make(
     lambda_: float = 0.95,
     clip: float = 0.2,
     value_weight: float = 0.5,
-    entropy: float = 0.0,
+    entropy: float = 0.01,
     reward_scale: float = 0.1,
     dtype: Any = jnp.float32,
     **optimisation: Any,
@@ -147,10 +148,12 @@ def trained(
     epochs: int = 10,
     minibatches: int = 4,
     learning_rate: float = 3e-4,
+    decay_updates: int = 0,
     max_grad_norm: float = 1.0,
     max_consecutive_skips: int = MAX_CONSECUTIVE_SKIPS,
 ) -> Learner:
     """A learner of those children of the parameters by one Adam, and of the statistics of `encoder`."""
-    tx = adam({"encoder": None, **dict.fromkeys(children, learning_rate)}, max_grad_norm=max_grad_norm)
+    rates = {"encoder": None, **dict.fromkeys(children, learning_rate)}
+    tx = adam(rates, max_grad_norm=max_grad_norm, decay_updates=decay_updates * epochs * minibatches)
     steps = learner(init, loss, tx, slow.combined({}), max_consecutive_skips=max_consecutive_skips)
     return running.with_running_statistics(minibatched(steps, epochs=epochs, minibatches=minibatches))
