@@ -64,6 +64,12 @@ def draws(kind, policy, count):
     return jax.jit(jax.vmap(lambda key: KINDS[kind].sample(policy, key)))(keys)
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "categorical"])
+def test_entropy_is_that_of_distrax(kind):
+    policy = make(kind, 0)
+    np.testing.assert_allclose(KINDS[kind].entropy(policy), reference(policy).entropy(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_log_prob_and_its_gradient_are_distrax(kind):
     family, policy = KINDS[kind], make(kind, 0)

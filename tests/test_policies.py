@@ -195,6 +195,39 @@ def test_drawn_periods_last_as_long_as_they_say_and_are_uniform():
     assert ((counts[low:] - expected) ** 2 / expected).sum() < 18.5  # 0.1 % of draws that are uniform are beyond it
 
 
+@pytest.mark.parametrize("period", [3, uniform_period(1, 5)])
+def test_both_levels_see_how_long_a_choice_has_left(period):
+    """The manager, where it chooses, the whole period of that choice; the worker one row fewer with every row."""
+
+    def clock(left):
+        return {"left": left}
+
+    manager = flat(lambda params, obs, key: (obs["left"], {}))  # chooses what it sees
+    worker = flat(lambda params, obs, key: (obs["left"], {}))
+    first = np.zeros((60, 3))
+    first[[0, 17, 40]] = 1
+    action, notes = play(hierarchy(manager, worker, period, clock=clock), steps(first))
+    left, renewed, choice = (np.asarray(notes[name]) for name in ("left", "skill_renewed", "skill"))
+    np.testing.assert_array_equal(action, left)
+    for world in range(3):
+        for row in range(60):
+            if renewed[row, world]:
+                expected = notes["skill/period"][row, world] if callable(period) else period
+                assert choice[row, world] == expected
+            else:
+                expected = left[row - 1, world] - 1
+            assert left[row, world] == expected >= 1
+            if row < 59 and not first[row + 1, world]:  # at 1 it is the choice's last row
+                assert renewed[row + 1, world] == (left[row, world] == 1)
+
+
+def test_a_clock_and_a_note_of_one_name_are_an_error_that_names_both():
+    noting = flat(lambda params, obs, key: (obs["x"], {"left": obs["left"]}))
+    policy = hierarchy(counter(), noting, 2, clock=lambda left: {"left": left})
+    with pytest.raises(ValueError, match="the clock and the worker both note 'left'"):
+        play(policy, steps(OPEN))
+
+
 def test_periods_must_be_at_least_one_row():
     with pytest.raises(ValueError, match="the period of hierarchy 'skill' must be >= 1, got 0"):
         hierarchy(counter(), flat(echo), period=0)

@@ -95,6 +95,11 @@ LIMITS: dict[str, Any] = {
     "output_scale": (0.0, 100.0),
     "min_stddev": (1e-4, 0.99),
     "weight_decay": (0.0, 10.0),
+    # of agents that learn from what they have just done
+    "clip": (1e-3, 0.999),
+    "epochs": COUNT,
+    "minibatches": COUNT,
+    "value_weight": WEIGHT,
     # of skills planned in imagination
     "skill": (1, 256),
     "period": (1, 1000),

@@ -40,7 +40,8 @@ def open_worlds(run: cli.Run) -> Worlds:
     for name in config.evals:
         if name not in config or "episodes" not in config[name]:
             raise cli.Refused(f"config.evals names {name}, and there is no group config.{name} of its settings")
-    learning.check_divisible(run, "env.worlds", "train.batch_size", *(f"{name}.episodes" for name in config.evals))
+    shared = ("env.worlds", "train.batch_size") if "batch_size" in config.train else ("env.worlds",)
+    learning.check_divisible(run, *shared, *(f"{name}.episodes" for name in config.evals))
     env = make_worlds(config.env, config.env.worlds)
     return Worlds(env, {name: make_worlds(config.env, **config[name].env, worlds=config[name].episodes)
                         for name in config.evals})  # fmt: skip
@@ -165,7 +166,7 @@ def train(
         evaluations=evaluated,
         terms=terms,
         label=config.agent.name,
-        left_out=() if config.replay.in_checkpoint else (REPLAY,),
+        left_out=(REPLAY,) if "replay" in config and not config.replay.in_checkpoint else (),
         about={**shared, **(about or {})},
         mesh=run.mesh,
     )

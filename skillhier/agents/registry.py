@@ -17,6 +17,7 @@ from skillhier.agents import (
     dreamer,
     helms,
     helms_transfer,
+    hippo,
     hiro,
     hiro_mi,
     lsp,
@@ -24,6 +25,7 @@ from skillhier.agents import (
     mrs,
     npmp,
     npmp_transfer,
+    ppo,
 )
 from skillhier.types import Agent, Spec
 
@@ -36,7 +38,7 @@ class Entry(NamedTuple):
     sources: tuple[str, ...] = ()  # offline agents whose parameters it may begin with; none: from scratch
     skill_settings: tuple[str, ...] = ()  # settings of those agents that it must share with them
     offline: bool = False  # it learns from demonstrations alone
-    learns: str = ""  # how it does online: mpo, td3, imagination (of a world model)
+    learns: str = ""  # how it does online: mpo, td3, ppo (from what it has just done), imagination (of a model)
 
     def settings_of(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """What `make` must be given of the settings `source` of the agent whose parameters it begins with."""
@@ -73,6 +75,9 @@ AGENTS: dict[str, Entry] = {
     # learn online by TD3
     "hiro": Entry(hiro.make, hiro.DEFAULTS, learns="td3"),
     "hiro_mi": Entry(hiro_mi.make, hiro_mi.DEFAULTS, learns="td3"),
+    # learn online by PPO, each batch from what they have just done
+    "ppo": Entry(ppo.make, ppo.DEFAULTS, learns="ppo"),
+    "hippo": Entry(hippo.make, hippo.DEFAULTS, learns="ppo"),
     # learn online in the imagination of a world model
     "dreamer": Entry(dreamer.make, dreamer.DEFAULTS, learns="imagination"),
     "dreamerv3": Entry(partial(dreamer.make, **dreamer.V3), dreamer.V3, learns="imagination"),
@@ -85,8 +90,8 @@ AGENTS: dict[str, Entry] = {
 }
 OFFLINE = tuple(name for name, entry in AGENTS.items() if entry.offline)
 ONLINE = tuple(name for name, entry in AGENTS.items() if not entry.offline)
-BY_MPO, BY_TD3, IMAGINING = (
-    tuple(name for name, entry in AGENTS.items() if entry.learns == how) for how in ("mpo", "td3", "imagination")
+BY_MPO, BY_TD3, BY_PPO, IMAGINING = (
+    tuple(name for name, entry in AGENTS.items() if entry.learns == how) for how in ("mpo", "td3", "ppo", "imagination")
 )
 
 

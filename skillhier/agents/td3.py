@@ -53,10 +53,10 @@ def controller(low: Array, high: Array, hidden: Sequence[int] = (300, 300), dtyp
     )
 
 
-def action_range(spec: Spec) -> tuple[Array, Array]:
+def action_range(spec: Spec, who: str = "TD3") -> tuple[Array, Array]:
     """Least and largest actions, [A] each. Raises ValueError where actions have parts."""
     if not isinstance(spec.action, Bounds):
-        raise ValueError(f"TD3 acts by one array, and these worlds' actions have the parts {', '.join(spec.action)}")
+        raise ValueError(f"{who} acts by one array, and these worlds' actions have the parts {', '.join(spec.action)}")
     return jnp.full(spec.action.shape, spec.action.low), jnp.full(spec.action.shape, spec.action.high)
 
 

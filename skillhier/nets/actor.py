@@ -1,16 +1,17 @@
 """Policy networks that learn online: a choice of K, a Gaussian, both at once, and what gives a clone its spread.
 
 Shapes are those of HeLMS, Table 5, and of the released state agents (fact sheet 2.1). Last layers begin near zero, so
-that a policy begins with no preference. The deterministic one is TD3's, as HIRO has it.
+that a policy begins with no preference. The deterministic one is TD3's, as HIRO has it; the one of free spread PPO's.
 """
 
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from skillhier.nets.mlp import MLP, UNIFORM_FAN_IN, DType, Normaliser, elu, near_zero
+from skillhier.nets.mlp import MLP, TANH, UNIFORM_FAN_IN, DType, Normaliser, elu, near_zero
 from skillhier.types import Array
 
 SMALL_VARIANCE = 1e-4  # variance of a last layer's weights, as a share of LeCun's
@@ -62,6 +63,21 @@ class GaussianActor(nn.Module):
         mean = nn.Dense(self.size, kernel_init=small_init())(x)
         scale = nn.Dense(self.size, kernel_init=nn.initializers.zeros, name="scale")(x)
         return jnp.tanh(mean) if self.bounded else mean, to_stddev(scale, self.begin)
+
+
+class FreeSpreadActor(nn.Module):
+    """(mean, scale) of actions [..., A]: layers with tanh make the mean; no input moves the scale, `begin` at first."""
+
+    size: int
+    hidden: Sequence[int] = (64, 64)
+    begin: float = 1.0
+    dtype: DType = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        mean = MLP(self.hidden, self.size, SMALL_VARIANCE, self.dtype, TANH)(x)
+        log_scale = self.param("log_scale", nn.initializers.constant(math.log(self.begin)), (self.size,))
+        return mean, jnp.broadcast_to(jnp.exp(log_scale), mean.shape)
 
 
 class HybridActor(nn.Module):

@@ -39,7 +39,7 @@ def _(primals, tangents):
     return y, tangents[0] * (jnp.minimum(y, 0.0) + 1.0)
 
 
-ACTIVATIONS = {"elu": elu, "silu": nn.silu, "relu": nn.relu}
+ACTIVATIONS = {"elu": elu, "silu": nn.silu, "relu": nn.relu, "tanh": nn.tanh}
 
 
 class Style(NamedTuple):
@@ -65,6 +65,7 @@ class Style(NamedTuple):
 
 
 PLAIN = Style()  # ELU, LeCun normal
+TANH = Style(activation="tanh")  # PPO's
 GLOROT = Style(init="glorot")  # ELU, Glorot uniform: Keras' defaults, and Dreamer's
 
 

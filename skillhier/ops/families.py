@@ -74,6 +74,7 @@ class Family(NamedTuple):
     choices: Callable[[Distribution, Key, int], Choices]  # `int` samples, or every action there is
     parts: Callable[[Distribution, Distribution, Action], dict[str, Part]]  # of (target, online, actions of choices)
     names: tuple[str, ...]  # of the parts
+    entropy: Callable[[Distribution], Array] | None = None  # in nats, [...]; None: it has no closed form
 
 
 def gaussian(*, decoupled: bool = True) -> Family:
@@ -102,6 +103,7 @@ def gaussian(*, decoupled: bool = True) -> Family:
         lambda policy, key, count: _sampled(sample(policy, key, (count,)), policy.mean.ndim - 1),
         parts,
         ("mean", "stddev"),
+        lambda policy: (jnp.log(policy.scale) + HALF_LOG_2PI + 0.5).sum(-1),
     )
 
 
@@ -128,6 +130,7 @@ def categorical() -> Family:
         choices,
         parts,
         ("category",),
+        lambda policy: divergence.entropy(jax.nn.softmax(policy.logits)),
     )
 
 

@@ -49,6 +49,7 @@ def hierarchy(
     condition: Callable[[Params, TimeStep, Action], dict[str, Array]] = condition_on_choice,
     name: str = "skill",
     initial_choice: Callable[[int], Action] = lambda worlds: jnp.zeros(worlds, jnp.int32),
+    clock: Callable[[Array], dict[str, Array]] = lambda left: {},
     restart: bool = True,
 ) -> Policy:
     """Holds the manager's choice for `period` rows; the worker acts on `{**obs, **condition(params, step, choice)}`.
@@ -56,7 +57,9 @@ def hierarchy(
     The choice is renewed at the first row that a new carry sees, at an episode's first row, and when its period is
     over. A callable `period` is drawn anew with every choice; a draw below 1 lasts one row. The manager is called only
     at rows where some world renews, and its carry moves only in those worlds. `initial_choice(worlds)` has the shape
-    and dtype of its choices. Without `restart` a choice is not renewed at an episode's first row, but held on.
+    and dtype of its choices. Manager and worker also see `clock(left)`, of the rows [B] int32 that the choice in force
+    has left, this one included: the manager, at the row where it chooses, those of its new choice. Without `restart` an
+    episode's first row renews nothing: a choice is held on into the next episode.
 
     Notes, none of which replaces another (ValueError where two would have one name):
 
@@ -64,6 +67,7 @@ def hierarchy(
     name/period [B]            the period in force, if it is drawn
     name/NOTE                  the manager's notes, zero where it did not choose
     entries of `condition`     what the worker was shown
+    entries of `clock`         what both were shown
     NOTE                       the worker's notes
     """
     if callable(period):
@@ -83,13 +87,14 @@ def hierarchy(
         renewed = step.first | renewed if restart else renewed
 
         def choose(state):
-            carry, choice, notes = manager.act(params, state.manager, step, manager_key)
             rows = draw_period(period_key, len(renewed))
             if (rows.shape, rows.dtype) != (renewed.shape, jnp.int32):
                 raise ValueError(
                     f"the period of hierarchy '{name}' must be int32{list(renewed.shape)}, "
                     f"got {rows.dtype}{list(rows.shape)}"
                 )
+            timed = step._replace(obs={**step.obs, **clock(jnp.maximum(rows, 1))})
+            carry, choice, notes = manager.act(params, state.manager, timed, manager_key)
             decision = where_rows(renewed, (carry, choice, rows), (state.manager, state.choice, state.period))
             return decision, where_rows(renewed, notes, jax.tree.map(jnp.zeros_like, notes))
 
@@ -101,8 +106,8 @@ def hierarchy(
 
         (carry, choice, rows), manager_notes = jax.lax.cond(any_unbatched(renewed), choose, hold, state)
         age = jnp.where(renewed, 1, state.age + 1)
-        shown = condition(params, step, choice)
-        conditioned = step._replace(obs={**step.obs, **shown})
+        shown, time = condition(params, step, choice), clock(jnp.maximum(rows - age + 1, 1))
+        conditioned = step._replace(obs={**step.obs, **shown, **time})
         worker_carry, action, worker_notes = worker.act(params, state.worker, conditioned, worker_key)
         drawn = {f"{name}/period": rows} if callable(period) else {}
         notes = _merge(
@@ -111,6 +116,7 @@ def hierarchy(
                 "choice": {name: choice, f"{name}_renewed": renewed, **drawn},
                 "manager": {f"{name}/{note}": value for note, value in manager_notes.items()},
                 "condition": {k: value for k, value in shown.items() if not (k == name and value is choice)},
+                "clock": time,
                 "worker": worker_notes,
             },
         )
