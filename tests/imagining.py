@@ -20,6 +20,10 @@ SKILLS = {"period": 2, "plan_horizon": 2, "iterations": 1, "proposals": 2, "elit
           "predictor_hidden": (8,), "cem_starts": 2}  # fmt: skip
 
 
+GOALS = {"period": 2, "classes": 3, "continue_hidden": (8,), "codes": 2, "code_classes": 3, "coder_hidden": (8, 8)}
+MRS = {**GOALS, "resolutions": (2, 3)}
+
+
 def made_up(rows, worlds):
     """A batch of noise, of worlds of SPEC."""
     rng = np.random.default_rng(0)
@@ -31,7 +35,7 @@ def made_up(rows, worlds):
 
 def system(name, spec, **settings):
     """An agent of tiny nets for worlds of `spec`."""
-    own = {"dreamer": {}, "dreamerv3": V3}.get(name, SKILLS)
+    own = {"dreamer": {}, "dreamerv3": V3, "director": GOALS, "mrs": MRS}.get(name, SKILLS)
     return registry.make(name, spec, **{**WORLD, **LEVEL, **own, **settings})
 
 

@@ -25,6 +25,7 @@ OPTIONS = {
     },
     "imitate": {"agent": ["bc", "hierarchical_bc"]},
     "lsp": {"agent": registry.IMAGINING},
+    "mrs": {"agent": [*registry.BY_GOALS, "dreamerv3"]},
 }
 
 

@@ -7,13 +7,14 @@ from ml_collections import ConfigDict
 
 from experiments.configs import lsp
 from experiments.shared import agent_settings, cli, online_settings, start_settings
+from skillhier.agents import registry
 
 PRESETS = {
     "debug": "does the command work? Small nets, short episodes; a minute",
     "cpu": "300,000 frames, three seeds in one program, small nets and batches; for 2 cores",
     "paper": "the papers' sizes: five million frames, batches of 16 x 64; for an accelerator",
 }
-AGENTS = ("mrs", "director", "dreamerv3")
+AGENTS = ("mrs", *(name for name in registry.BY_GOALS if name != "mrs"), "dreamerv3")
 LIMITS = {**lsp.LIMITS, **agent_settings.limits(AGENTS)}
 FREE = lsp.FREE
 FRAMES = 300_000  # of preset cpu

@@ -152,7 +152,7 @@ def _check(settings: Mapping[str, Any], finite: tuple[str, ...], names: tuple[st
         raise ValueError("a manager needs a goal to choose; set agent.resolutions or agent.infinity")
     if len(set(finite)) < len(finite):
         raise ValueError(f"resolutions {', '.join(finite)} name one twice; set agent.resolutions")
-    if min(settings["resolutions"], default=1) + settings["pair_offset"] < 1:
+    if finite and min(settings["resolutions"]) + settings["pair_offset"] < 1:
         raise ValueError(
             f"a resolution of {min(finite, key=int)} with pair_offset {settings['pair_offset']} joins no two rows; "
             "set either"

@@ -85,13 +85,15 @@ AGENTS: dict[str, Entry] = {
     "no_mi": Entry(partial(lsp.make, intrinsic=False), lsp.DEFAULTS, learns="imagination"),
     "random_skills": Entry(partial(lsp.make, planned=False), lsp.DEFAULTS, learns="imagination"),
     "rand_skills_init": Entry(partial(lsp.make, planned=False, intrinsic=False), lsp.DEFAULTS, learns="imagination"),
-    "director": Entry(director.make, director.DEFAULTS, learns="imagination"),
-    "mrs": Entry(mrs.make, mrs.DEFAULTS, learns="imagination"),
+    # learn there by goals in its memory
+    "director": Entry(director.make, director.DEFAULTS, learns="goals"),
+    "mrs": Entry(mrs.make, mrs.DEFAULTS, learns="goals"),
 }
 OFFLINE = tuple(name for name, entry in AGENTS.items() if entry.offline)
 ONLINE = tuple(name for name, entry in AGENTS.items() if not entry.offline)
-BY_MPO, BY_TD3, BY_PPO, IMAGINING = (
-    tuple(name for name, entry in AGENTS.items() if entry.learns == how) for how in ("mpo", "td3", "ppo", "imagination")
+BY_MPO, BY_TD3, BY_PPO, IMAGINING, BY_GOALS = (
+    tuple(name for name, entry in AGENTS.items() if entry.learns == how)
+    for how in ("mpo", "td3", "ppo", "imagination", "goals")
 )
 
 
