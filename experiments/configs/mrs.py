@@ -11,7 +11,7 @@ from skillhier.agents import registry
 
 PRESETS = {
     "debug": "does the command work? Small nets, short episodes; a minute",
-    "cpu": "300,000 frames, three seeds in one program, small nets and batches; for 2 cores",
+    "cpu": "300,000 frames, three seeds in one program, small nets and batches; hours on 2 cores",
     "paper": "the papers' sizes: five million frames, batches of 16 x 64; for an accelerator",
 }
 AGENTS = ("mrs", *(name for name in registry.BY_GOALS if name != "mrs"), "dreamerv3")
