@@ -13,6 +13,7 @@ from skillhier.types import Env, TimeStep
 
 EPISODES = ("limit", "delay", "stack", "repeat")  # settings of `make` that no task has
 SETS = (1, 2, 3, 4, 5)
+MAZES = ("s", "m", "l", "xl")
 COLOURS = ("red", "green", "blue")
 QUADRUPED = (
     "walk", "walk_upright", "run", "reach", "reach_upright", "obstacles_random", "obstacles_line", "obstacles_cove",
@@ -27,6 +28,12 @@ def _sawyer(number: int, goal) -> Callable[..., batch.Task]:
 
 def _suite(domain: str, *arguments) -> Callable[..., batch.Task]:
     return partial(importlib.import_module(f"skillhier.envs.dmc.{domain}").make, *arguments)
+
+
+def _antmaze(maze: str) -> Callable[..., batch.Task]:
+    from skillhier.envs.antmaze import tasks
+
+    return partial(tasks.make, maze)
 
 
 def _quadruped(name: str) -> Callable[..., batch.Task]:
@@ -55,6 +62,7 @@ WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
     },
     "dmc.pendulum_swingup": partial(_suite, "pendulum"),
     **{f"dmc.quadruped_{task}": partial(_quadruped, f"dmc.quadruped_{task}") for task in QUADRUPED},
+    **{f"antmaze.{maze}": partial(_antmaze, maze) for maze in MAZES},
 }
 # the same worlds with pictures
 WORLDS |= {f"{name}{pixels.SUFFIX}": constructor for name, constructor in WORLDS.items()}
