@@ -12,8 +12,9 @@ bodies_quats [52] wxyz, bodies_pos [39] m      all 13 bodies in the torso's fram
 gyro, velocimeter, accelerometer [3]           rad/s, m/s, m/s^2
 touch [9]                                      1 where more than 1 mN is felt: torso, then leg and ankle of each leg
 
-Privileged: `position` [2] m, the torso's x and y; `success` [1], whether the target was touched. Source: fact sheet of
-MRS, section 5.3.
+Privileged: `position` [2] m, the torso's x and y; `success` [1], whether the target was touched. A touch is looked for
+at the end of a control step, where dm_control looks after each of its physics steps, so a graze may be missed; the
+target goes out of sight one row after its touch. Source: fact sheet of MRS, section 5.3.
 """
 
 from functools import lru_cache
@@ -25,7 +26,6 @@ import jax.numpy as jnp
 from skillhier.envs import batch, physics
 from skillhier.envs.antmaze import mazes
 from skillhier.envs.antmaze import model as scenery
-from skillhier.envs.dmc import suite
 from skillhier.types import Array, Bounds, Key
 
 INTERVAL, SUBSTEPS = 0.02, 4  # s of a control step; physics steps in it

@@ -26,7 +26,7 @@ def drawing(
 ) -> Callable[[physics.Data], dict[str, Array]]:
     """The argument `draw` of `batch.make` for the world `name`: data -> {"pixels": [size, size, 3] uint8}.
 
-    camera: number or name, by default that of the literature (2 for the quadruped, 4 for an ant, 0 for others); shadows,
+    camera: number or name, by default that of the literature (2 for the quadruped, 4 for ants, 0 for others); shadows,
     reflections, samples: see rays.renderer; renderer: `rays` (JAX, any device) or `warp` (MJX's own, see warp.py).
     """
     if camera is None:
