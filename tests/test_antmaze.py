@@ -80,7 +80,6 @@ def theirs():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         os.environ.setdefault("MUJOCO_GL", "disabled")
-        import labmaze
         from dm_control import composer
         from dm_control.locomotion.arenas import mazes as arenas
         from dm_control.locomotion.props import target_sphere
@@ -89,7 +88,7 @@ def theirs():
     text = "".join(
         "".join("*" if c.isdigit() else c.replace(".", " ") for c in row) + "\n" for row in mazes.LAYOUTS["m"]
     )
-    maze = labmaze.FixedMazeWithRandomGoals(entity_layer=text, num_spawns=1, num_objects=1, random_state=None)
+    maze = arenas.labmaze.FixedMazeWithRandomGoals(entity_layer=text, num_spawns=1, num_objects=1, random_state=None)
     target = target_sphere.TargetSphere(radius=1.2, height_above_ground=0.0)
     task = random_goal_maze.RepeatSingleGoalMaze(
         walker=ant.Ant(), maze_arena=arenas.MazeWithTargets(maze, xy_scale=1.2, z_height=2.0), target=target,

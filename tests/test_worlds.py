@@ -23,7 +23,9 @@ def made(name: str):
     return registry.make(name, worlds=WORLDS, limit=LIMIT, engine="native", **few)
 
 
-@pytest.mark.parametrize("name", [*SUITE, *MAZES, SAWYER[0], *(pytest.param(n, marks=pytest.mark.slow) for n in SAWYER[1:])])
+@pytest.mark.parametrize(
+    "name", [*SUITE, *MAZES, "point.path", SAWYER[0], *(pytest.param(n, marks=pytest.mark.slow) for n in SAWYER[1:])]
+)
 def test_a_world_keeps_its_promises(name):
     """Reset and step under jit: traced once each; shapes are the spec's; finite; `last` at the limit; keys decide."""
     env, traces = made(name), []

@@ -36,6 +36,12 @@ def _antmaze(maze: str) -> Callable[..., batch.Task]:
     return partial(tasks.make, maze)
 
 
+def _point() -> Callable[..., batch.Task]:
+    from skillhier.envs import point
+
+    return point.make
+
+
 def _quadruped(name: str) -> Callable[..., batch.Task]:
     from skillhier.envs.dmc import quadruped
 
@@ -66,6 +72,7 @@ WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
 }
 # the same worlds with pictures
 WORLDS |= {f"{name}{pixels.SUFFIX}": constructor for name, constructor in WORLDS.items()}
+WORLDS["point.path"] = _point  # has no bodies to be drawn
 STACK = {"sawyer": 3}  # default of `stack` for a family of worlds; 1 for others
 
 
