@@ -78,22 +78,22 @@ def test_paths_are_drawn_as_they_are_called(turns, share):
 # --- the world -------------------------------------------------------------------------------------
 
 
-def to_goal(units, reach=16.0):
-    """A policy that names the goal `units` ahead, from what is shown alone."""
-
-    def act(params, carry, step, key):
-        shown = step.obs["path"][:, 0].reshape(-1, 3, 2)
-        return carry, jax.vmap(lambda path: point.point_at(path, units))(shown) / reach, {}
-
-    return Policy(lambda worlds: (), act)
+def act(units, carry, step, key):
+    """Names the goal `units` ahead, from what is shown alone."""
+    shown = step.obs["path"][:, 0].reshape(-1, 3, 2)
+    return carry, jax.vmap(lambda path: point.point_at(path, units))(shown) / 16.0, {}
 
 
 @functools.cache
-def rows(units, length, worlds=8, **settings):
-    env = registry.make("point.path", worlds=worlds, **settings)
-    policy = to_goal(units)
-    run = jax.jit(lambda key: rollout.rollout(env, policy, (), rollout.start(env, policy, key), key, length))
-    actor, taken = run(jax.random.key(0))
+def program(length, **settings):
+    """(units of the goal, key) -> a rollout of 8 worlds."""
+    env, policy = registry.make("point.path", worlds=8, **settings), Policy(lambda worlds: (), act)
+    return jax.jit(lambda u, key: rollout.rollout(env, policy, u, rollout.start(env, policy, key), key, length))
+
+
+@functools.cache
+def rows(units, length, **settings):
+    actor, taken = program(length, **settings)(jnp.float32(units), jax.random.key(0))
     return actor, jax.tree.map(np.asarray, taken)
 
 
@@ -120,7 +120,7 @@ def test_a_near_goal_is_followed_exactly_at_speed_one():
 
 def test_rewards_are_minus_the_distance_to_the_path():
     """From the state's own vertices, densely sampled."""
-    actor, taken = rows(8.0, 60)
+    actor, taken = rows(8.0, 105)
     path = np.asarray(actor.env.memory.path)
     share = np.linspace(0, 1, 2001)[:, None]
     dense = np.concatenate([path[:, i, None] + share * (path[:, i + 1] - path[:, i])[:, None] for i in range(5)], 1)
@@ -131,26 +131,28 @@ def test_rewards_are_minus_the_distance_to_the_path():
 
 def test_far_goals_cut_corners():
     """The distance that E1 is about: without noise it grows with the distance of the goal."""
-    errors = [-float(rows(float(units), 60)[1].step.reward.mean()) for units in (1, 4, 8, 16)]
-    assert errors[0] < 1e-3 and np.all(np.diff(errors) > 0.05), errors
+    errors = [-float(rows(float(units), 105)[1].step.reward.mean()) for units in (4, 8, 16)]
+    assert errors[0] > 0.02 and np.all(np.diff(errors) > 0.05), errors
 
 
-def test_actions_are_goals_seen_from_the_point():
-    """By hand, from rest at the origin: goals of 8 and 0.5 units along y; the damped point is pulled by half of it."""
-    for dynamics, share, velocities in (
-        ("velocity", 0.5, [1, 1]), ("velocity", 0.03125, [0.5, 0.5]), ("damped", 0.5, [4, 5.2]),
-    ):  # fmt: skip
-        env = registry.make("point.path", dynamics=dynamics)
-        state, _ = env.reset(jax.random.key(0))
-        at = 0.0
-        for velocity in velocities:
-            state, step = env.step(state, jnp.array([[0.0, share]]))
-            at += velocity
-            np.testing.assert_allclose(step.obs["velocity"][0, 0], [0, velocity], atol=1e-6)
-            np.testing.assert_allclose(step.obs["position"][0, 0], [0, at], atol=1e-6)
-    env = registry.make("point.path", reach=0.25)
-    _, step = env.step(env.reset(jax.random.key(0))[0], jnp.array([[1.0, 0.0]]))
-    np.testing.assert_allclose(step.obs["position"][0, 0], [0.25, 0], atol=1e-6)
+@pytest.mark.parametrize(
+    ("dynamics", "goal", "velocities"),
+    [("velocity", 8.0, [1, 1]), ("velocity", 0.5, [0.5, 0.5]), ("damped", 8.0, [4, 5.2])],
+)
+def test_how_it_moves_to_a_goal(dynamics, goal, velocities):
+    """By hand, from rest to goals along y; damped: half of the way as acceleration, .7 of the speed lost."""
+    engine, at, no = registry.task("point.path", dynamics=dynamics).physics, 0.0, jnp.zeros((), bool)
+    data = engine.reset(point._state(jnp.zeros(2), jnp.zeros(2)))
+    for velocity in velocities:
+        data, at = engine.step(data.state, jnp.array([0.0, goal]), no, data.state), at + velocity
+        np.testing.assert_allclose(data.state.qvel, [0, velocity], atol=1e-6)
+        np.testing.assert_allclose(data.state.qpos, [0, at], atol=1e-6)
+
+
+def test_reach_is_the_goal_at_action_one():
+    task = registry.task("point.path", reach=0.25)
+    _, goal = task.control(task.physics.reset(task.start(jax.random.key(0), 0)[0]), None, jnp.array([1.0, -0.5]))
+    np.testing.assert_allclose(goal, [0.25, -0.125])
 
 
 def test_what_is_shown_of_the_path():
@@ -158,8 +160,9 @@ def test_what_is_shown_of_the_path():
     env = registry.make("point.path", turns="none")
     state, first = env.reset(jax.random.key(0))
     np.testing.assert_allclose(first.obs["path"][0, 0], [0, 0, 20, 0, 40, 0])
+    advance = jax.jit(env.step)
     for action in ([1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 0.5 / 16]):
-        state, step = env.step(state, jnp.array([action]))
+        state, step = advance(state, jnp.array([action]))
     np.testing.assert_allclose(step.obs["path"][0, 0], [0, -0.5, 17, -0.5, 37, -0.5], atol=1e-5)
     np.testing.assert_allclose(step.obs["progress"], [[[3]]], atol=1e-5)
 
@@ -170,7 +173,7 @@ def test_episodes_end_by_the_clock_and_open_on_new_paths():
     np.testing.assert_array_equal(taken.step.obs["position"][8], 0)
     np.testing.assert_array_equal(taken.step.obs["progress"][8], 0)
     np.testing.assert_array_equal(taken.step.discount, 1)
-    before = rows(1.0, 3, limit=7)[0].env.memory.path
+    before = rows(1.0, 105)[0].env.memory.path
     assert (np.asarray(actor.env.memory.path) != np.asarray(before)).any()
 
 
