@@ -6,8 +6,8 @@ python -m experiments.envs --name=sawyer.pyramid.set1 --json
 
 Columns: size of the observation of one frame (numbers and images, without privileged entries), size of an action,
 control steps of an episode and their seconds, seconds of a control step, engines that build the model. Engine warp
-builds what mjx builds, on an NVIDIA GPU with the extra `warp`. --json lists all entries with their shapes, the
-privileged ones, and the entry that says success.
+builds what mjx builds, on an NVIDIA GPU with the extra `warp`; worlds without bodies need no engine but JAX. --json
+lists all entries with their shapes, the privileged ones, and the entry that says success.
 """
 
 import contextlib
@@ -47,8 +47,9 @@ def world(name: str, known: dict[int, bool]) -> dict:
     """The facts about one world, without compiling anything. known: whether MJX builds a model, by its id; updated."""
     spec = registry.make(name).spec
     model = registry.task(name).physics.model
-    if id(model) not in known:
+    if model is not None and id(model) not in known:
         known[id(model)] = has_mjx(model)
+    engines = ["jax"] if model is None else ["native", "mjx"] if known[id(model)] else ["native"]
     visible = {name: spec.obs[name] for name in spec.visible}
     numbers = sum(math.prod(v.shape[1:]) for v in visible.values() if v.dtype != jnp.uint8)
     return {
@@ -59,7 +60,7 @@ def world(name: str, known: dict[int, bool]) -> dict:
         "limit": spec.limit,
         "seconds": round(spec.limit * spec.interval, 6),
         "interval": round(spec.interval, 6),
-        "engines": ["native", "mjx"] if known[id(model)] else ["native"],
+        "engines": engines,
         "stack": next(iter(visible.values())).shape[0],
         "entries": {k: list(v.shape[1:]) for k, v in sorted(visible.items())},
         "privileged": {k: list(spec.obs[k].shape[1:]) for k in sorted(spec.privileged)},

@@ -38,6 +38,13 @@ def test_pictures_are_told_by_their_size(capsys):
     assert out.splitlines()[1].split()[:3] == ["dmc.cartpole_balance@pixels", "64x64x3", "1"]
 
 
+def test_a_world_without_bodies_has_no_engine(capsys):
+    """Position, velocity and three places of the path, two numbers each; goals are two."""
+    code, out, err = call(capsys, "--name=point")
+    assert code == 0, err
+    assert out.splitlines()[1].split() == ["point.path", "10", "2", "200", "200", "1", "jax"]
+
+
 def test_the_same_as_json(capsys):
     code, out, err = call(capsys, "--name=sawyer.pyramid.set1", "--json")
     assert code == 0, err
@@ -68,7 +75,7 @@ def test_all_of_them_soon_compiling_nothing_and_making_no_starts(capsys, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--name=dmx",), "--name=dmx begins the name of no world; they begin with dmc or sawyer"),
+        (("--name=dmx",), "--name=dmx begins the name of no world; they begin with antmaze or dmc or point or sawyer"),
         (("--nam=dmc",), "did you mean --name?"),
         (("--workdir=runs/x",), "--workdir means nothing here"),
         (("--config=a.py:b",), "a.py"),

@@ -14,6 +14,7 @@ from skillhier.types import Policy
 
 WORLDS, LIMIT, ROWS = 2, 4, 11
 SUITE = tuple(name for name in registry.names() if name.startswith("dmc.") and "@" not in name)
+MAZES = tuple(f"antmaze.{maze}" for maze in registry.MAZES)
 SAWYER = tuple(f"sawyer.{task}.set{n}" for n in registry.SETS for task in ("stack_all", "pyramid"))
 
 
@@ -22,7 +23,9 @@ def made(name: str):
     return registry.make(name, worlds=WORLDS, limit=LIMIT, engine="native", **few)
 
 
-@pytest.mark.parametrize("name", [*SUITE, SAWYER[0], *(pytest.param(n, marks=pytest.mark.slow) for n in SAWYER[1:])])
+@pytest.mark.parametrize(
+    "name", [*SUITE, *MAZES, "point.path", SAWYER[0], *(pytest.param(n, marks=pytest.mark.slow) for n in SAWYER[1:])]
+)
 def test_a_world_keeps_its_promises(name):
     """Reset and step under jit: traced once each; shapes are the spec's; finite; `last` at the limit; keys decide."""
     env, traces = made(name), []

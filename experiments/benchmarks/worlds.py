@@ -23,8 +23,15 @@ from skillhier.types import Array
 
 ROOT = Path(__file__).parents[2]
 SAWYER = "sawyer.stack_red_on_blue.set4"
-NAMES = (*(n for n in registry.names() if n.startswith("dmc.") and not n.endswith(pixels.SUFFIX)), SAWYER)
-FEW = ("dmc.pendulum_swingup", "dmc.cheetah_run", "dmc.quadruped_walk", SAWYER)  # measured at 64 worlds too, and in mjx
+FAMILIES = ("dmc.", "antmaze.")  # measured in full
+NAMES = (*(n for n in registry.names() if n.startswith(FAMILIES) and not n.endswith(pixels.SUFFIX)), SAWYER)
+FEW = (
+    "dmc.pendulum_swingup",
+    "dmc.cheetah_run",
+    "dmc.quadruped_walk",
+    "antmaze.m",
+    SAWYER,
+)  # measured at 64 worlds too, and in mjx
 TARGET = 0.85  # share of the bare batch's control steps that a task should reach on native
 COLD = 3.0  # s from the registry to the first step, at most
 SHORT = 20  # control steps of an episode that is cut short

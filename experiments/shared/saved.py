@@ -66,9 +66,12 @@ def model(name: str, engine: str, settings: dict[str, Any]) -> mujoco.MjModel:
     outer = inspect.signature(registry.make).parameters  # of episodes and observations: no task knows them
     inner = {key: value for key, value in settings.items() if key not in outer}
     try:
-        return registry.task(name, engine=engine, **inner).physics.model
+        drawable = registry.task(name, engine=engine, **inner).physics.model
     except (ValueError, AttributeError):
-        raise cli.Refused(f"{name} has no model of ours that could be drawn; choose another --env") from None
+        drawable = None
+    if drawable is None:
+        raise cli.Refused(f"{name} has no model of ours that could be drawn; choose another --env")
+    return drawable
 
 
 def model_or_none(name: str, engine: str, settings: dict[str, Any]) -> mujoco.MjModel | None:

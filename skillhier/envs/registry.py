@@ -13,6 +13,7 @@ from skillhier.types import Env, TimeStep
 
 EPISODES = ("limit", "delay", "stack", "repeat")  # settings of `make` that no task has
 SETS = (1, 2, 3, 4, 5)
+MAZES = ("s", "m", "l", "xl")
 COLOURS = ("red", "green", "blue")
 QUADRUPED = (
     "walk", "walk_upright", "run", "reach", "reach_upright", "obstacles_random", "obstacles_line", "obstacles_cove",
@@ -27,6 +28,18 @@ def _sawyer(number: int, goal) -> Callable[..., batch.Task]:
 
 def _suite(domain: str, *arguments) -> Callable[..., batch.Task]:
     return partial(importlib.import_module(f"skillhier.envs.dmc.{domain}").make, *arguments)
+
+
+def _antmaze(maze: str) -> Callable[..., batch.Task]:
+    from skillhier.envs.antmaze import tasks
+
+    return partial(tasks.make, maze)
+
+
+def _point() -> Callable[..., batch.Task]:
+    from skillhier.envs import point
+
+    return point.make
 
 
 def _quadruped(name: str) -> Callable[..., batch.Task]:
@@ -55,9 +68,11 @@ WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
     },
     "dmc.pendulum_swingup": partial(_suite, "pendulum"),
     **{f"dmc.quadruped_{task}": partial(_quadruped, f"dmc.quadruped_{task}") for task in QUADRUPED},
+    **{f"antmaze.{maze}": partial(_antmaze, maze) for maze in MAZES},
 }
 # the same worlds with pictures
 WORLDS |= {f"{name}{pixels.SUFFIX}": constructor for name, constructor in WORLDS.items()}
+WORLDS["point.path"] = _point  # has no bodies to be drawn
 STACK = {"sawyer": 3}  # default of `stack` for a family of worlds; 1 for others
 
 

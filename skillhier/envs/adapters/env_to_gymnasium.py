@@ -58,7 +58,10 @@ def _make_renderer(
     if camera is None:
         camera = pixels.camera_of(name)
 
-    draw = rays.renderer(registry.task(name, **dict(settings)).physics.model, camera, height, width)
+    model = registry.task(name, **dict(settings)).physics.model
+    if model is None:
+        raise ValueError(f"world '{name}' has no bodies to be drawn; leave render_mode out")
+    draw = rays.renderer(model, camera, height, width)
     return jax.jit(jax.vmap(lambda state: draw(state.data)["rgb"]))
 
 

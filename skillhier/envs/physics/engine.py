@@ -17,8 +17,8 @@ from skillhier.types import Array
 class Physics(NamedTuple):
     """A model and its engine."""
 
-    model: mujoco.MjModel
-    engine: str  # native, mjx or warp
+    model: mujoco.MjModel | None  # None: a world without bodies, which says itself how it moves
+    engine: str  # native, mjx or warp; jax where there is no model
     substeps: int  # physics steps per control step
     reset: Callable[[State], Data]  # the record at a given state
     step: Callable[[State, Array, Array, State], Data]  # see `make`

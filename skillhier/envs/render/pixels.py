@@ -8,7 +8,7 @@ from skillhier.types import Array
 
 SUFFIX = "@pixels"
 ENTRY = "pixels"
-CAMERA = {"dmc.quadruped": 2}  # default camera of a family of worlds; 0 for others
+CAMERA = {"dmc.quadruped": 2, "antmaze": 4}  # default camera of a family of worlds; 0 for others
 RENDERERS = ("rays", "warp")
 
 
@@ -26,8 +26,8 @@ def drawing(
 ) -> Callable[[physics.Data], dict[str, Array]]:
     """The argument `draw` of `batch.make` for the world `name`: data -> {"pixels": [size, size, 3] uint8}.
 
-    camera: number or name, by default that of the literature (2 for the quadruped, 0 for others); shadows, reflections,
-    samples: see rays.renderer; renderer: `rays` (JAX, any device) or `warp` (MJX's own, see warp.py).
+    camera: number or name, by default that of the literature (2 for the quadruped, 4 for ants, 0 for others); shadows,
+    reflections, samples: see rays.renderer; renderer: `rays` (JAX, any device) or `warp` (MJX's own, see warp.py).
     """
     if camera is None:
         camera = camera_of(name)

@@ -1,0 +1,1 @@
+"""Director's egocentric ant mazes."""
