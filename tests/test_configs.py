@@ -25,7 +25,7 @@ OPTIONS = {
     },
     "imitate": {"agent": ["bc", "hierarchical_bc"]},
     "lsp": {"agent": registry.IMAGINING},
-    "mrs": {"agent": [*registry.BY_GOALS, "dreamerv3"]},
+    "mrs": {"agent": [*registry.BY_GOALS, "dreamerv3", *registry.BY_PPO]},
 }
 
 

@@ -111,10 +111,14 @@ def cpu(config: ConfigDict) -> None:
     config.train.update(updates=FRAMES // 10, updates_per_epoch=100, eval_every=1000, save_every=2000)
 
 
-def check(config: ConfigDict) -> None:
+def check_world(config: ConfigDict) -> None:
     world = worlds.canonical(config.env.name)
     if ":" not in world:
         cli.pick("config.env.name:", world, worlds.WORLDS)
+
+
+def check(config: ConfigDict) -> None:
+    check_world(config)
     agent_settings.check_intervals(config, "eval.every")
     online_settings.check_replay(config)
     agent = config.agent

@@ -6,7 +6,7 @@ A decision is one action, held for config.env.repeat control steps. Frames are c
 from ml_collections import ConfigDict
 
 from experiments.configs import lsp
-from experiments.shared import agent_settings, cli, online_settings, start_settings
+from experiments.shared import agent_settings, cli, on_policy_run, online_settings, start_settings
 from skillhier.agents import registry
 
 PRESETS = {
@@ -14,7 +14,7 @@ PRESETS = {
     "cpu": "300,000 frames, three seeds in one program, small nets and batches; hours on 2 cores",
     "paper": "the papers' sizes: five million frames, batches of 16 x 64; for an accelerator",
 }
-AGENTS = ("mrs", *(name for name in registry.BY_GOALS if name != "mrs"), "dreamerv3")
+AGENTS = ("mrs", *(name for name in registry.BY_GOALS if name != "mrs"), "dreamerv3", *registry.BY_PPO)
 LIMITS = {**lsp.LIMITS, **agent_settings.limits(AGENTS)}
 FREE = lsp.FREE
 FRAMES = 300_000  # of preset cpu
@@ -44,12 +44,21 @@ def get_config(arg: str = "") -> ConfigDict:
         save_every=5000,
     )
     config.eval.episodes = 4  # of the agent, each in a world of its own
+    if config.agent.name in registry.BY_PPO:  # five million frames in batches of 2048 decisions
+        on_policy_run.add_settings(config)
+        config.train.update(updates=2440, updates_per_epoch=10)
     if chosen.preset != "paper":
         {"debug": debug, "cpu": cpu}[chosen.preset](config)
     return config
 
 
 def debug(config: ConfigDict) -> None:
+    if config.agent.name in registry.BY_PPO:
+        config.agent.update(hidden=(16, 16), epochs=2, minibatches=2)
+        config.env.update(worlds=4, limit=40, size=16)
+        config.train.update(unroll_length=16, updates=8, updates_per_epoch=2, eval_every=4, save_every=4)
+        config.eval.episodes = 2
+        return
     lsp.shrink(config, 32, picture_depth=4, stoch=8, classes=8, starts=16, horizon=4, period=2, coder_hidden=(32, 32),
                codes=2, code_classes=4, resolutions=(2, 4, 8))  # fmt: skip
     config.env.update(worlds=2, limit=40, size=16)
@@ -62,6 +71,9 @@ def debug(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     config.seeds = 3
     config.env.update(repeat=2, size=32)
+    if config.agent.name in registry.BY_PPO:  # without a model a frame costs little, and teaches little: two million
+        config.train.update(updates=480)
+        return
     lsp.shrink(config, 128, reward_hidden=(64, 64), continue_hidden=(64, 64), picture_depth=8, stoch=16, classes=16,
                coder_hidden=(128, 128), starts=128)  # fmt: skip
     # few, small batches want larger rates
@@ -75,8 +87,13 @@ def cpu(config: ConfigDict) -> None:
 
 
 def check(config: ConfigDict) -> None:
-    lsp.check(config)
     agent = config.agent
+    if agent.name in registry.BY_PPO:
+        lsp.check_world(config)
+        agent_settings.check_intervals(config, "eval.every")
+        on_policy_run.check(config)
+        return
+    lsp.check(config)
     if "resolutions" not in agent:
         return
     longest = max(agent.resolutions, default=0) + agent.pair_offset
