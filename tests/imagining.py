@@ -57,6 +57,21 @@ def parts_of(name, spec, **settings) -> Parts:
     return given[0]
 
 
+def noisy(parts: Parts):
+    """(parameters, slow state) to begin with, no layer of zeros among them, which would hide a gradient."""
+
+    @jax.jit
+    def build(key):
+        init_key, noise_key = jax.random.split(key)
+        params = parts.init(init_key)
+        leaves, tree = jax.tree.flatten(params)
+        keys = jax.random.split(noise_key, len(leaves))
+        params = tree.unflatten([x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)])
+        return params, parts.slow.init(params)
+
+    return build(jax.random.key(0))
+
+
 def source_of(agent, env, batch_size=4, sequence_length=6, unroll_length=4, **settings):
     """Batches from a small replay that the agent fills."""
     memory = replay.make(settings.pop("rows", 60), env.spec, extras=agent.replay_extras)

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from imagining import LEVEL, MRS, SPEC, WORLD, made_up, parts_of, source_of, system
+from imagining import LEVEL, MRS, SPEC, WORLD, made_up, noisy, parts_of, source_of, system
 
 from skillhier.agents import director, mrs, registry
 from skillhier.envs import probe
 from skillhier.losses import goal_coder as losses
-from skillhier.ops import action_heads, goals
+from skillhier.ops import action_heads
 from skillhier.rollout import rollout, start
 from skillhier.train import loop
 from skillhier.types import Bounds, Spec
@@ -66,28 +66,19 @@ def _slopes(name):
     own = {**MRS} if name == "mrs" else {k: v for k, v in MRS.items() if k != "resolutions"}
     parts = parts_of(name, SPEC, **{**WORLD, **LEVEL, **own})
 
-    @jax.jit
-    def build(key):
-        init_key, noise_key = jax.random.split(key)
-        params = parts.init(init_key)
-        leaves, tree = jax.tree.flatten(params)
-        keys = jax.random.split(noise_key, len(leaves))  # no layer of zeros hides a gradient
-        params = tree.unflatten([x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)])
-        return params, parts.slow.init(params)
-
-    params, slow = build(jax.random.key(0))
+    params, slow = noisy(parts)
 
     def measured(params, weights):
-        value, (_, told) = parts.loss(params, slow, made_up(T, B), jax.random.key(1))
-        coder = [told[k] for k in told if k.startswith("coder/") and k.endswith("_error")]
+        value, (_, metrics) = parts.loss(params, slow, made_up(T, B), jax.random.key(1))
+        coder = [metrics[k] for k in metrics if k.startswith("coder/") and k.endswith("_error")]
         each = {
-            "world": told["world/loss"],
+            "world": metrics["world/loss"],
             "coder": sum(coder),
-            **{f"{level}/actor": told[f"{level}/actor_loss"] for level in ("manager", "worker")},
-            **{f"manager/critic/{r}": told[f"manager/{r}_critic_loss"] for r in ("task", "novelty")},
-            "worker/critic": told["worker/critic_loss"],
+            **{f"{level}/actor": metrics[f"{level}/actor_loss"] for level in ("manager", "worker")},
+            **{f"manager/critic/{r}": metrics[f"manager/{r}_critic_loss"] for r in ("task", "novelty")},
+            "worker/critic": metrics["worker/critic_loss"],
         }
-        return sum(weights[k] * each[k] for k in each), told
+        return sum(weights[k] * each[k] for k in each), metrics
 
     names = (
         "world",
@@ -189,13 +180,13 @@ def test_variants_are_settings(name, settings):
     state = jax.eval_shape(parts.learner.init, jax.random.key(0))
     rows = made_up(6, 2)
     rows = rows._replace(step=rows.step._replace(obs={"one": jnp.zeros((6, 2, 1, 1))}))
-    _, told = jax.eval_shape(parts.learner.update, state, rows, jax.random.key(0))
-    assert {"manager/success", "worker/entropy", "coder/infinity_error"} - set(told) <= (
+    _, metrics = jax.eval_shape(parts.learner.update, state, rows, jax.random.key(0))
+    assert {"manager/success", "worker/entropy", "coder/infinity_error"} - set(metrics) <= (
         {"coder/infinity_error"} if settings.get("infinity") is False else set()
     )
-    assert ("worker/task_return" in told) == ("worker_task_weight" in settings)
+    assert ("worker/task_return" in metrics) == ("worker_task_weight" in settings)
     several = name == "mrs" and len(settings.get("resolutions", (2, 3))) + settings.get("infinity", True) > 1
-    assert any(metric.startswith("manager/choice_") for metric in told) == several
+    assert any(metric.startswith("manager/choice_") for metric in metrics) == several
 
 
 @pytest.mark.parametrize(
@@ -229,8 +220,8 @@ def test_an_epoch_is_one_program_that_learns(name):
     source, run = epoch_of(name)
     state = loop.start(agent_of(name).learner, source, jax.random.key(0))
     before = jax.device_get(state.learner.params)
-    state, told, _ = run(state)
-    assert all(np.isfinite(float(x)) for x in told.values()) and int(state.learner.health.skipped) == 0
+    state, metrics, _ = run(state)
+    assert all(np.isfinite(float(x)) for x in metrics.values()) and int(state.learner.health.skipped) == 0
     moved = jax.tree.map(lambda x, y: bool((x != np.asarray(y)).any()), before, state.learner.params)
     for part in ("coder", "manager", "worker", "world"):
         assert any(jax.tree.leaves(moved[part])), part
@@ -244,13 +235,3 @@ def test_an_epoch_exports_for_accelerators(name):
     source, run = epoch_of(name)
     shapes = jax.eval_shape(lambda key: loop.start(agent_of(name).learner, source, key), jax.random.key(0))
     assert jax.export.export(run, platforms=("cuda", "tpu"))(shapes).platforms == ("cuda", "tpu")
-
-
-def test_the_worker_is_paid_for_the_goal_chosen_where_it_arrives_or_for_its_own():
-    """Rows of two chunks of two: the reward of row 2 is for goal[2], the next one, or for goal[1], its own."""
-    goal = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [2.0, 0.0]])
-    state = jnp.array([[1.0, 0.0]] * 5)
-    paid = goals.cosine_max(state, goal)
-    assert paid.tolist() == [1, 1, 0, 0, 0.5]
-    own = goals.cosine_max(state, jnp.concatenate([goal[:1], goal[:-1]]))
-    assert own.tolist() == [1, 1, 1, 0, 0]

@@ -47,6 +47,14 @@ def test_cosine_max_of_two_zeros_is_none_and_has_a_gradient():
     assert float(value) == 0 and np.isfinite(slope).all()
 
 
+@pytest.mark.parametrize(("own", "near"), [(False, [1, 1, 0, 0, 0.5]), (True, [1, 1, 1, 0, 0])])
+def test_a_chunks_last_row_is_near_the_next_goal_or_its_own(own, near):
+    """Two chunks of two rows; at rows 2 and 4 a new goal has been chosen."""
+    aims = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [2.0, 0.0]])[:, None]
+    states = jnp.tile(jnp.array([1.0, 0.0]), (5, 1, 1))
+    assert goals.nearness(states, aims, own=own)[:, 0].tolist() == near
+
+
 @pytest.mark.parametrize(("resolution", "count"), [(8, 57), (16, 49), (32, 33), (64, 1)])
 def test_pairs_of_a_chunk_of_64_rows(resolution, count):
     states = jnp.arange(64.0)[:, None, None]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from imagining import SPEC, made_up, parts_of
+from imagining import SPEC, made_up, noisy, parts_of
 
 from skillhier.agents import registry
 
@@ -46,24 +46,15 @@ def terms(metrics, level):
 @functools.cache
 def _system(name):
     agent, settings = AGENTS[name]
-    init, loss, _, slow = parts_of(agent, SPEC, **{**SMALL, **settings})
+    parts = parts_of(agent, SPEC, **{**SMALL, **settings})
     level = "worker" if "period" in AGENTS[name][1] else "control"
 
-    @jax.jit
-    def build(key):
-        init_key, noise_key = jax.random.split(key)
-        params = init(init_key)
-        leaves, tree = jax.tree.flatten(params)
-        keys = jax.random.split(noise_key, len(leaves))  # no layer of zeros hides a gradient
-        params = tree.unflatten([x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)])
-        return params, slow.init(params)
-
     def measured(params, state, weights):
-        value, (_, metrics) = loss(params, state, made_up(T, B), jax.random.key(1))
+        value, (_, metrics) = parts.loss(params, state, made_up(T, B), jax.random.key(1))
         each = {**terms(metrics, level), "total": value}
         return sum(weights[term] * each[term] for term in each), each
 
-    params, state = build(jax.random.key(0))
+    params, state = noisy(parts)
     _, each = jax.eval_shape(measured, params, state, dict.fromkeys([*TERMS, "total"], 1.0))
     slope = jax.jit(jax.value_and_grad(measured, has_aux=True))  # one program for all terms
     slopes = {}

@@ -33,11 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
     chosen = cli.choose(arg, PRESETS, agent=list(AGENTS), task=["walker_walk", *TASKS])
     config = online_settings.config(f"{SUITE}{chosen.task}")
     start_settings.add_settings(config)
-    config.env.worlds = 1  # stepped together
-    config.env.limit = 1000  # control steps of an episode
-    config.env.repeat = 2  # control steps of a decision
-    config.env.size = 64  # pixels of a picture's side, in worlds @pixels
-    config.env.entries = False  # pixel worlds show the entries of the world without them too
+    online_settings.add_decisions(config, worlds=1, repeat=2)
     config.agent = agent_settings.settings(chosen.agent)
     # an update for 5 frames, in bursts, from the start on 5 episodes of random actions
     config.replay.update(rows=500_000, prefill=2500)

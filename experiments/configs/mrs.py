@@ -24,11 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     chosen = cli.choose(arg, PRESETS, agent=list(AGENTS), task=["cartpole_swingup", *lsp.TASKS])
     config = online_settings.config(f"{lsp.SUITE}{chosen.task}")
     start_settings.add_settings(config)
-    config.env.worlds = 4  # stepped together
-    config.env.limit = 1000  # control steps of an episode
-    config.env.repeat = 1  # control steps of a decision
-    config.env.size = 64  # pixels of a picture's side, in worlds @pixels
-    config.env.entries = False  # pixel worlds show the entries of the world without them too
+    online_settings.add_decisions(config, worlds=4, repeat=1)
     config.agent = agent_settings.settings(chosen.agent)
     # an update for 8 decisions of all worlds together
     config.replay.update(rows=250_000, prefill=2500)

@@ -1,16 +1,16 @@
 """A run of an agent that learns in the imagination of a world model: the main of its entry points."""
 
-from ml_collections import ConfigDict
+from collections.abc import Mapping
+from functools import partial
 
 from experiments.shared import cli, learning, online_run, replay_start, warm_start
 from skillhier.agents import registry
 from skillhier.policies import open_loop
-from skillhier.train import metrics
 
 TERMS = ("episodes/return", "eval/return", "world/kl", "world/reward_loss")
 
 
-def train(run: cli.Run, measured: dict[str, str] | None = None) -> None:
+def train(run: cli.Run, measured: Mapping[str, str] | None = None) -> None:
     """Trains the agent of the run's config. measured: numbers of the summary, their means over the last tenth of the
     updates, from names to metrics.
     """
@@ -28,13 +28,5 @@ def train(run: cli.Run, measured: dict[str, str] | None = None) -> None:
         prefill = None
     source, about = replay_start.make_source(run, beginning, agent.explore, agent, prefill_policy=prefill)
 
-    def summarise(rows: list[dict], config: ConfigDict) -> dict:
-        """What came out, in numbers: `rows` are the lines of metrics.jsonl. Tenths are of the updates."""
-        return online_run.totals(rows) | {
-            "frames": rows[-1].get(metrics.FRAMES, 0),
-            "return_last_tenth": online_run.late(rows, "episodes/return"),
-            "eval_return": rows[-1].get("eval/return"),
-            **{name: online_run.late(rows, metric) for name, metric in (measured or {}).items()},
-        }
-
+    summarise = partial(online_run.returns, measured=measured)
     online_run.train(run, worlds, agent, source, spec=spec, terms=TERMS, summarise=summarise, about=about)

@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 
 from experiments.shared import cli, frames, learning, online_run, start_settings
 from skillhier.data import on_policy
-from skillhier.train.metrics import FRAMES
 from skillhier.types import Agent, Spec
 
 REPLAYED = ("pretrain", "updates_per_collect", "batch_size", "sequence_length")  # settings about a replay
@@ -64,13 +63,4 @@ def train(
     config = run.config
     source = on_policy.on_policy(worlds.env, agent.explore, unroll_length=config.train.unroll_length)
     source = frames.counted(source, config.env.get("repeat", 1))
-    online_run.train(run, worlds, agent, source, terms=terms, **{"summarise": summarise, **settings})
-
-
-def summarise(rows: list[dict], config: ConfigDict) -> dict:
-    """What came out, in numbers: `rows` are the lines of metrics.jsonl. Tenths are of the updates."""
-    return online_run.totals(rows) | {
-        "frames": rows[-1].get(FRAMES, 0),
-        "return_last_tenth": online_run.late(rows, "episodes/return"),
-        "eval_return": rows[-1].get("eval/return"),
-    }
+    online_run.train(run, worlds, agent, source, terms=terms, **{"summarise": online_run.returns, **settings})

@@ -207,6 +207,19 @@ def late(rows: list[dict], name: str) -> float | None:
     return float(sum(values) / len(values)) if values else None
 
 
+def returns(rows: list[dict], config: ConfigDict, measured: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What an agent came to, in numbers: `rows` are the lines of metrics.jsonl. Tenths are of the updates.
+
+    measured: further numbers, each the mean of a metric over the last tenth, from names to metrics.
+    """
+    return totals(rows) | {
+        "frames": rows[-1].get(metrics.FRAMES, 0),
+        "return_last_tenth": late(rows, "episodes/return"),
+        "eval_return": rows[-1].get("eval/return"),
+        **{name: late(rows, metric) for name, metric in (measured or {}).items()},
+    }
+
+
 def totals(rows: list[dict]) -> dict[str, Any]:
     """What every summary of an online run says: updates, environment steps, seconds."""
     last, seconds = rows[-1], sum(row["time/epoch_seconds"] for row in rows)

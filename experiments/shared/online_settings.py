@@ -69,6 +69,15 @@ def config(world: str) -> ConfigDict:
     return config
 
 
+def add_decisions(config: ConfigDict, worlds: int, repeat: int) -> None:
+    """Adds what worlds of many kinds, with and without pictures, have in common where a decision may last."""
+    config.env.worlds = worlds  # stepped together
+    config.env.limit = 1000  # control steps of an episode
+    config.env.repeat = repeat  # control steps of a decision
+    config.env.size = 64  # pixels of a picture's side, in worlds @pixels
+    config.env.entries = False  # pixel worlds show the entries of the world without them too
+
+
 def check_replay(config: ConfigDict) -> None:
     """Refuses a replay that holds no window, with the frames before it and the rows looked ahead to, or no chunk."""
     train, replay, ahead = config.train, config.replay, config.agent.get("lookahead", 0)

@@ -197,9 +197,7 @@ def assemble(spec: Spec, settings: Mapping[str, Any], aims: Goals) -> Agent:
 
     def reached(params: Params, batch: Trajectory, key: Key) -> dict[str, Array] | Array:
         goal = jax.lax.stop_gradient(batch.extras["goal"])
-        if settings["last_goal"] == "own":
-            goal = jnp.concatenate([goal[:1], goal[:-1]])
-        near = goals.cosine_max(batch.step.obs["deter"], goal)
+        near = goals.nearness(batch.step.obs["deter"], goal, own=settings["last_goal"] == "own")
         return {"goal": near, "task": batch.step.reward} if task_share else near
 
     every_period = coarsen(period, mean=settings["chunk_reward"] == "mean")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from skillhier.ops import divergence, goals
 from skillhier.ops.latents import Kind
 from skillhier.ops.scale import AdaptiveWeight
-from skillhier.types import Array, Key, Metrics, Params, Scalar, Slow, Trajectory
+from skillhier.types import Array, Key, Metrics, Params, Scalar, Slow, SlowLoss, Trajectory
 
 
 class Coder(NamedTuple):
@@ -24,15 +24,16 @@ class Coder(NamedTuple):
     offset: int = 0  # rows from its context to its goal
 
 
-def coder_loss(coders: Mapping[str, Coder], kind: Kind, weight: AdaptiveWeight | None = None, entry: str = "deter"):
-    """The SlowLoss of all coders, from names to coders of codes of `kind`; states are the entry of that name.
+def coder_loss(coders: Mapping[str, Coder], kind: Kind, weight: AdaptiveWeight | None = None) -> SlowLoss:
+    """The loss of all coders, from names to coders of codes of `kind`, whose parameters are params["coder"]; states are
+    the entry `deter` [T, B, D]. Raises ValueError, when traced, where T rows hold no pair of a coder.
 
     weight  of each coder's KL, moved to its target before it is used; None: 1
     Metrics of each coder: NAME_error, NAME_kl in nats, NAME_weight.
     """
 
     def one(coder: Coder, params: Params, batch: Trajectory, key: Key) -> tuple[Scalar, Scalar]:
-        states = jax.lax.stop_gradient(batch.step.obs[entry])
+        states = jax.lax.stop_gradient(batch.step.obs["deter"])
         context, goal, valid = goals.pairs(states, batch.step.first, coder.offset)
         stats = kind.stats(coder.encode(params, context, goal))
         code = kind.sample(stats, kind.noise(key, valid.shape))

@@ -114,7 +114,9 @@ def one_hot(codes: int = 1, classes: int = 8, unimix: float = 0.01) -> ActionHea
     )
 
 
-def choice(option: ActionHead, count: int, unimix: float = 0.01, *, pick_entropy: bool = True, masked: bool = False):
+def choice(
+    option: ActionHead, count: int, unimix: float = 0.01, *, pick_entropy: bool = True, masked: bool = False
+) -> ActionHead:
     """`count` actions of the kind `option` side by side, and the pick of one, a one-hot code: [..., count A + count].
 
     The log-probability is that of the pick and of the action picked, so that nothing else is credited (MRS, equation

@@ -17,6 +17,16 @@ def cosine_max(state: Array, goal: Array) -> Array:
     return (state * goal).sum(-1) / jnp.square(longer)
 
 
+def nearness(states: Array, goals: Array, *, own: bool) -> Array:
+    """How near the state of each row comes to the goal in force, `cosine_max` [T, B] of rows [T, B, D].
+
+    own  False: the goal of the row itself, at a chunk's last row one that has just been chosen there (Director's
+         code); True: that of the row before, towards which the row's action was taken
+    """
+    aimed = jnp.concatenate([goals[:1], goals[:-1]]) if own else goals
+    return cosine_max(states, aimed)
+
+
 def pairs(states: Array, first: Array, offset: int) -> tuple[Array, Array, Array]:
     """(states [T - offset, B, D], those `offset` rows later, whether both are of one episode [T - offset, B]).
 
