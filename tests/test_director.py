@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from imagining import LEVEL, MRS, SPEC, WORLD, made_up, noisy, parts_of, source_of, system
+from imagining import GOALS, LEVEL, MRS, SPEC, WORLD, made_up, noisy, parts_of, source_of, system
 
 from skillhier.agents import director, mrs, registry
 from skillhier.envs import probe
@@ -63,7 +63,7 @@ def test_parameters_of_the_fact_sheet(name, settings, coders, manager, total):
 
 @functools.cache
 def _slopes(name):
-    own = {**MRS} if name == "mrs" else {k: v for k, v in MRS.items() if k != "resolutions"}
+    own = {"mrs": MRS, "director": GOALS}[name]
     parts = parts_of(name, SPEC, **{**WORLD, **LEVEL, **own})
 
     params, slow = noisy(parts)
@@ -235,3 +235,17 @@ def test_an_epoch_exports_for_accelerators(name):
     source, run = epoch_of(name)
     shapes = jax.eval_shape(lambda key: loop.start(agent_of(name).learner, source, key), jax.random.key(0))
     assert jax.export.export(run, platforms=("cuda", "tpu"))(shapes).platforms == ("cuda", "tpu")
+
+
+@pytest.mark.slow
+def test_the_setting_says_which_goal_a_chunks_last_row_is_paid_for():
+    """Rows and samples are the same, and so is all that the manager is told; the worker is paid something else."""
+    metrics_of = {}
+    for last_goal in ("next", "own"):
+        parts = parts_of("director", SPEC, **{**WORLD, **LEVEL, **GOALS, "last_goal": last_goal})
+        run = jax.jit(lambda params, slow: parts.loss(params, slow, made_up(T, B), jax.random.key(1))[1][1])  # noqa: B023
+        metrics_of[last_goal] = jax.device_get(run(*noisy(parts)))
+    paid, other = metrics_of["next"], metrics_of["own"]
+    assert paid["manager/task_reward"] == other["manager/task_reward"]
+    assert paid["manager/success"] == other["manager/success"]
+    assert abs(paid["worker/reward"] - other["worker/reward"]) > 1e-4  # of .04, one row of four

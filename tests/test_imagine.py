@@ -75,6 +75,18 @@ def test_the_last_row_is_seen_but_not_acted_on():
     assert (np.asarray(rows().step.obs["deter"][-1]) != np.asarray(rows().step.obs["deter"][-2])).all()
 
 
+def test_the_last_row_is_asked_for_where_its_notes_count():
+    def run(params, key):
+        env = imagine.dream(imagine_row)(params, STARTS)
+        return imagine.imagine_rows(env, POLICY, params, key, H, ask_last=True)
+
+    asked = jax.jit(run)(PARAMS, jax.random.key(0))
+    same(asked.step, rows().step)
+    same(jax.tree.map(lambda x: x[:-1], asked.extras), jax.tree.map(lambda x: x[:-1], rows().extras))
+    assert (np.asarray(asked.extras["squared"][-1]) != np.asarray(asked.extras["squared"][-2])).all()
+    np.testing.assert_allclose(asked.extras["squared"][-1], np.square(asked.action[-1]), rtol=1e-6)
+
+
 def test_rows_of_a_dream_have_no_cuts_and_pay_nothing_by_themselves():
     step = rows().step
     assert not np.asarray(step.first).any() and not np.asarray(step.last).any()

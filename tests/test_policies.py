@@ -72,6 +72,13 @@ def test_choices_last_a_period_and_start_anew_with_an_episode():
     np.testing.assert_array_equal(notes["skill/calls"], notes["skill_renewed"])  # zero where it did not choose
 
 
+def test_without_restart_a_choice_is_held_on_into_the_next_episode():
+    """The second world's episode opens at row 3, in the middle of the period of row 2."""
+    _, notes = play(hierarchy(counter(), flat(echo), period=2, restart=False), steps(OPEN))
+    np.testing.assert_array_equal(notes["skill_renewed"], [[1, 1], [0, 0], [1, 1], [0, 0], [1, 1], [0, 0], [1, 1]])
+    assert (notes["skill"][2] == notes["skill"][3]).all()
+
+
 def test_the_worker_sees_what_it_is_conditioned_on():
     def condition(params, step, choice):
         return {"skill": params["shift"] + choice, "other": step.obs["x"]}
