@@ -22,13 +22,12 @@ Interquartile means with 95 % stratified bootstrap intervals, as in rliable (Aga
 """
 
 import sys
-import time
-from pathlib import Path
 
 from absl import flags
 
 from experiments.shared import (
     cli,
+    out_flag,
     published,
     run_report,
     runs_flags,  # noqa: F401  defines the flags
@@ -37,7 +36,6 @@ from skillhier.report import axis, comparison, comparison_measures, comparison_p
 from skillhier.report.axis import AXES, FRAMES, Axis
 from skillhier.report.comparison_runs import LoggedRun
 from skillhier.report.references import Reference
-from skillhier.train import metrics
 
 flags.DEFINE_multi_string("group", [], "settings that make the groups, as config.NAME; commas, or given several times")
 flags.DEFINE_multi_string("metric", [], "names in metrics.jsonl; by default the usual ones that the runs have")
@@ -106,8 +104,8 @@ def main(run: cli.Run) -> None:
         notes.append("--different_budgets: budgets may differ, see the list of runs")
     notes += comparison_runs.differences(runs)
     result = comparison_measures.Comparison(by, groups, measured, notes, args.bootstrap_seed, varying, x)
-    out = Path(args.out) if args.out else Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}"
-    page = write(result, out)
+    shown = comparison_page.page(result, run_report.TITLES)
+    page = out_flag.write(out_flag.folder("compare"), "compare", comparison_tables.content(result), shown)
     print("\n\n".join("\n".join(comparison_tables.lines(metric)) for metric in measured))
     print()
     if varying:
@@ -174,19 +172,6 @@ def select(runs: list[LoggedRun], unfinished: bool) -> tuple[list[LoggedRun], li
             "--unfinished"
         )
     return finished, notes
-
-
-def write(result: comparison_measures.Comparison, out: Path) -> Path:
-    """Writes compare.html and compare.json, each atomically; returns the page's path. Raises Refused."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        metrics.write_json(out / "compare.json", comparison_tables.content(result))
-        draft = out / "compare.html.part"
-        draft.write_text(comparison_page.page(result, run_report.TITLES), encoding="utf-8")
-        draft.rename(out / "compare.html")
-    except OSError as error:
-        raise cli.Refused(f"{out} cannot be written: {error.strerror}; choose another --out") from None
-    return out / "compare.html"
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ noise on the input of LSP's predictor of skills unless it is named. Writes skill
 by default to runs/skills-<time>. LSP, Figure 10.
 """
 
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +16,12 @@ from absl import flags
 from experiments.imagined_skills import noise_page, sections
 from experiments.shared import (
     cli,
+    out_flag,
     runs_flags,  # noqa: F401  defines the flags
 )
 from skillhier.report import comparison, comparison_runs
 from skillhier.report.comparison_runs import LoggedRun
 from skillhier.report.sections import read_json
-from skillhier.train import metrics
 
 flags.DEFINE_string("by", "config.agent.pred_noise", "the setting that makes the groups")
 
@@ -45,18 +43,13 @@ def main(run: cli.Run) -> None:
             f"skills of {label} were held for {of['rows']} decisions in {of['env']}, others for {first['rows']} in "
             f"{first['env']}; hold all alike with experiments.lsp_skills --rows, or leave runs out of --runs"
         )
-    out = Path(args.out) if args.out else Path("runs") / f"skills-{time.strftime('%Y%m%d-%H%M%S')}"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        metrics.write_json(out / "skills.json", {"by": args.by, **same(first), "groups": figures})
-        (out / "skills.html").write_text(noise_page.page(args.by, figures, first), encoding="utf-8")
-    except OSError as error:
-        raise cli.Refused(f"{out} cannot be written: {error.strerror}; choose another --out") from None
+    shown = noise_page.page(args.by, figures, first)
+    page = out_flag.write(out_flag.folder("skills"), "skills", {"by": args.by, **same(first), "groups": figures}, shown)
     for label, values in figures.items():
         print(
             f"{label}: " + ", ".join(f"{name} {np.mean(values[name]):.3g}" for name in noise_page.SHOWN if values[name])
         )
-    print(f"page: {out / 'skills.html'}")
+    print(f"page: {page}")
 
 
 def measured_of(run: LoggedRun) -> dict[str, Any]:

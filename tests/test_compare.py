@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import call
 from test_report import checked
 
 from experiments import compare
-from experiments.shared import cli
 from skillhier.report import comparison, comparison_runs, figures
 from skillhier.train import metrics, run_folder
 from skillhier.train.checkpoint import MANIFEST
@@ -68,17 +68,9 @@ def sweep(tmp_path):
     return tmp_path / "sweep"
 
 
-def call(capsys, *arguments: str) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of the command."""
-    with pytest.raises(SystemExit) as stopped:
-        cli.run(compare.main, needs_config=False, argv=["compare", *arguments])
-    told = capsys.readouterr()
-    return stopped.value.code, told.out, told.err
-
-
 def compared(capsys, tmp_path, *arguments: str) -> dict:
     """compare.json of a command that goes well; its page is held to be whole."""
-    code, out, err = call(capsys, *arguments, f"--out={tmp_path / 'out'}")
+    code, out, err = call(capsys, compare, *arguments, f"--out={tmp_path / 'out'}")
     assert code == 0, err
     page = (tmp_path / "out" / "compare.html").read_text()
     checked(page)
@@ -87,7 +79,7 @@ def compared(capsys, tmp_path, *arguments: str) -> dict:
 
 
 def refused(capsys, *arguments: str) -> str:
-    code, out, err = call(capsys, *arguments)
+    code, out, err = call(capsys, compare, *arguments)
     assert code == 2 and out == "" and len(err.splitlines()) == 1, err
     return err
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import jax
 import pytest
+from commands import call
 from point_world import LIMIT, point_world
 from specs import spec_of
 
 from experiments import helms_skills
-from experiments.shared import cli, saved
+from experiments.shared import saved
 from experiments.stacking import skill_rollouts
 from skillhier.agents import registry as agents
 from skillhier.envs import registry
@@ -46,14 +47,6 @@ def in_points(monkeypatch):
     return asked
 
 
-def call(capsys, *arguments: str) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of the command."""
-    with pytest.raises(SystemExit) as stopped:
-        cli.run(helms_skills.main, needs_config=False, argv=["helms_skills", *arguments])
-    told = capsys.readouterr()
-    return stopped.value.code, told.out, told.err
-
-
 def points(tmp_path: Path, agent: dict, data: str = "datasets/points") -> Path:
     spec = point_world().spec
     return run_folder(tmp_path, spec.obs, jax.ShapeDtypeStruct(spec.action.shape, "float32"), agent, data)
@@ -64,7 +57,7 @@ def test_a_run_folder_gains_figures_and_pages(tmp_path, in_points, capsys):
     data.mkdir(parents=True)
     (data / "metadata.json").write_text('{"world": "sawyer.stack_green_on_red.set2", "worlds": []}')
     path = points(tmp_path, {"name": "helms", "skills": 3}, str(data.parent))
-    code, out, err = call(capsys, f"--run={path}", "--episodes=6")
+    code, out, err = call(capsys, helms_skills, f"--run={path}", "--episodes=6")
     assert code == 0, err
     assert in_points == [{"name": "sawyer.stack_green_on_red.set2", "worlds": 3, "engine": "auto", "stack": 2}]
     found, summary = (json.loads((path / name).read_text()) for name in ("skills.json", "summary.json"))
@@ -82,7 +75,7 @@ def test_a_run_folder_gains_figures_and_pages(tmp_path, in_points, capsys):
 
 @pytest.mark.parametrize("name", ["bc", "npmp"])
 def test_a_system_without_skills_is_shown_as_it_acts(tmp_path, in_points, capsys, name):
-    code, out, err = call(capsys, f"--run={points(tmp_path, {'name': name})}", "--episodes=6", "--rows=3")
+    code, out, err = call(capsys, helms_skills, f"--run={points(tmp_path, {'name': name})}", "--episodes=6", "--rows=3")
     assert code == 0, err
     assert "does not say which world" in err and in_points[0]["name"] == saved.FALLBACK
     found = json.loads((tmp_path / "skills.json").read_text())
@@ -105,12 +98,12 @@ def test_a_system_without_skills_is_shown_as_it_acts(tmp_path, in_points, capsys
 )
 def test_wrong_use_is_told_in_one_line(tmp_path, in_points, capsys, arguments, line):
     path = points(tmp_path, {"name": "helms", "skills": 2})
-    code, _, err = call(capsys, *(argument.replace("RUN", str(path)) for argument in arguments))
+    code, _, err = call(capsys, helms_skills, *(argument.replace("RUN", str(path)) for argument in arguments))
     assert code == 2 and line in err and err.count("\n") == 1 and not in_points
 
 
 def test_made_up_data_have_no_world(tmp_path, in_points, capsys):
-    code, _, err = call(capsys, f"--run={points(tmp_path, {'name': 'helms', 'skills': 2}, 'toy')}")
+    code, _, err = call(capsys, helms_skills, f"--run={points(tmp_path, {'name': 'helms', 'skills': 2}, 'toy')}")
     assert code == 2 and "made-up data" in err and not in_points
 
 
@@ -119,7 +112,7 @@ def test_a_run_of_a_version_with_other_settings_is_refused_in_one_line(tmp_path,
     about = json.loads((path / "config.json").read_text())
     about["config"]["agent.clip"] = 40.0  # the former name of max_grad_norm
     (path / "config.json").write_text(json.dumps(about))
-    code, _, err = call(capsys, f"--run={path}", f"--env={saved.FALLBACK}")
+    code, _, err = call(capsys, helms_skills, f"--run={path}", f"--env={saved.FALLBACK}")
     assert code == 2 and err.count("\n") == 1, err
     assert f"{path} was begun by a version with other settings" in err and "'clip'" in err
 
@@ -129,7 +122,9 @@ def test_in_the_stacking_cell(tmp_path, capsys):
     env = registry.make("sawyer.stack_red_on_blue.set4", worlds=1, stack=2)
     action = jax.ShapeDtypeStruct(env.spec.action.shape, "float32")
     path = run_folder(tmp_path, env.spec.obs, action, {"name": "helms", "skills": 2}, "datasets/red_on_blue")
-    code, _, err = call(capsys, f"--run={path}", "--episodes=2", "--rows=5", "--env=sawyer.stack_red_on_blue.set4")
+    code, _, err = call(
+        capsys, helms_skills, f"--run={path}", "--episodes=2", "--rows=5", "--env=sawyer.stack_red_on_blue.set4"
+    )
     assert code == 0, err
     assert (path / "skills.jpg").read_bytes()[:2] == b"\xff\xd8"  # pictures of every skill, and in the report
     assert 'alt="each skill over an episode"' in (path / "report.html").read_text()

@@ -1,12 +1,12 @@
 """Skills learned in imagination, held fixed and as they are chosen: figures by hand, commands, pages."""
 
 import json
-import signal
 
 import imagined_run
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from commands import call
 from PIL import Image
 from test_compare import run as logged_run
 from test_report import checked
@@ -16,25 +16,10 @@ from experiments.imagined_skills import held, places, roaming, sections
 from experiments.imagined_skills.held import Held
 from experiments.imagined_skills.places import Places
 from experiments.imagined_skills.roaming import Roamed
-from experiments.shared import cli, pictures
+from experiments.shared import pictures
 from skillhier.report import plan
 from skillhier.report.sections import read
 from skillhier.train import metrics
-
-NAMES = ("run", "env", "rows", "episodes", "engine", "rollout_seed", "repeats", "first", "runs", "by", "out")
-
-
-def call(capsys, command, *arguments: str) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of an entry point's main."""
-    former = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            cli.run(command.main, needs_config=False, argv=["command", *arguments])
-    finally:
-        signal.signal(signal.SIGTERM, former)
-    printed = capsys.readouterr()
-    return stopped.value.code, printed.out, printed.err
-
 
 # --- figures by hand -------------------------------------------------------------------------------
 

@@ -49,6 +49,20 @@ def test_decay_draws_kernels_to_zero_by_rate_times_weight_and_leaves_biases():
         np.testing.assert_allclose(move, -rate * 0.5 * x if x.ndim > 1 else 0 * x, rtol=1e-6)
 
 
+def test_rates_fall_to_zero_along_a_cosine():
+    """With weight decay alone a step is -rate times 0.5 times the kernel: of the rate all, half and nothing is left."""
+    tx, tree = parts(weight_decay=0.5, learning_rate=0.01, decay_updates=4).tx, params()
+    zeros = jax.tree.map(jnp.zeros_like, tree)
+    kernel = next(x for x in jax.tree.leaves(tree["world"]) if x.ndim > 1)
+    step, state, left = jax.jit(lambda state: tx.update(zeros, state, tree)), tx.init(tree), []
+    for _ in range(6):
+        moves, state = step(state)
+        move = next(move for move, x in zip(jax.tree.leaves(moves["world"]), jax.tree.leaves(tree["world"]), strict=True)
+                    if x.ndim > 1)  # fmt: skip
+        left.append(float(jnp.vdot(move, kernel) / jnp.vdot(kernel, kernel)) / (-0.01 * 0.5))
+    np.testing.assert_allclose(left, [1, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5, 0, 0], atol=1e-5)
+
+
 def test_half_precision_is_of_the_products_alone():
     begun = jax.eval_shape(parts(dtype="bfloat16").init, jax.random.key(0))
     assert {x.dtype for x in jax.tree.leaves(begun)} == {jnp.dtype(jnp.float32)}

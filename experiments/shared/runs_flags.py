@@ -3,4 +3,3 @@
 from absl import flags
 
 flags.DEFINE_multi_string("runs", [], "folders of runs, as a shell pattern in quotes; may be given several times")
-flags.DEFINE_string("out", None, "the folder to write to; by default one below runs/ with the time in its name")

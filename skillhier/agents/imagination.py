@@ -13,7 +13,7 @@ import optax
 
 from skillhier.agents import slow, world_model
 from skillhier.agents.learner import learner
-from skillhier.agents.optimisers import by_child
+from skillhier.agents.optimisers import by_child, decayed
 from skillhier.agents.slow import SlowPart
 from skillhier.agents.world_model import WorldModel
 from skillhier.losses import actor_critic as losses
@@ -62,6 +62,7 @@ TRAINING: dict[str, Any] = {
     "behaviour_adam_epsilon": 1e-7,  # of all others
     "behaviour_max_grad_norm": 100.0,  # of each other optimiser's own gradient
     "weight_decay": 0.0,  # of kernels, decoupled
+    "decay_updates": 0,  # updates over which all learning rates fall to zero along a cosine; 0: they stay
     "max_consecutive_skips": 10,  # updates with bad numbers in a row that stop the learner
 }
 HEADS: dict[str, Callable[[int], ActionHead]] = {
@@ -199,7 +200,11 @@ def make_learner(
     def optimiser(rate: float, epsilon: float, max_norm: float) -> optax.GradientTransformation:
         decay = optax.add_decayed_weights(at.weight_decay, lambda params: jax.tree.map(lambda x: x.ndim > 1, params))
         steps = [optax.clip_by_global_norm(max_norm), optax.scale_by_adam(eps=epsilon)]
-        return optax.chain(*steps, *([decay] if at.weight_decay else []), optax.scale(-rate))
+        return optax.chain(
+            *steps,
+            *([decay] if at.weight_decay else []),
+            optax.scale_by_learning_rate(decayed(rate, at.decay_updates)),
+        )
 
     world = optimiser(at.learning_rate, at.adam_epsilon, at.max_grad_norm)
     others = at.behaviour_adam_epsilon, at.behaviour_max_grad_norm

@@ -73,14 +73,20 @@ def adam(rates: Rates, *, max_grad_norm: float = 40.0, decay_updates: int = 0) -
     the child's own children.
 
     The gradient's norm over all children that learn is clipped at `max_grad_norm`. A rate may be a function of the
-    updates so far. Over `decay_updates` updates all rates, then numbers, fall to zero along a cosine; with 0 they stay.
+    updates so far. Over `decay_updates` updates all rates, then numbers, fall to zero: see `decayed`.
     """
     rates = traverse_util.flatten_dict(rates, sep="/")
-    decayed = lambda rate: optax.cosine_decay_schedule(rate, decay_updates) if decay_updates else rate  # noqa: E731
     return optax.chain(
         jointly(optax.clip_by_global_norm(max_grad_norm), [path for path, rate in rates.items() if rate is not None]),
-        by_child({path: None if rate is None else optax.adam(decayed(rate)) for path, rate in rates.items()}),
+        by_child(
+            {path: None if rate is None else optax.adam(decayed(rate, decay_updates)) for path, rate in rates.items()}
+        ),
     )
+
+
+def decayed(rate: optax.ScalarOrSchedule, updates: int) -> optax.ScalarOrSchedule:
+    """A rate, then a number, that falls to zero over `updates` updates along a cosine; with 0 it is `rate` as it is."""
+    return optax.cosine_decay_schedule(rate, updates) if updates else rate
 
 
 def _labels(params: Params, paths: tuple[str, ...]) -> Params:
