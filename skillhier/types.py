@@ -141,6 +141,9 @@ class Agent(NamedTuple):
     skills: int = 0  # how many `hold` knows
     dream: Callable[[Params, Trajectory, int, Key], dict[str, dict[str, Array]]] | None = None
     # ^ (params, windows [T, B], rows of context, key) -> what was seen, believed and dreamt of them, entry by entry
+    propose: Callable[[Params, Array, Key], dict[str, dict[str, Array]]] | None = None
+    # ^ (params, memories [..., D] of its model, key) -> by coder: what a random goal of it looks like, entry by entry
+    coders: tuple[str, ...] = ()  # whose goals it proposes, in the order of its manager's choice
 
 
 Loss = Callable[[Params, Trajectory, Key], tuple[Scalar, Metrics]]

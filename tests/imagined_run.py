@@ -1,4 +1,4 @@
-"""Runs of experiments.lsp that have learned nothing, for commands that take a run."""
+"""Runs of experiments.lsp and experiments.mrs that have learned nothing, for commands that take a run."""
 
 import json
 from pathlib import Path
@@ -10,14 +10,14 @@ from experiments.shared import cli, run_report, saved
 from skillhier.agents import registry as agents
 from skillhier.train import checkpoint, run_folder
 
-CONFIG = cli.CONFIGS / "lsp.py"
 
-
-def make(path: Path, task: str, agent: str = "lsp", source: Any = None, changes: tuple = ()) -> Path:
+def make(
+    path: Path, task: str, agent: str = "lsp", source: Any = None, changes: tuple = (), entry: str = "lsp"
+) -> Path:
     """The folder of a run of preset debug; source: of its state, with the replay, for the checkpoint."""
-    config, _ = cli.load_config(f"{CONFIG}:debug,task={task},agent={agent}", changes)
+    config, _ = cli.load_config(f"{cli.CONFIGS / entry}.py:debug,task={task},agent={agent}", changes)
     path.mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps({"entry": "lsp", "config": cli.flat(config), "starts": []}))
+    (path / "config.json").write_text(json.dumps({"entry": entry, "config": cli.flat(config), "starts": []}))
     settings = run_folder.settings(path)
     name, world_settings = saved.world(path, settings)
     env = saved.worlds(name, 1, **world_settings)

@@ -50,6 +50,7 @@ ENVS = {
 # What a dependency is called on the package index, where that differs from what is imported.
 PACKAGES = {
     "PIL": "pillow",
+    "sklearn": "scikit-learn",
     "absl": "absl-py",
     "orbax": "orbax-checkpoint",
     "warp": "warp-lang",

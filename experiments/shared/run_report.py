@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from experiments.imagined_goals import sections as imagined_goals
 from experiments.imagined_skills import sections as imagined_skills
 from experiments.stacking import expectations
 from experiments.stacking import sections as stacking
@@ -24,6 +25,8 @@ SECTIONS = (
     stacking.skills,
     imagined_skills.held,
     imagined_skills.ground,
+    imagined_goals.goals,
+    imagined_goals.chosen,
     sections.watched,
     dreams.watched,
     dreams.section,

@@ -15,6 +15,7 @@ from absl import flags
 from experiments.shared import cli, warm_start, world_settings
 from skillhier.agents import registry as agents
 from skillhier.envs import registry
+from skillhier.envs.batch import Task
 from skillhier.train import checkpoint
 from skillhier.types import Env, Params, Policy
 
@@ -30,6 +31,8 @@ class Agent(NamedTuple):
     params: Params
     skills: int  # 0 for an agent without
     dream: Callable[..., dict] | None = None  # as types.Agent.dream, of an agent with a world model
+    propose: Callable[..., dict] | None = None  # as types.Agent.propose, of one whose manager names goals
+    coders: tuple[str, ...] = ()  # whose goals those are
 
 
 def world(path: Path, settings: dict[str, Any], name: str | None = None) -> tuple[str, dict[str, Any]]:
@@ -61,14 +64,20 @@ def worlds(name: str, count: int, engine: str = "auto", **settings: Any) -> Env:
         raise cli.Refused(str(error)) from None
 
 
-def model(name: str, engine: str, settings: dict[str, Any]) -> mujoco.MjModel:
-    """The model of the worlds that `worlds` makes of the same settings. Raises Refused where there is none of ours."""
+def task_or_none(name: str, engine: str, settings: dict[str, Any]) -> Task | None:
+    """The task of the worlds that `worlds` makes of the same settings; None where no model of ours could be drawn."""
     outer = inspect.signature(registry.make).parameters  # of episodes and observations: no task knows them
     inner = {key: value for key, value in settings.items() if key not in outer}
     try:
-        drawable = registry.task(name, engine=engine, **inner).physics.model
+        task = registry.task(name, engine=engine, **inner)
+        return task if task.physics.model is not None else None
     except (ValueError, AttributeError):
-        drawable = None
+        return None
+
+
+def model(name: str, engine: str, settings: dict[str, Any]) -> mujoco.MjModel:
+    """The model of the worlds that `worlds` makes of the same settings. Raises Refused where there is none of ours."""
+    drawable = model_or_none(name, engine, settings)
     if drawable is None:
         raise cli.Refused(f"{name} has no model of ours that could be drawn; choose another --env")
     return drawable
@@ -76,10 +85,8 @@ def model(name: str, engine: str, settings: dict[str, Any]) -> mujoco.MjModel:
 
 def model_or_none(name: str, engine: str, settings: dict[str, Any]) -> mujoco.MjModel | None:
     """As `model`; None where there is none of ours."""
-    try:
-        return model(name, engine, settings)
-    except cli.Refused:
-        return None
+    task = task_or_none(name, engine, settings)
+    return None if task is None else task.physics.model
 
 
 def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = False) -> Agent:
@@ -108,7 +115,7 @@ def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = Fals
             return system.explore if sample else system.exploit
         return system.hold(skill, sample=sample)
 
-    return Agent(act, params, system.skills, system.dream)
+    return Agent(act, params, system.skills, system.dream, system.propose, system.coders)
 
 
 def _recorded(data: str) -> str:

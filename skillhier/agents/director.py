@@ -100,6 +100,9 @@ class Goals(NamedTuple):
     novelty: Callable[[Params, Array, Key], Array]  # (params, deter [T, B, D], key) -> [T, B]
     loss: SlowLoss  # of real rows, given the level's scope
     slow: Slow  # that the loss moves
+    names: tuple[str, ...]  # of the coders
+    random: Callable[[Params, Array, Key], dict[str, Array]]
+    # ^ (params, deter [..., D], key) -> by coder: the goal [..., D] of a code drawn uniformly
     at_evaluation: Callable[[Array, Key], Array] = lambda action, key: action  # of the manager's action
     held: tuple[Callable[[Array, Key], Array], ...] = ()  # the same, of what `Agent.hold` holds
     measure: Callable[[Array], Metrics] = lambda action: {}  # of the manager's actions [..., A]
@@ -112,12 +115,13 @@ def make(spec: Spec, **settings: Any) -> Agent:
     coders = make_coders((INFINITY,), settings, context=False)
     group = lambda params: params[INFINITY]  # noqa: E731
     coder = coder_of(coders, group)
-    size = settings["codes"] * settings["code_classes"]
-    draws = jax.random.randint(jax.random.key(0), (HELD, settings["codes"]), 0, settings["code_classes"])
-    own_codes = jax.nn.one_hot(draws, settings["code_classes"]).reshape(HELD, size)
+    own_codes = uniform_codes(jax.random.key(0), (HELD,), settings)
 
     def novelty(params: Params, deter: Array, key: Key) -> Array:
         return coder_losses.decoding_error(coder, kind, params, deter, deter, key)
+
+    def random(params: Params, deter: Array, key: Key) -> dict[str, Array]:
+        return {INFINITY: coder.decode(params, deter, uniform_codes(key, deter.shape[:-1], settings))}
 
     alone = Goals(
         lambda key: {INFINITY: coders.init(key)},
@@ -126,6 +130,8 @@ def make(spec: Spec, **settings: Any) -> Agent:
         novelty,
         coder_losses.coder_loss({INFINITY: coder}, kind, weight),
         coder_losses.init_slow({INFINITY: coder}, weight),
+        (INFINITY,),
+        random,
         held=tuple(lambda code, key, own=own: jnp.broadcast_to(own, code.shape) for own in own_codes),
     )
     return assemble(spec, settings, alone)
@@ -237,6 +243,11 @@ def assemble(spec: Spec, settings: Mapping[str, Any], aims: Goals) -> Agent:
     def hold(skill: int, *, sample: bool = False) -> Policy:
         return model.believe(acting(asking(asks, aims.held[skill]), does if sample else does_best))
 
+    def propose(params: Params, deter: Array, key: Key) -> dict[str, dict[str, Array]]:
+        goal_key, look_key = jax.random.split(key)
+        asked = aims.random(params[CODER], deter, goal_key)
+        return {name: model.looks(params, goal, look_key) for name, goal in asked.items()}
+
     return Agent(
         learner,
         explore=model.believe(imagining, settings["noise"]),
@@ -244,6 +255,8 @@ def assemble(spec: Spec, settings: Mapping[str, Any], aims: Goals) -> Agent:
         hold=hold,
         skills=len(aims.held),
         dream=model.open_loop,
+        propose=propose,
+        coders=aims.names,
     )
 
 
@@ -256,6 +269,12 @@ def code_kind(settings: Mapping[str, Any]) -> Kind:
             f"code_samples '{settings['code_samples']}' is not known; choose {' or '.join(kinds)} in agent.code_samples"
         )
     return kinds[settings["code_samples"]](settings["codes"], settings["code_classes"])
+
+
+def uniform_codes(key: Key, shape: tuple[int, ...], settings: Mapping[str, Any]) -> Array:
+    """Codes [*shape, codes * classes] drawn uniformly."""
+    draws = jax.random.randint(key, (*shape, settings["codes"]), 0, settings["code_classes"])
+    return jax.nn.one_hot(draws, settings["code_classes"]).reshape(*shape, -1)
 
 
 def manager_head(settings: Mapping[str, Any]) -> ActionHead:

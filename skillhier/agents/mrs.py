@@ -90,6 +90,10 @@ def make_goals(settings: Mapping[str, Any]) -> Goals:
         codes, pick = split(action)
         return (pick[..., None] * candidates(params, deter, codes)).sum(-2)
 
+    def random(params: Params, deter: Array, key: Key) -> dict[str, Array]:
+        goals = candidates(params, deter, director.uniform_codes(key, (*deter.shape[:-1], count), settings))
+        return {name: goals[..., i, :] for i, name in enumerate(names)}
+
     # --- novelty ---
     def novelty(params: Params, deter: Array, key: Key) -> Array:
         if settings["novelty"] == INFINITY or not finite:
@@ -132,6 +136,8 @@ def make_goals(settings: Mapping[str, Any]) -> Goals:
         novelty,
         coder_losses.coder_loss(coders, kind, weight),
         coder_losses.init_slow(coders, weight),
+        names,
+        random,
         picking(settings["choice"]),
         tuple(picking(name) for name in names),
         measure,

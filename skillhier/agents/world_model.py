@@ -67,6 +67,7 @@ class WorldModel(NamedTuple):
     feature: Callable[[Mapping[str, Array]], Array]  # of shown entries, [..., features]
     features: int
     open_loop: Callable[[Params, Trajectory, int, Key], dict[str, dict[str, Array]]]  # see types.Agent.dream
+    looks: Callable[[Params, Array, Key], dict[str, Array]]  # of memories [..., D]: what is seen there, entry by entry
 
 
 def make(
@@ -247,6 +248,11 @@ def make(
         say = lambda entries: shown({name: mean(name)(params, entries) for name in readouts})  # noqa: E731
         return {"seen": shown(targets(batch)), "belief": say(posterior), "dream": say(dreamt)}
 
+    def looks(params: Params, deter: Array, key: Key) -> dict[str, Array]:
+        stats = dynamics.prior(params["world"]["dynamics"], deter)
+        entries = {"deter": deter, "stoch": kind.sample(stats, kind.noise(key, deter.shape[:-1]))}
+        return shown({name: mean(name)(params, entries) for name in readouts})
+
     ends = mean("continue") if continue_hidden else None
     return WorldModel(
         lambda key: {"world": init(key)},
@@ -259,6 +265,7 @@ def make(
         feature,
         dynamics.features,
         open_loop,
+        looks,
     )
 
 

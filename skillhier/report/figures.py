@@ -82,6 +82,45 @@ def curves(
     return svg(width, height, [*parts, *lines, "</svg>", *names], title)
 
 
+def stacked(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float], str]],
+    title: str,
+    below: str,
+    *,
+    width: float = 620,
+    height: float = 230,
+) -> str:
+    """Shares over one axis, each on top of the ones before: name -> (x, y, colour), all of the same x.
+
+    At every x they are divided by their sum.
+    """
+    names = list(series)
+    x = np.asarray(series[names[0]][0], float)
+    shares = np.array([[0.0 if value is None else value for value in series[name][1]] for name in names], float)
+    shares = np.nan_to_num(shares)
+    tops = np.cumsum(shares / np.maximum(shares.sum(0), 1e-12), 0)
+    if len(x) < 2:
+        return svg(width, 60, [text(12, 20, title, kind="name"), text(12, 40, "no figures")], title)
+    x0, x1, y0, y1 = 52, width - 20, height - 30, 42
+    to_x = lambda v: x0 + (np.asarray(v) - x[0]) / ((x[-1] - x[0]) or 1) * (x1 - x0)  # noqa: E731
+    to_y = lambda v: y0 - np.asarray(v) * (y0 - y1)  # noqa: E731
+    parts, at, under = [text(12, 18, title, kind="name")], 12.0, np.zeros_like(x)
+    for name, top in zip(names, tops, strict=True):
+        paint, mean = series[name][2], float(np.mean(top - under))
+        parts += [rect(at, 26, 12, 3, paint), text(at + 16, 31, name)]
+        at += 24 + 6.2 * len(name)
+        shape = band(to_x(x), to_y(under), to_y(top))
+        tooltip = f"<title>{name}: {number(mean)} in the mean, {number(float(top[-1] - under[-1]))} at the end</title>"
+        parts.append(f'<path d="{shape}" style="fill:{paint};opacity:.75">{tooltip}</path>')
+        under = top
+    for value in (0.0, 0.5, 1.0):
+        parts += [text(x0 - 6, float(to_y(value)) + 4, number(value), "end")]
+    for value in ticks(x[0], x[-1], 5):
+        parts.append(text(float(to_x(value)), height - 14, tick_label(value), "middle"))
+    parts.append(text(x1, height - 2, below, "end"))
+    return svg(width, height, parts, title)
+
+
 def _dashed(curves: Sequence[tuple], right: float, ends: tuple[float, float]) -> tuple[list[str], list[str]]:
     """(dashed curves, their names) of (name, x and y on the sheet, true x, true y).
 
