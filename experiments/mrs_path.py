@@ -96,9 +96,14 @@ def along(ahead: list[float], noises: list[float]) -> dict[str, Any]:
         errors = {name: of["error"] for name, of in values.items()}
         best = measures.best_alone(errors, tuple(f"{units:g}" for units in ahead))
         result[f"{noise:g}"] = {
-            "followers": {name: {figure: _mean(of[figure]) for figure in of} for name, of in values.items()},
+            "followers": {
+                name: {figure: statistics.mean_with_interval(of[figure]) for figure in of}
+                for name, of in values.items()
+            },
             "best": best,
-            "beside_best": {name: _mean(errors[name] - errors[best])[1:] for name in followers.CHOOSING},
+            "beside_best": {
+                name: statistics.mean_with_interval(errors[name] - errors[best])[1:] for name in followers.CHOOSING
+            },
             "tracks": {name: track(of) for name, of in taken.items()},
         }
     return {"path": next(iter(taken.values())).paths[0].tolist(), "noises": result}
@@ -146,16 +151,6 @@ def track(of: Followed) -> list[list[float]]:
     """Where the first episode went, to its end."""
     finished = of.finished[:, 0]
     return of.positions[: int(np.argmax(finished)) + 1 if finished.any() else None, 0].round(2).tolist()
-
-
-def _mean(values: np.ndarray) -> tuple[float, float, float]:
-    """The mean of [B] with its interval."""
-    low, high = statistics.interval(_of_strata, [values], seed=0)
-    return float(values.mean()), float(low), float(high)
-
-
-def _of_strata(strata: statistics.Strata) -> np.ndarray:
-    return statistics.pooled(strata).mean(0)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from skillhier.report.drawing import colour, number
 from skillhier.report.sections import Folder, picture, read_json, series, side_by_side
 
 FOLDER, CONTENT = "goals", "goals.json"  # subfolder that experiments.mrs_goals writes
+CHOICE_FOLDER, CHOICE_JSON = "choices", "choices.json"  # subfolder that experiments.mrs_choices writes
 GOALS, CHOICES = "goals.jpg", "choices.jpg"
 CHOSEN = "manager/choice_"  # metrics: shares of the coders in imagination
 
@@ -47,6 +48,20 @@ def goals(run: Folder) -> str:
     parts.append(picture(run, folder / GOALS, "random goals of each resolution, by what is here"))
     parts.append(picture(run, folder / CHOICES, "rows at which a goal of each resolution was in force"))
     return "".join(parts)
+
+
+def overruled(run: Folder) -> str:
+    """What the agent earns with its own choice, with chance's, and with one resolution throughout."""
+    content = read_json(run.path / CHOICE_FOLDER / CHOICE_JSON)
+    if not content:
+        return ""
+    rows = {
+        way: (of["return"], of["low"], of["high"], of["returns"], colour(0 if way == "learned" else None))
+        for way, of in content["ways"].items()
+    }
+    words = f"{content['episodes']} episodes of each in {content['env']}, from the same starts."
+    drawn = figures.intervals(rows, "return of an episode, by who chooses the resolution", width=520)
+    return f"<h2>Whose choice it is</h2><p>{escape(words)}</p>{side_by_side([drawn])}"
 
 
 def sentence(content: Mapping[str, Any]) -> str:

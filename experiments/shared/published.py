@@ -122,7 +122,20 @@ DREAMERV3_BY_TDMPC2 = (
         "pendulum_swingup": (699, 733, 740, 810, 807, 809),
     },
 )
-TABLES = (DREAMER, DREAMERV3, D4PG, DRQV2, SAC, TDMPC2, DREAMERV3_BY_TDMPC2)
+# Sharma et al., 2025, Table 1, at second hand. Its frames are not known: five million is the only figure in the paper
+MRS = (
+    "MRS",
+    (5000 * K,),
+    {
+        "walker_run@pixels": (745,),
+        "quadruped_run@pixels": (925,),
+        "cheetah_run@pixels": (866,),
+        "hopper_hop@pixels": (511,),
+        "cartpole_swingup@pixels": (842,),
+        "pendulum_swingup@pixels": (526,),
+    },
+)
+TABLES = (DREAMER, DREAMERV3, D4PG, DRQV2, SAC, TDMPC2, DREAMERV3_BY_TDMPC2, MRS)
 TASKS = tuple(dict.fromkeys(task for _, _, returns in TABLES for task in returns))
 
 

@@ -27,6 +27,7 @@ SECTIONS = (
     imagined_skills.ground,
     imagined_goals.goals,
     imagined_goals.chosen,
+    imagined_goals.overruled,
     sections.watched,
     dreams.watched,
     dreams.section,

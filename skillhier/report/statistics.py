@@ -74,3 +74,9 @@ def interval(
     if any(len(scores) < 2 for strata in samples for scores in strata):
         return np.full_like(low, np.nan), np.full_like(high, np.nan)
     return low, high
+
+
+def mean_with_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """(mean, low, high) of values [N]."""
+    low, high = interval(lambda strata: pooled(strata).mean(0), [values], seed=seed)
+    return float(np.mean(values)), float(low), float(high)
