@@ -151,16 +151,19 @@ def make(
         metrics = {"information": nats, "accuracy": average((guess == skill).astype(nats.dtype), valid)}
         return -nats, (slow, metrics)
 
+    def tell_chosen(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
+        return jnp.zeros(()), (slow, {"chosen": params[phases.CHOSEN]})
+
     control_loss = td3_loss(
         control.act, control.value, see, low=control.low, high=control.high, gamma=gamma, delta=SQUARED, n_step=n_step,
         smoothing_stddev=smoothing_stddev, smoothing_clip=smoothing_clip, renewed=f"{NOTE}_renewed",
     )  # fmt: skip
     paid = lambda params, batch, key: reward_scale * batch.step.reward  # noqa: E731
-    parts = {LEVEL: Level(control_loss, reward=paid if task else information)}
-    learning = {"encoder": None, phases.CHOSEN: None, SKILLS: None}
-    if not task:
-        parts[SKILLS] = Level(predictor_loss)
-        learning[SKILLS] = optax.adam(predictor_learning_rate)
+    parts = {
+        LEVEL: Level(control_loss, reward=paid if task else information),
+        SKILLS: Level(tell_chosen if task else predictor_loss),
+    }
+    learning = {"encoder": None, phases.CHOSEN: None, SKILLS: None if task else optax.adam(predictor_learning_rate)}
     learning |= td3.optimisers(LEVEL, learning_rate=learning_rate, actor_learning_rate=actor_learning_rate, delay=delay)
     targets = slow.combined(td3.targets(LEVEL, tau=tau, delay=delay))
     return Agent(

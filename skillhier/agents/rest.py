@@ -169,7 +169,7 @@ def make(
             put = jax.tree.map(lambda x, new: x.at[skill].set(new), whole, (after.params, after.slow, after.opt))
             count = state.params[TURN]["batches"]
             moved = {TURN: {"batches": count.at[skill].add(1.0) if turns else count}}
-            metrics |= {"skills/reward": paid[1:].mean(), "skills/skill": skill}
+            metrics |= {"skills/chosen": skill} if task else {"skills/reward": paid[1:].mean(), "skills/turn": skill}
             return LearnerState({**state.params, **put[0], **moved}, *put[1:], after.steps, after.health), metrics
 
         return updated
