@@ -52,8 +52,8 @@ def with_best_skill(run: cli.Run, agent: Agent) -> Agent:
     for folder in learning.source_folders(run):
         earned = measure(checkpoint.read(folder, "learner/params"))
         best.append(int(np.argmax(earned)))
-        told = ", ".join(f"{value:.4g}" for value in earned)
-        print(f"{folder}: skill {best[-1]} is chosen; the return of each: {told}", file=sys.stderr)
+        returns = ", ".join(f"{value:.4g}" for value in earned)
+        print(f"{folder}: skill {best[-1]} is chosen; the return of each: {returns}", file=sys.stderr)
     chosen = [{phases.CHOSEN: jnp.asarray(skill, jnp.float32)} for skill in best]
     return agent._replace(learner=with_init_params(agent.learner, *chosen))
 
