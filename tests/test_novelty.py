@@ -19,7 +19,7 @@ def test_the_error_is_a_mean_square_and_the_target_gets_no_gradient():
 
 
 def test_the_reward_by_hand():
-    """-log of the mean over the others of exp(-10 e): row 0 with e = .1 and .02 (skill 1 learns), row 1 with 0 and .7."""
+    """-log of the mean of exp(-10 e) over the others, while skill 1 learns: e = .1 and .02 at row 0, 0 and .7 at 1."""
     others = jnp.array([True, False, True])
     np.testing.assert_allclose(
         apart(ERRORS, others),

@@ -1,4 +1,4 @@
-"""ReST: whose turn it is, what a turn moves, what it is paid, and a known optimum: apart, then a task by one of them."""
+"""ReST: whose turn it is, what a turn moves and is paid, and a known optimum: apart, then a task by one of them."""
 
 import functools
 
@@ -150,7 +150,7 @@ def test_what_cannot_be_is_refused_in_a_line(settings, message):
 
 
 def test_skills_part_and_one_of_them_then_learns_the_task(tmp_path):
-    """Two skills on a line go to its two ends, -2 and 2; the task pays 14.8 for who goes straight to where it should."""
+    """Two skills on a line go to its ends, -2 and 2; the task pays 14.8 for who goes straight where it should."""
     probe = {"skills": 2, "turn": 5, "hidden": (32, 32), "novelty_hidden": (32, 32), "novelty_scale": 100.0,
              "epochs": 10, "minibatches": 4, "delay": 1, "gamma": 0.9, "learning_rate": 3e-3,
              "actor_learning_rate": 3e-3}  # fmt: skip
