@@ -17,6 +17,7 @@ from skillhier.train import evaluate, loop
 
 SKILLS, LIMIT = 4, 24
 SMALL = {"skills": SKILLS, "period": 5, "hidden": (16, 16), "predictor_hidden": (8,), "skill_sees": ("place",)}
+PAID = {**SMALL, "gamma": 0.0, "reward_scale": 0.5}  # a target is the reward
 # of the probe: much noise, or two skills settle in one corner, where each earns log 2 (three seeds of four at .2)
 PROBE = {
     **SMALL, "period": LIMIT + 1, "hidden": (32, 32), "predictor_hidden": (32, 32), "gamma": 0.9,
@@ -29,7 +30,7 @@ PROBE = {
 def begun(**settings):
     """(agent, its first state, rows of two episodes in each of three worlds, update)."""
     env = reach_world(3, limit=12)
-    agent = registry.make("diayn", env.spec, **{**SMALL, **settings})
+    agent = registry.make("diayn", env.spec, **{**PAID, **settings})
     state = jax.jit(agent.learner.init)(jax.random.key(1))
     act = jax.jit(lambda params, key: rollout(env, agent.explore, params, start(env, agent.explore, key), key, 26)[1])
     return agent, state, act(state.params, jax.random.key(2)), jax.jit(agent.learner.update)
@@ -56,8 +57,8 @@ def told(params, rows):
 
 
 def test_it_is_paid_what_the_place_tells_of_the_skill_that_led_there():
-    """With gamma 0 a target is the reward. The row that opens an episode is arrived at by none."""
-    _, state, rows, update = begun(gamma=0.0, reward_scale=0.5)
+    """The row that opens an episode is arrived at by none."""
+    _, state, rows, update = begun()
     _, metrics = update(state, rows, jax.random.key(0))
     nats = (told(state.params, rows) + np.log(SKILLS))[np.arange(25) != 12]
     assert metrics["skills/information"] == pytest.approx(nats.mean(), abs=1e-6)
@@ -65,7 +66,7 @@ def test_it_is_paid_what_the_place_tells_of_the_skill_that_led_there():
 
 
 def test_in_the_task_the_world_pays_and_one_skill_acts():
-    agent, state, rows, update = begun(phase="task", gamma=0.0, reward_scale=0.5)
+    agent, state, rows, update = begun(phase="task")
     assert not rows.extras["skill"].any()
     _, metrics = update(state, rows, jax.random.key(0))
     assert metrics["control/target"] == pytest.approx(0.5 * np.delete(rows.step.reward, [0, 13], 0).mean(), rel=1e-5)
@@ -89,7 +90,7 @@ def test_who_learns_from_what():
     table = {"skills": {"encoder": False, "control": True, "skills": True, "chosen": False},
              "task": {"encoder": False, "control": True, "skills": False, "chosen": False}}  # fmt: skip
     for phase, row in table.items():
-        _, state, rows, update = begun(phase=phase)
+        _, state, rows, update = begun(**({} if phase == "skills" else {"phase": phase}))
         after, _ = update(state, rows, jax.random.key(0))
         assert moved(state.params, after.params) == row, phase
         assert moved(state.params["control"], after.params["control"]) == {"actor": True, "critic": True}
@@ -126,12 +127,9 @@ def learning(agent, env):
     return source, loop.epoch(agent.learner, source, 400)
 
 
-def test_skills_end_in_places_of_their_own_and_one_of_them_then_learns_the_task():
-    """Four skills in a square of side 4, then the task to be at a corner of the inner one, +-.8.
-
-    Skills that are told apart at every row are paid log 4: Q = log 4 / (1 - gamma). In the task the point needs four
-    steps: .4 + .6 + .8, and 1 for each of the other 21 rows.
-    """
+@functools.cache
+def learned():
+    """(env, the parameters of an agent that has learned skills, the metrics of its last updates)."""
     env = reach_world(16, limit=LIMIT, axes=2)
     agent = registry.make("diayn", env.spec, **PROBE)
     source, run = learning(agent, env)
@@ -139,19 +137,32 @@ def test_skills_end_in_places_of_their_own_and_one_of_them_then_learns_the_task(
     for _ in range(6):
         state, metrics, _ = run(state)
     assert run._cache_size() == 1 and int(state.learner.health.skipped) == 0
+    return env, state.learner.params, metrics
+
+
+def test_skills_end_in_places_of_their_own():
+    """Four of them in a square of side 4. Told apart at every row they are paid log 4: Q = log 4 / (1 - gamma)."""
+    env, params, metrics = learned()
     assert metrics["skills/accuracy"] > 0.95
     assert 0.93 * np.log(4) < metrics["skills/information"] < np.log(4)
     assert 0.9 * np.log(4) / 0.1 < metrics["control/q"] < np.log(4) / 0.1
 
-    params = state.learner.params
-    task = registry.make("diayn", env.spec, **{**PROBE, "phase": "task", "learning_rate": 1e-3, "action_noise": 0.2})
+
+@pytest.mark.slow
+def test_one_of_the_skills_then_learns_the_task():
+    """To be at a corner of the inner square, +-.8, which takes four steps: .4 + .6 + .8, then 1 for 21 rows."""
+    env, params, _ = learned()
+    rates = {"learning_rate": 3e-3, "actor_learning_rate": 1e-3}
+    noise = {"action_noise": 0.2, "smoothing_stddev": 0.2, "smoothing_clip": 0.3}
+    task = registry.make("diayn", env.spec, **{**PROBE, **rates, **noise, "phase": "task"})
     begins = {**params, "control": {"actor": params["control"]["actor"]}, "chosen": jnp.float32(2)}
     task = task._replace(learner=with_init_params(task.learner, begins))
     source, run = learning(task, env)
     state = loop.start(task.learner, source, jax.random.key(2))
     assert same(state.learner.params["control"]["actor"], params["control"]["actor"])
-    for _ in range(6):
+    evaluated = evaluate.episodes(env, task.exploit)
+    for _ in range(10):
         state, _, _ = run(state)
-    earned = float(evaluate.episodes(env, task.exploit)(state.learner.params, jax.random.key(3))["return"])
+    earned = float(evaluated(state.learner.params, jax.random.key(3))["return"])
     assert float(state.learner.params["chosen"]) == 2
     assert 0.95 * 22.8 < earned < 22.8 + 1e-3, earned

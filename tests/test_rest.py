@@ -132,7 +132,7 @@ def test_what_is_frozen_stays_and_the_turn_too():
         after, _ = jax.jit(with_frozen(agent.learner, paths).update)(state, batch, jax.random.key(4))
         part = lambda params: params["control"]["actor"] if turns else params["encoder"]  # noqa: B023, E731
         assert same(part(after.params), part(state.params))
-        assert not same(after.params["control"]["critic"], state.params["control"]["critic"])
+        assert not same(after.params["novelty"]["predictor"], state.params["novelty"]["predictor"])
         assert float(after.params["turn"]["batches"].sum()) == turns
 
 
@@ -151,7 +151,10 @@ def test_what_cannot_be_is_refused_in_a_line(settings, message):
 
 
 def test_skills_part_and_one_of_them_then_learns_the_task(tmp_path):
-    """Two skills on a line go to its ends, -2 and 2; the task pays 14.8 for who goes straight where it should."""
+    """Two skills on a line go to its opposite ends; the task pays 14.8 for who goes straight where it should.
+
+    Both also see what the task wants in an episode, and which of them goes to which end may depend on it.
+    """
     probe = {"skills": 2, "turn": 5, "hidden": (32, 32), "novelty_hidden": (32, 32), "novelty_scale": 100.0,
              "epochs": 10, "minibatches": 4, "delay": 1, "gamma": 0.9, "learning_rate": 3e-3,
              "actor_learning_rate": 3e-3}  # fmt: skip
@@ -177,8 +180,9 @@ def test_skills_part_and_one_of_them_then_learns_the_task(tmp_path):
     ends = []
     for skill in range(2):
         rows = rows_of(env, agent.hold(skill), params)
-        ends.append(np.asarray(rows.step.obs["place"])[-1, :, 0, 0].mean())
-    np.testing.assert_allclose(sorted(ends), [-2, 2], atol=0.3)
+        ends.append(np.asarray(rows.step.obs["place"])[-1, :, 0, 0])
+    np.testing.assert_allclose(ends[0], -ends[1], atol=0.5)
+    np.testing.assert_allclose(np.abs(ends), 2, atol=0.5)
 
     task = registry.make("rest", env.spec, **{**probe, "phase": "task"})
     task = task._replace(learner=with_init_params(task.learner, {**params, "chosen": jnp.float32(1)}))
