@@ -18,7 +18,7 @@ from skillhier.train import evaluate, loop
 SKILLS, LIMIT = 4, 24
 SMALL = {"skills": SKILLS, "period": 5, "hidden": (16, 16), "predictor_hidden": (8,), "skill_sees": ("place",)}
 PAID = {**SMALL, "gamma": 0.0, "reward_scale": 0.5}  # a target is the reward
-# of the probe: much noise, or two skills settle in one corner, where each earns log 2 (three seeds of four at .2)
+# of the probe: much noise and a slow actor, or two skills settle in one corner, where each earns log 2 for ever
 PROBE = {
     **SMALL, "period": LIMIT + 1, "hidden": (32, 32), "predictor_hidden": (32, 32), "gamma": 0.9,
     "learning_rate": 3e-3, "actor_learning_rate": 3e-4, "predictor_learning_rate": 3e-3,
