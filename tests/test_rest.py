@@ -184,12 +184,12 @@ def test_skills_part_and_one_of_them_then_learns_the_task(tmp_path):
     np.testing.assert_allclose(ends[0], -ends[1], atol=0.5)
     np.testing.assert_allclose(np.abs(ends), 2, atol=0.5)
 
-    task = registry.make("rest", env.spec, **{**probe, "phase": "task"})
+    task = registry.make("rest", env.spec, **{**probe, "phase": "task", "entropy": 1e-3})
     task = task._replace(learner=with_init_params(task.learner, {**params, "chosen": jnp.float32(1)}))
     source = on_policy.on_policy(env, task.explore, unroll_length=17)
     run = loop.epoch(task.learner, source, 50)
     state = loop.start(task.learner, source, jax.random.key(2))
-    for _ in range(4):
+    for _ in range(8):
         state, _, _ = run(state)
     earned = float(evaluate.episodes(env, task.exploit)(state.learner.params, jax.random.key(3))["return"])
     assert 0.95 * 14.8 < earned < 14.8 + 1e-3, earned
