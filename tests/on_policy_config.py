@@ -2,11 +2,16 @@
 
 from ml_collections import ConfigDict
 
-from experiments.shared import agent_settings, cli, on_policy_run, online_settings, start_settings
+from experiments.shared import agent_settings, cli, on_policy_run, online_settings, skill_trial, start_settings
 from skillhier.agents import registry
 
 PRESETS = {"debug": "does it work?"}
-LIMITS = {**online_settings.LIMITS, **start_settings.LIMITS, **agent_settings.limits(registry.BY_PPO)}
+LIMITS = {
+    **online_settings.LIMITS,
+    **start_settings.LIMITS,
+    **skill_trial.LIMITS,
+    **agent_settings.limits(registry.BY_PPO),
+}
 FREE = online_settings.FREE
 
 
@@ -18,8 +23,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.env.update(worlds=4, limit=6, engine="native")
     config.env.repeat = 2
     config.agent = agent_settings.settings(
-        chosen.agent, hidden=(8, 8), epochs=2, minibatches=2, skills=3, period=(2, 4)
+        chosen.agent, hidden=(8, 8), epochs=2, minibatches=2, skills=3, period=(2, 4), turn=1, novelty_hidden=(8,)
     )
+    skill_trial.add_settings(config)
     config.train.update(unroll_length=5, updates=8, updates_per_epoch=2, eval_every=4, save_every=2)
     config.eval.episodes = 2
     return config

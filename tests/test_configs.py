@@ -25,7 +25,7 @@ OPTIONS = {
     },
     "imitate": {"agent": ["bc", "hierarchical_bc"]},
     "lsp": {"agent": registry.IMAGINING},
-    "mrs": {"agent": [*registry.BY_GOALS, "dreamerv3", *registry.BY_PPO]},
+    "mrs": {"agent": [*registry.BY_GOALS, "dreamerv3", *registry.BY_PPO, *registry.BY_DDPG]},
 }
 
 
@@ -104,7 +104,12 @@ def test_the_nearest_name_is_told(file):
 def test_every_setting_is_explained_where_it_is_defined(file):
     homes = [
         ROOT / "experiments" / place
-        for place in ("shared/online_settings.py", "shared/start_settings.py", "stacking/worlds.py")
+        for place in (
+            "shared/online_settings.py",
+            "shared/start_settings.py",
+            "shared/skill_trial.py",
+            "stacking/worlds.py",
+        )
     ]
     homes += sorted((ROOT / "skillhier" / "agents").glob("*.py"))  # an agent's settings stand beside it
     texts = [home.read_text() for home in (file, *homes)]

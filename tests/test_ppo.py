@@ -98,7 +98,7 @@ def test_an_epoch_exports_for_accelerators(kind):
     assert jax.export.export(run, platforms=PLATFORMS)(state).platforms == PLATFORMS
 
 
-@pytest.mark.parametrize("name", registry.BY_PPO)
+@pytest.mark.parametrize("name", LEVELS)
 def test_what_was_noted_is_what_the_learner_finds(name):
     """Before the first step every ratio is 1, of all levels: both see the same, in the same numbers."""
     one = begun("ppo") if name == "ppo" else hippo_begun()

@@ -53,6 +53,15 @@ def test_squares_have_no_half():
     assert np.asarray(picture.log_prob(wanted)) == pytest.approx(-((np.asarray(picture.mean) - 0.5) ** 2).sum((1, 2)))
 
 
+def test_which_one_it_is_is_distrax():
+    logits = jnp.array([[0.1, -1.0, 1.0], [0.5, 0.2, -4.0]])
+    said, known = predictions.one_hot().read(logits, 1), distrax.Categorical(logits)
+    for i in range(3):
+        code = jnp.broadcast_to(jax.nn.one_hot(i, 3), (2, 3))
+        np.testing.assert_allclose(said.log_prob(code), known.log_prob(i), rtol=1e-5)
+    np.testing.assert_allclose(said.mean, known.probs, rtol=1e-5)
+
+
 def test_symlog_compares_logarithms():
     said = predictions.symlog().read(OUT, 1)
     assert np.asarray(said.mean) == pytest.approx(np.sign(OUT) * np.expm1(np.abs(OUT)), rel=1e-5)

@@ -72,6 +72,34 @@ def test_the_loss_of_an_end_a_time_limit_and_a_row_between_by_hand():
     assert after is SLOW
 
 
+def target_by_hand(n_step, renewed=()):
+    """The mean target of the four transitions: up to `n_step` rewards, then the value; none beyond a row renewed."""
+
+    def value(row):
+        return min(c * (X[row] + 2 * np.clip(-0.4 * X[row], -1, 1)) for c in (0.8, -0.6))
+
+    targets = []
+    for t in (0, 1, 2, 4):
+        total, weight, row = 0.0, 1.0, t
+        for _ in range(n_step):
+            row += 1
+            total, weight = total + weight * REWARD[row], weight * GAMMA * DISCOUNT[row]
+            if LAST[row] or row in renewed:
+                break
+        targets.append(total + weight * value(row))
+    return np.mean(targets)
+
+
+@pytest.mark.parametrize("n_step", [1, 2, 3, 9])
+@pytest.mark.parametrize("renewed", [(), (1,), (2,), (0, 3)])
+def test_several_rewards_before_the_value_but_none_beyond_a_cut_or_a_new_choice(n_step, renewed):
+    """A row where the choice is renewed closes the returns that reach it: what is paid from there is another's."""
+    note = {"skill_renewed": jnp.isin(jnp.arange(6), jnp.array(renewed, jnp.int32))[:, None]} if renewed else {}
+    loss = make(n_step=n_step, renewed="skill_renewed" if renewed else "")
+    _, (_, metrics) = loss(PARAMS, SLOW, batch()._replace(extras=note), jax.random.key(0))
+    np.testing.assert_allclose(metrics["target"], target_by_hand(n_step, renewed), rtol=1e-5)
+
+
 def test_a_world_that_broke_leaves_no_transition():
     """Rows 3 and 4 with an opening row that follows no final one: only what leads to it is lost."""
     broken = batch(last=np.array([0, 0, 0, 0, 0, 1], bool))

@@ -62,6 +62,9 @@ def shrink(config: ConfigDict, width: int, **changes) -> None:
     if agent.name in registry.BY_TD3:
         agent.hidden = two
         return
+    if agent.name in registry.BY_DDPG:
+        agent.update(hidden=two, predictor_hidden=two)
+        return
     changes = {"deter": width, "hidden": width, "encoder": one, "decoder": two, "reward_hidden": two,
                "actor_hidden": two, "critic_hidden": two, "predictor_hidden": two, **changes}  # fmt: skip
     if agent.continue_hidden:

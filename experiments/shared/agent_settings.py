@@ -5,7 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.shared import cli
-from skillhier.agents import registry
+from skillhier.agents import phases, registry
 
 SHARE, WEIGHT, RATE, COUNT = (0.0, 1.0), (0.0, 1e3), (0.0, 1.0), (1, 10**6)
 LIMITS: dict[str, Any] = {
@@ -119,6 +119,12 @@ LIMITS: dict[str, Any] = {
     "predictor_hidden": (1, 8192),
     "predictor_learning_rate": RATE,
     "skill_range": (1e-6, 1e3),
+    # of skills learned before the task
+    "phase": [phases.SKILLS, phases.TASK],
+    "turn": COUNT,
+    "novelty_hidden": (1, 8192),
+    "novelty_size": (1, 1024),
+    "novelty_scale": (1e-3, 1e6),
     # of goals in a world model's memory
     "codes": (1, 1024),
     "code_classes": (2, 1024),

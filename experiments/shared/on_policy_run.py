@@ -11,11 +11,13 @@ An update is one batch, of train.unroll_length rows in each of env.worlds worlds
 agent.minibatches make of it.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, frames, learning, online_run, start_settings
+from experiments.shared import cli, frames, learning, online_run, skill_trial, start_settings
 from skillhier.data import on_policy
 from skillhier.types import Agent, Spec
 
@@ -53,14 +55,24 @@ def check(config: ConfigDict) -> None:
 def make_agent(run: cli.Run, spec: Spec) -> Agent:
     """The config's agent for worlds of `spec`, with what --init_from gives it. Raises Refused, CheckpointError."""
     agent = online_run.make_agent(run.config, spec)
-    return agent._replace(learner=learning.with_init_from(run, agent.learner))
+    agent = agent._replace(learner=learning.with_init_from(run, agent.learner))
+    return skill_trial.with_best_skill(run, agent)
 
 
 def train(
-    run: cli.Run, worlds: online_run.Worlds, agent: Agent, *, terms: tuple[str, ...] = TERMS, **settings: Any
+    run: cli.Run,
+    worlds: online_run.Worlds,
+    agent: Agent,
+    *,
+    terms: tuple[str, ...] = TERMS,
+    measured: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> None:
-    """Trains to the config's budget in the run folder; further settings as online_run.train. Raises RunStopped."""
+    """Trains to the config's budget in the run folder; measured as online_run.returns, further settings as
+    online_run.train. Raises RunStopped.
+    """
     config = run.config
     source = on_policy.on_policy(worlds.env, agent.explore, unroll_length=config.train.unroll_length)
     source = frames.counted(source, config.env.get("repeat", 1))
-    online_run.train(run, worlds, agent, source, terms=terms, **{"summarise": online_run.returns, **settings})
+    summarise = partial(online_run.returns, measured=measured)
+    online_run.train(run, worlds, agent, source, terms=terms, **{"summarise": summarise, **settings})

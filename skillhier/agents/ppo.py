@@ -67,6 +67,31 @@ def make(
     """PPO with a Gaussian policy, settings as in DEFAULTS; `optimisation` are those of `trained`, dtype is that of the
     products in networks. Worlds clip actions beyond their range.
     """
+    loss = {"gamma": gamma, "lambda_": lambda_, "clip": clip, "value_weight": value_weight, "entropy": entropy}
+    level = control(spec, sees=sees, hidden=hidden, init_stddev=init_stddev, dtype=dtype, **loss)
+    behaviour = levels({LEVEL: Level(level.loss, reward=scaled_reward(reward_scale))})
+    return Agent(trained(level.init, behaviour, (LEVEL,), **optimisation), level.act(True), level.act(False))
+
+
+class Control(NamedTuple):
+    """The level `control`: one Gaussian policy and its critic, on what an encoder sees."""
+
+    init: Callable[[Key], Params]  # encoder, control/{actor, critic}
+    loss: SlowLoss  # given the level's scope
+    act: Callable[[bool], Policy]  # samples if True
+    seen: Encoder
+
+
+def control(
+    spec: Spec,
+    *,
+    sees: Sequence[str],
+    hidden: Sequence[int],
+    init_stddev: float,
+    dtype: Any = jnp.float32,
+    **loss: Any,
+) -> Control:
+    """That level for worlds of `spec`; `loss` are settings of losses.ppo.ppo_loss."""
     seen, critic = sight(spec, sees), value_net(hidden, dtype)
     actor = gaussian_actor(spec, hidden, init_stddev, dtype)
 
@@ -82,15 +107,8 @@ def make(
     def value(params: Params, batch: Trajectory) -> Array:
         return critic.apply({"params": params["critic"]}, seen.apply(params["encoder"], batch.step.obs))[..., 0]
 
-    loss = ppo_loss(
-        GAUSSIAN, policy, value,
-        gamma=gamma, lambda_=lambda_, clip=clip, value_weight=value_weight, entropy=entropy,
-    )  # fmt: skip
-    level = Level(loss, reward=scaled_reward(reward_scale))
-    return Agent(
-        trained(init, levels({LEVEL: level}), (LEVEL,), **optimisation),
-        *(choosing(GAUSSIAN, policy, LEVEL, sample) for sample in (True, False)),
-    )
+    act = lambda sample: choosing(GAUSSIAN, policy, LEVEL, sample)  # noqa: E731
+    return Control(init, ppo_loss(GAUSSIAN, policy, value, **loss), act, seen)
 
 
 class Actor(NamedTuple):

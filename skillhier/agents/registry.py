@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from skillhier.agents import (
     bc,
     bc_transfer,
+    diayn,
     director,
     dreamer,
     helms,
@@ -26,6 +27,7 @@ from skillhier.agents import (
     npmp,
     npmp_transfer,
     ppo,
+    rest,
 )
 from skillhier.types import Agent, Spec
 
@@ -38,7 +40,7 @@ class Entry(NamedTuple):
     sources: tuple[str, ...] = ()  # offline agents whose parameters it may begin with; none: from scratch
     skill_settings: tuple[str, ...] = ()  # settings of those agents that it must share with them
     offline: bool = False  # it learns from demonstrations alone
-    learns: str = ""  # how it does online: mpo, td3, ppo (from what it has just done), imagination (of a model)
+    learns: str = ""  # how it does online: mpo, td3, ddpg, ppo (from what it has just done), imagination (of a model)
 
     def settings_of(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """What `make` must be given of the settings `source` of the agent whose parameters it begins with."""
@@ -78,6 +80,9 @@ AGENTS: dict[str, Entry] = {
     # learn online by PPO, each batch from what they have just done
     "ppo": Entry(ppo.make, ppo.DEFAULTS, learns="ppo"),
     "hippo": Entry(hippo.make, hippo.DEFAULTS, learns="ppo"),
+    # learn online skills without a reward, then a task by one of them
+    "diayn": Entry(diayn.make, diayn.DEFAULTS, learns="ddpg"),
+    "rest": Entry(rest.make, rest.DEFAULTS, learns="ppo"),
     # learn online in the imagination of a world model
     "dreamer": Entry(dreamer.make, dreamer.DEFAULTS, learns="imagination"),
     "dreamerv3": Entry(partial(dreamer.make, **dreamer.V3), dreamer.V3, learns="imagination"),
@@ -91,9 +96,9 @@ AGENTS: dict[str, Entry] = {
 }
 OFFLINE = tuple(name for name, entry in AGENTS.items() if entry.offline)
 ONLINE = tuple(name for name, entry in AGENTS.items() if not entry.offline)
-BY_MPO, BY_TD3, BY_PPO, IMAGINING, BY_GOALS = (
+BY_MPO, BY_TD3, BY_DDPG, BY_PPO, IMAGINING, BY_GOALS = (
     tuple(name for name, entry in AGENTS.items() if entry.learns == how)
-    for how in ("mpo", "td3", "ppo", "imagination", "goals")
+    for how in ("mpo", "td3", "ddpg", "ppo", "imagination", "goals")
 )
 
 

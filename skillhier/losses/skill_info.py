@@ -4,8 +4,11 @@ The mutual information of skill and states given the start state is at least E[l
 entropy of skills given the start (Barber and Agakov, 2003; LSP, section 3.2). A window is the `period` rows that a
 skill was held for, and the row where it was chosen. Gaussian noise on the predictor's input keeps a policy from
 signalling the skill in a tiny subspace of the state.
+
+DIAYN is the same of one of K skills and a window of one row, `told_apart`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import jax
@@ -66,6 +69,17 @@ def log_q(predict: Predict, params: Params, rows: Array, skill: Array, noise: fl
     rows = rows + noise * jax.random.normal(key, rows.shape, rows.dtype)
     flat = rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
     return predict(params, flat).log_prob(skill)
+
+
+def told_apart(predict: Predict, params: Params, features: Array, skill: Array, skills: int) -> Array:
+    """log q(skill | row) - log p(skill) in nats, [T, B], of rows [T, B, F] and one of `skills` each, int32 [T, B].
+
+    Skills are drawn uniformly, p = 1 / skills: 0 where the predictor knows nothing, log(skills) where it is sure and
+    right (Eysenbach et al., 2019, equation 3). A row is a window of its own.
+    """
+    code = jax.nn.one_hot(skill.reshape(-1), skills)
+    info = log_q(predict, params, features.reshape(1, -1, features.shape[-1]), code, 0.0, jax.random.key(0))
+    return info.reshape(skill.shape) + math.log(skills)
 
 
 def information_reward(

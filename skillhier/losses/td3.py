@@ -47,21 +47,30 @@ def td3_loss(
     smoothing_stddev: float = 0.2,
     smoothing_clip: float = 0.5,
     delta: float = 1.0,
+    n_step: int = 1,
+    renewed: str = "",
 ) -> SlowLoss:
     """The loss of a policy whose actions are batch.action, [T, B, A] between `low` and `high` [A].
 
     The critics regress on r + gamma min_i Q_i(s', a') by the target copies, where a' is their actor's action, smoothed.
     The actor ascends the first critic, which gets no gradient from that. Both learn from valid transitions alone.
+
+    delta    errors of the critics up to this count squared, see `huber`
+    n_step   rewards before the value; fewer where a cut or the window's end comes first
+    renewed  the name of the note, bool [T, B], of rows where what the policy is conditioned on changed: rewards there
+             are paid for something else, so a return bootstraps on arriving, from the value of what was in force
     """
 
     def loss(params: Params, slow: Slow, batch: Trajectory, key: Key) -> tuple[Scalar, tuple[Slow, Metrics]]:
         target_params = jax.lax.stop_gradient({**params, **slow["target"]})
         transitions = returns.transitions(batch.step, gamma)
+        if renewed:
+            transitions = transitions._replace(continues=transitions.continues & ~batch.extras[renewed][1:])
         valid = transitions.valid
         before, after = see(params, batch)
 
         following = smoothed(actor(target_params, after), key, low, high, smoothing_stddev, smoothing_clip)
-        target = returns.td(transitions, critic(target_params, after, following).min(0))
+        target = returns.n_step(transitions, critic(target_params, after, following).min(0), n_step)
         predicted = critic(params, before, where_valid(batch.action[:-1], valid))
         chex.assert_shape(predicted, (2, *valid.shape))
         # masked before it is squared: the target of a row that begins no transition may be NaN

@@ -107,6 +107,16 @@ def bernoulli() -> Form:
     return Form(1, read)
 
 
+def one_hot() -> Form:
+    """Which of D it is, from D logits: values are one-hot codes, or the shares of a mixture of them."""
+
+    def read(logits: Array, axes: int) -> Prediction:
+        log_p = jax.nn.log_softmax(logits)
+        return Prediction(jnp.exp(log_p), lambda x: _sum(x * log_p, axes))
+
+    return Form(1, read)
+
+
 FORMS: dict[str, Callable[[], Form]] = {
     "normal": normal,
     "clamped_normal": clamped_normal,
