@@ -22,10 +22,7 @@ esac
 frozen=--config.transfer.freeze=worker/actor,skills
 relabelled=--config.transfer.replay=relabel
 
-source_runs() { # TASK AGENTS
-  of_family --config="experiments/configs/lsp.py:$preset" --sweep="config:agent=$2" --sweep="config:task=$1" \
-    --folder="$runs/sources" "$three" --config.train.updates=$source_updates
-}
+source_runs() { learn_together sources "$1" "$2" --config.train.updates=$source_updates; } # TASK AGENTS
 
 transfer() { # FOLDER SOURCE TARGET AGENTS [FLAGS]
   folder=$1 source=$2 target=$3 agents=$4

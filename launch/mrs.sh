@@ -2,7 +2,6 @@
 # itself; learned.sh has what they share with those of LSP.
 #
 #   learn_in FOLDER WORLDS AGENTS [FLAGS]   as `learn`, in worlds by their names: $runs/FOLDER/agent=AGENT,name=WORLD
-#   goals RUN ...                           pages of each seed of the runs: what goals look like, where they are chosen
 #
 # paper learns from pictures, as the paper does; cpu and debug from entries.
 family=mrs
@@ -18,10 +17,8 @@ fetch=$(as_seen fetch.push,fetch.pick_and_place)
 mazes=$(as_seen antmaze.m,antmaze.l)
 
 learn_in() { # FOLDER WORLDS AGENTS [FLAGS]
-  folder=$1 worlds=$2 agents=$3
+  into=$1 in_worlds=$2 by_agents=$3
   shift 3
-  of_family --config="experiments/configs/mrs.py:$preset" --sweep="config:agent=$agents" \
-    --sweep="config.env.name=$worlds" --folder="$runs/$folder" "$seeds" "$@"
+  of_family --config="experiments/configs/mrs.py:$preset" --sweep="config:agent=$by_agents" \
+    --sweep="config.env.name=$in_worlds" --folder="$runs/$into" "$seeds" "$@"
 }
-
-goals() { each_seed mrs_goals "$@"; }

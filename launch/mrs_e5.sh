@@ -6,4 +6,4 @@ more=$(as_seen walker_walk,quadruped_walk)
 learn suite "$suite,$more" mrs
 set --
 for task in $(printf '%s' "$suite,$more" | tr , ' '); do set -- "$@" "$runs/suite/agent=mrs,task=$task"; done
-each_seed mrs_choices "$@"
+each_learned mrs_choices "$@"

@@ -8,4 +8,4 @@ learn_in fetch "$fetch" mrs
 set --
 for task in $(printf '%s' "$suite" | tr , ' '); do set -- "$@" "$runs/suite/agent=mrs,task=$task"; done
 for world in $(printf '%s' "$fetch" | tr , ' '); do set -- "$@" "$runs/fetch/agent=mrs,name=$world"; done
-goals "$@"
+each_learned mrs_goals "$@"

@@ -4,9 +4,9 @@
 . "$(dirname "$0")/mrs.sh"
 tasks=$(as_seen walker_run,quadruped_run,cheetah_run,hopper_hop)
 for task in $(printf '%s' "$tasks" | tr , ' '); do
-  learn explored "$task" mrs --config.seeds=3 --config.agent.task_weight=0 --config.agent.novelty_weight=1
+  learn_together explored "$task" mrs --config.agent.task_weight=0 --config.agent.novelty_weight=1
 done
 set --
 for task in $(printf '%s' "$tasks" | tr , ' '); do set -- "$@" "$runs/explored/agent=mrs,task=$task"; done
-goals "$@"
+each_seed mrs_goals "$@"
 each_seed watch "$@"

@@ -5,6 +5,10 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from experiments.shared import cli
+from skillhier.agents import registry as agents
+from skillhier.envs import registry as worlds
+
 ROOT = Path(__file__).parents[1]
 READ = ("PRESET", "RUNS", "DATA", "OFFLINE", "HIRO", "PYTHON")  # by the scripts, from the environment
 STUB = """#!/bin/sh
@@ -53,3 +57,38 @@ def options(command: list[str]) -> dict[str, list[str]]:
 def swept(command: list[str]) -> dict[str, list[str]]:
     """The axes of a sweep: name -> its values."""
     return {axis: values.split(",") for axis, _, values in (s.partition("=") for s in options(command)["sweep"])}
+
+
+def sweeps(commands: list[list[str]]) -> list[list[str]]:
+    return [command for command in commands if command[1] == "launch.sweep"]
+
+
+def begun(command: list[str]) -> dict[str, str]:
+    """agent -> what it begins with."""
+    whens = [when.split() for when in options(command).get("when", [])]
+    return {when[0].removeprefix("agent="): when[1].removeprefix("--init_from=").strip("'") for when in whens}
+
+
+def load_all(command: list[str]) -> None:
+    """Reads the config of every run of a sweep, as launch.sweep does, without its process. Raises Refused.
+
+    A setting that sweeps takes its values one by one; settings of transfers are for those that have them.
+    """
+    flags_of_run, axes = options(command), swept(command)
+    file, _, preset = flags_of_run["config"][0].partition(":")
+    changes = [(name.removeprefix("config."), values[-1]) for name, values in flags_of_run.items()
+               if name.startswith("config.")]  # fmt: skip
+    settings = {axis: values for axis, values in axes.items() if axis.startswith("config.") and axis != "config.seed"}
+    for agent in axes.get("config:agent", [""]):
+        for task in axes.get("config:task", [""]):
+            chosen = preset + f",agent={agent}" * bool(agent) + f",task={task}" * bool(task)
+            config, _ = cli.load_config(f"{ROOT / file}:{chosen}")
+            assert config.env.name in worlds.WORLDS and config.agent.name in agents.AGENTS
+            fits = [pair for pair in changes if not pair[0].startswith("transfer.") or "transfer" in config]
+            cli.load_config(f"{ROOT / file}:{chosen}", fits)
+            for axis, values in settings.items():
+                for value in values:
+                    swept_config, _ = cli.load_config(
+                        f"{ROOT / file}:{chosen}", [*fits, (axis.removeprefix("config."), value)]
+                    )
+                    assert swept_config.env.name in worlds.WORLDS

@@ -5,11 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts import ROOT, asked, bare, options, swept
+from scripts import ROOT, asked, bare, begun, load_all, options, sweeps, swept
 
 from experiments.shared import cli
-from skillhier.agents import registry as agents
-from skillhier.envs import registry as worlds
 
 SCRIPTS = sorted((ROOT / "launch").glob("lsp_e?.sh"))
 CONFIG = str(cli.CONFIGS / "lsp.py")
@@ -22,34 +20,10 @@ def commands_of(tmp_path: Path, script: str, *flags: str, **environment: str) ->
     return commands
 
 
-def sweeps(commands: list[list[str]]) -> list[list[str]]:
-    return [command for command in commands if command[1] == "launch.sweep"]
-
-
-def begun(command: list[str]) -> dict[str, str]:
-    """agent -> what it begins with."""
-    whens = [when.split() for when in options(command).get("when", [])]
-    return {when[0].removeprefix("agent="): when[1].removeprefix("--init_from=").strip("'") for when in whens}
-
-
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_setting_and_task_is_known(tmp_path, script):
-    """Read as launch.sweep does, run by run, without its process; settings of transfers are for later."""
     for command in sweeps(commands_of(tmp_path, script.stem.removeprefix("lsp_"))):
-        flags_of_run, axes = options(command), swept(command)
-        preset = flags_of_run["config"][0].partition(":")[2]
-        changes = [(name.removeprefix("config."), values[-1]) for name, values in flags_of_run.items()
-                   if name.startswith("config.")]  # fmt: skip
-        for agent in axes.get("config:agent", ["lsp"]):
-            assert agent in agents.AGENTS
-            for task in axes.get("config:task", [""]):
-                options_of = f",agent={agent}" * ("agent=" not in preset) + f",task={task}" * bool(task)
-                config, _ = cli.load_config(f"{CONFIG}:{preset}{options_of}")
-                assert config.env.name in worlds.WORLDS
-                fits = [
-                    (name, text) for name, text in changes if not name.startswith("transfer.") or "transfer" in config
-                ]
-                cli.load_config(f"{CONFIG}:{preset}{options_of}", fits)  # raises Refused
+        load_all(command)
 
 
 def test_all_agents_on_all_tasks_with_what_was_published(tmp_path):

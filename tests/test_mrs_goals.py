@@ -1,6 +1,7 @@
 """What goals look like and where they are chosen: figures by hand, the command, its section of the page."""
 
 import json
+from types import SimpleNamespace
 
 import imagined_run
 import jax
@@ -11,7 +12,7 @@ from commands import call
 from PIL import Image
 from test_report import checked
 
-from experiments import mrs_goals
+from experiments import mrs_choices, mrs_goals
 from experiments.imagined_goals import looks, sections, visits
 from experiments.imagined_goals.visits import Visits
 from skillhier.agents import registry as agents
@@ -141,3 +142,38 @@ def test_choices_over_training_are_stacked_by_length(tmp_path):
 def test_shares_are_of_their_sum():
     drawn = figures.stacked({"a": ([0, 1], [1.0, 3.0], "red"), "b": ([0, 1], [1.0, 1.0], "blue")}, "t", "x")
     assert "a: 0.625 in the mean, 0.75 at the end" in drawn and "b: 0.375 in the mean, 0.25 at the end" in drawn
+
+
+# --- whose choice it is ---
+
+
+def test_returns_by_who_chooses(cartpole, capsys):
+    code, out, err = call(capsys, mrs_choices, f"--run={cartpole}", "--episodes=3")
+    assert code == 0, err
+    ways = json.loads((cartpole / "choices" / "choices.json").read_text())["ways"]
+    assert list(ways) == ["learned", "uniform", "2", "4", "infinity"]
+    for way in ways.values():
+        assert way["low"] <= way["return"] == pytest.approx(np.mean(way["returns"])) <= way["high"]
+    assert ways["2"]["returns"] != ways["infinity"]["returns"]
+    assert "<h2>Whose choice it is</h2>" in (cartpole / "report.html").read_text() and "learned: " in out
+
+
+def test_a_return_ends_with_its_episode(cartpole, monkeypatch):
+    """Rows of the next episode do not count; the last row's reward does, where the episode reaches it."""
+    rewards = jnp.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [0.0, 4.0]])
+    last = jnp.array([[False, False], [False, False], [True, False], [False, False]])
+    rows = SimpleNamespace(step=SimpleNamespace(reward=rewards, last=last))
+    final = SimpleNamespace(step=SimpleNamespace(reward=jnp.array([8.0, 8.0])))
+    monkeypatch.setattr(mrs_choices, "rollout", lambda *_: (final, rows))
+    monkeypatch.setattr(mrs_choices, "start", lambda *_: None)
+    agent = SimpleNamespace(act=lambda skill: None, params={})
+    monkeypatch.setattr(mrs_choices.saved, "agent", lambda *_: agent)
+    env = SimpleNamespace(spec=SimpleNamespace(limit=4))
+    returns = mrs_choices.earned(cartpole, {"agent": {}}, env, "learned", jax.random.key(0))
+    assert returns.tolist() == [3.0, 15.0]
+
+
+def test_one_kind_of_goal_leaves_no_choice(tmp_path, capsys):
+    path = imagined_run.make(tmp_path / "one", "cartpole_swingup", "director", entry="mrs")
+    code, _, err = call(capsys, mrs_choices, f"--run={path}")
+    assert code == 2 and "which has no choice; give one of mrs with several resolutions" in err
