@@ -26,6 +26,9 @@ imagination    agents with a world model at the presets cpu and paper: updates a
                machine's matrix products, kernels in a turn of each loop, imagined rows a second in learning and in
                planning, milliseconds of a decision; by number of seeds, horizon and starts planned for.
 
+managers       the same of agents whose manager names goals: mrs beside director (five resolutions beside one), and
+               environment steps a second with learning beside flat dreamerv3.
+
 gpu            alone, on an NVIDIA GPU: every engine, agent and renderer once, and the sizes that matter, in --minutes:
                does each run, how long does it compile, how fast is it? An item that fails or hangs is recorded and the
                next one runs. --anyway runs it on a CPU, in small sizes.
@@ -47,6 +50,7 @@ from experiments.benchmarks import (
     accelerator,
     helms_offline,
     imagination,
+    managers,
     physics,
     pixels,
     scaling,
@@ -176,6 +180,7 @@ SUITES = {
     "scaling": scaling_suite,
     "transfer": lambda quick: transfer.suite(quick, measured),
     "imagination": lambda quick: imagination.suite(quick, measured),
+    "managers": lambda quick: managers.suite(quick, measured),
 }
 flags.DEFINE_list("suite", list(SUITES), f"what to measure, of {', '.join(SUITES)}; or gpu")
 flags.DEFINE_bool("quick", False, "few worlds and small nets: the figures mean nothing, but all of it runs")
@@ -260,6 +265,8 @@ def table(results: dict[str, Any]) -> list[str]:
         transfer.table(results["transfer"], row, lines)
     if "imagination" in results:
         imagination.table(results["imagination"], row, lines)
+    if "managers" in results:
+        managers.table(results["managers"], row, lines)
     return lines
 
 

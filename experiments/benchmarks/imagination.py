@@ -20,7 +20,6 @@ from experiments.benchmarks.physics import held
 from experiments.shared import cli, online_run
 from skillhier.types import Agent, Spec, TimeStep, Trajectory
 
-CONFIG = f"{cli.CONFIGS}/lsp.py"
 NAMES = ("dreamer", "lsp", "dreamerv3")
 TASK = "walker_walk"
 TARGET = 0.5  # share of the machine's matrix products that an update from state should reach at the paper's sizes
@@ -43,10 +42,10 @@ class Prepared(NamedTuple):
     batch: Trajectory
 
 
-def prepare(name: str, preset: str, task: str = TASK, **changes: Any) -> Prepared:
+def prepare(name: str, preset: str, task: str = TASK, entry: str = "lsp", **changes: Any) -> Prepared:
     """The agent at that preset of its entry point, with changes to its settings."""
     texts = [(path.replace("__", "."), str(value)) for path, value in changes.items()]
-    config, _ = cli.load_config(f"{CONFIG}:{preset},agent={name},task={task}", texts)
+    config, _ = cli.load_config(f"{cli.CONFIGS}/{entry}.py:{preset},agent={name},task={task}", texts)
     spec = online_run.make_worlds(config.env, 1).spec
     rows = config.train.sequence_length, config.train.batch_size
     obs = {name: _noise(shape, rows) for name, shape in spec.obs.items()}
