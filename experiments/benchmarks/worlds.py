@@ -23,13 +23,14 @@ from skillhier.types import Array
 
 ROOT = Path(__file__).parents[2]
 SAWYER = "sawyer.stack_red_on_blue.set4"
-FAMILIES = ("dmc.", "antmaze.")  # measured in full
+FAMILIES = ("dmc.", "antmaze.", "fetch.")  # measured in full
 NAMES = (*(n for n in registry.names() if n.startswith(FAMILIES) and not n.endswith(pixels.SUFFIX)), SAWYER)
 FEW = (
     "dmc.pendulum_swingup",
     "dmc.cheetah_run",
     "dmc.quadruped_walk",
     "antmaze.m",
+    "fetch.pick_and_place",
     SAWYER,
 )  # measured at 64 worlds too, and in mjx
 TARGET = 0.85  # share of the bare batch's control steps that a task should reach on native
