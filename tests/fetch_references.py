@@ -12,6 +12,7 @@ qpos, qvel, action, goal   what was there before each step, [E, T, ...], goals [
 observation, reward        what the original shows and pays one step after having been placed in exactly that state
 opening, block             the first observation of an episode, [E, 25], and where the block was put, [E, 2]
 path                       grip and block, [E, T, 6], of the episode as it went, never rounded
+mass                       of the robot; damping, armature, inverse_weight of each degree of freedom; in float64
 draws                      block x and y, goal x, y and z of RESETS episodes that the original drew itself, [R, 5]
 """
 
@@ -104,6 +105,12 @@ def recorded(name: str) -> dict[str, np.ndarray]:
         place(env, *(np.float64(held[k][e, t]) for k in ("qpos", "qvel")), opening=t == 0)
         after, paid[e, t], *_ = env.step(np.float64(held["action"][e, t]))
         shown[e, t] = after["observation"]
+    held |= {
+        "mass": env.model.body("robot0:base_link").subtreemass,
+        "damping": env.model.dof_damping,
+        "armature": env.model.dof_armature,
+        "inverse_weight": env.model.dof_invweight0,
+    }
     return held | {"draws": np.float32(draws), "observation": np.float32(shown), "reward": np.float32(paid)}
 
 

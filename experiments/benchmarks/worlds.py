@@ -30,7 +30,6 @@ FEW = (
     "dmc.cheetah_run",
     "dmc.quadruped_walk",
     "antmaze.m",
-    "fetch.pick_and_place",
     SAWYER,
 )  # measured at 64 worlds too, and in mjx
 TARGET = 0.85  # share of the bare batch's control steps that a task should reach on native

@@ -19,7 +19,9 @@ TIMESTEP, SUBSTEPS = 0.002, 20  # s; physics steps in a control step
 PROFILES = ("parity", "fast")
 LEAD, TARGET = 0, 1  # mocap bodies
 _ITERATIONS = (4, 8)  # of the solver and its line search under profile fast
-_CONTACTS = 24  # in MJX under profile fast: four of the base, and block and fingers on the table or each other
+# In MJX under profile fast, of each contact dimension: four of the base, four of the block and eight of the palm; and
+# all that two fingers can have with block and table.
+_CONTACTS = 16
 _FREE = ((1.3, 0.75, 0.55), 2.5, 132.0, -14.0)  # the original's view: looks at (m), from (m), azimuth, elevation (deg)
 _NEAR = ((1.3, 0.75, 0.5), 1.2, 132.0, -30.0)
 _BLOCK = (1.25, 0.53, 0.4)  # m, where the block is while the hand moves to its first place
