@@ -83,10 +83,6 @@ def euler(axes: Array) -> Array:
     """The angles [3] rad of `axes` [3, 3] in gymnasium-robotics's convention: about x, y and z, in that order."""
     level = jnp.hypot(axes[2, 2], axes[1, 2])
     regular = level > 4 * jnp.finfo(axes.dtype).eps
-    return -jnp.stack(
-        [
-            jnp.where(regular, jnp.arctan2(axes[1, 2], axes[2, 2]), 0.0),
-            jnp.arctan2(-axes[0, 2], level),
-            jnp.where(regular, jnp.arctan2(axes[0, 1], axes[0, 0]), jnp.arctan2(-axes[1, 0], axes[1, 1])),
-        ]
-    )
+    sine = [jnp.where(regular, axes[1, 2], 0.0), -axes[0, 2], jnp.where(regular, axes[0, 1], -axes[1, 0])]
+    cosine = [jnp.where(regular, axes[2, 2], 1.0), level, jnp.where(regular, axes[0, 0], axes[1, 1])]
+    return -jnp.arctan2(jnp.stack(sine), jnp.stack(cosine))
