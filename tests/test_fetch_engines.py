@@ -38,10 +38,14 @@ def run(name, engine):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_engines_agree(name):
-    """As far as they do: MJX has no Jacobian rate in its weld, which moves the hand by a millimetre in a step."""
+    """As far as they do: MJX has no Jacobian rate in its weld, which moves the hand by a millimetre in a step.
+
+    A block that is pushed over (one of `push` is) tumbles apart.
+    """
     native, mjx = run(name, "native"), run(name, "mjx")
-    far = np.abs(native - mjx)[..., :6].max(-1)  # [STEPS, 5] m: grip and block
-    assert far[0].max() < 2e-3 and far.max() < 8e-3
+    grip, block = (np.abs(native - mjx)[..., rows].max(-1) for rows in (slice(3), slice(3, 6)))  # [STEPS, 5] m
+    assert grip[0].max() < 2e-3 and grip.max() < 8e-3
+    assert block[0].max() < 1e-3 and block.max() < 4e-2 and np.median(block[-1]) < 6e-3
     moved = np.abs(native[-1] - native[0])
     assert (moved[:, :3].max(1) > 0.01).sum() >= 4 and (moved[:, 3:6].max(1) > 1e-3).sum() == 3
 
