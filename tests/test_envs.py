@@ -75,7 +75,10 @@ def test_all_of_them_soon_compiling_nothing_and_making_no_starts(capsys, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--name=dmx",), "--name=dmx begins the name of no world; they begin with antmaze or dmc or point or sawyer"),
+        (
+            ("--name=dmx",),
+            "--name=dmx begins the name of no world; they begin with antmaze or dmc or fetch or point or sawyer",
+        ),
         (("--nam=dmc",), "did you mean --name?"),
         (("--workdir=runs/x",), "--workdir means nothing here"),
         (("--config=a.py:b",), "a.py"),

@@ -41,9 +41,10 @@ TABLE = {
 ENVS = {
     "physics": set(),
     "render": {"physics"},
-    ".": {"physics", "render", "adapters", "antmaze", "dmc", "sawyer"},  # the registry names every family
+    ".": {"physics", "render", "adapters", "antmaze", "dmc", "fetch", "sawyer"},  # the registry names every family
     "antmaze": {"physics", "dmc", "."},  # its ant is in the package that `dmc` reads its models from
     "dmc": {"physics", "."},
+    "fetch": {"physics", "."},
     "sawyer": {"physics", "."},
     "adapters": {"physics", "render", "."},
 }
@@ -122,7 +123,9 @@ def test_inside_envs_arrows_run_one_way():
             if parts[:2] != ["skillhier", "envs"] or len(parts) < 3:
                 continue
             other = place(parts)
-            beside = mine == "." and file.stem != "registry" and other in ("antmaze", "dmc", "sawyer", "adapters")
+            beside = (
+                mine == "." and file.stem != "registry" and other in ("antmaze", "dmc", "fetch", "sawyer", "adapters")
+            )
             if other not in {mine, *ENVS[mine]} or beside:
                 broken.append(f"{module_of(file)} imports {name}")
     assert not broken, broken

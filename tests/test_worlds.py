@@ -15,6 +15,7 @@ from skillhier.types import Policy
 WORLDS, LIMIT, ROWS = 2, 4, 11
 SUITE = tuple(name for name in registry.names() if name.startswith("dmc.") and "@" not in name)
 MAZES = tuple(f"antmaze.{maze}" for maze in registry.MAZES)
+FETCH = tuple(f"fetch.{name}" for name in registry.FETCH)
 SAWYER = tuple(f"sawyer.{task}.set{n}" for n in registry.SETS for task in ("stack_all", "pyramid"))
 
 
@@ -24,7 +25,8 @@ def made(name: str):
 
 
 @pytest.mark.parametrize(
-    "name", [*SUITE, *MAZES, "point.path", SAWYER[0], *(pytest.param(n, marks=pytest.mark.slow) for n in SAWYER[1:])]
+    "name",
+    [*SUITE, *MAZES, *FETCH, "point.path", SAWYER[0], *(pytest.param(n, marks=pytest.mark.slow) for n in SAWYER[1:])],
 )
 def test_a_world_keeps_its_promises(name):
     """Reset and step under jit: traced once each; shapes are the spec's; finite; `last` at the limit; keys decide."""

@@ -23,7 +23,7 @@ from skillhier.types import Array
 
 ROOT = Path(__file__).parents[2]
 SAWYER = "sawyer.stack_red_on_blue.set4"
-FAMILIES = ("dmc.", "antmaze.")  # measured in full
+FAMILIES = ("dmc.", "antmaze.", "fetch.")  # measured in full
 NAMES = (*(n for n in registry.names() if n.startswith(FAMILIES) and not n.endswith(pixels.SUFFIX)), SAWYER)
 FEW = (
     "dmc.pendulum_swingup",

@@ -14,6 +14,7 @@ from skillhier.types import Env, TimeStep
 EPISODES = ("limit", "delay", "stack", "repeat")  # settings of `make` that no task has
 SETS = (1, 2, 3, 4, 5)
 MAZES = ("s", "m", "l", "xl")
+FETCH = ("push", "pick_and_place")
 COLOURS = ("red", "green", "blue")
 QUADRUPED = (
     "walk", "walk_upright", "run", "reach", "reach_upright", "obstacles_random", "obstacles_line", "obstacles_cove",
@@ -34,6 +35,12 @@ def _antmaze(maze: str) -> Callable[..., batch.Task]:
     from skillhier.envs.antmaze import tasks
 
     return partial(tasks.make, maze)
+
+
+def _fetch(name: str) -> Callable[..., batch.Task]:
+    from skillhier.envs.fetch import tasks
+
+    return partial(tasks.make, name)
 
 
 def _point() -> Callable[..., batch.Task]:
@@ -69,6 +76,7 @@ WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
     "dmc.pendulum_swingup": partial(_suite, "pendulum"),
     **{f"dmc.quadruped_{task}": partial(_quadruped, f"dmc.quadruped_{task}") for task in QUADRUPED},
     **{f"antmaze.{maze}": partial(_antmaze, maze) for maze in MAZES},
+    **{f"fetch.{name}": partial(_fetch, name) for name in FETCH},
 }
 # the same worlds with pictures
 WORLDS |= {f"{name}{pixels.SUFFIX}": constructor for name, constructor in WORLDS.items()}

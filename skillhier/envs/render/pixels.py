@@ -9,6 +9,7 @@ from skillhier.types import Array
 SUFFIX = "@pixels"
 ENTRY = "pixels"
 CAMERA = {"dmc.quadruped": 2, "antmaze": 4}  # default camera of a family of worlds; 0 for others
+SAMPLES = {"fetch": 2}  # default rays a pixel and axis; 1 for others, but a single ray may miss Fetch's goal
 RENDERERS = ("rays", "warp")
 
 
@@ -21,16 +22,19 @@ def drawing(
     size: int = 64,
     shadows: bool = False,
     reflections: bool = False,
-    samples: int = 1,
+    samples: int | None = None,
     renderer: str = "rays",
 ) -> Callable[[physics.Data], dict[str, Array]]:
     """The argument `draw` of `batch.make` for the world `name`: data -> {"pixels": [size, size, 3] uint8}.
 
     camera: number or name, by default that of the literature (2 for the quadruped, 4 for ants, 0 for others); shadows,
-    reflections, samples: see rays.renderer; renderer: `rays` (JAX, any device) or `warp` (MJX's own, see warp.py).
+    reflections, samples (default 2 for Fetch, 1 for others): see rays.renderer; renderer: `rays` (JAX, any device) or
+    `warp` (MJX's own, see warp.py).
     """
     if camera is None:
         camera = camera_of(name)
+    if samples is None:
+        samples = _of_family(SAMPLES, name, 1)
     if renderer not in RENDERERS:
         raise ValueError(f"renderer '{renderer}' is not known; choose {' or '.join(RENDERERS)} in env.renderer")
     if size < 1:
@@ -49,7 +53,12 @@ def drawing(
 
 def camera_of(name: str) -> int:
     """The default camera of the world `name`."""
-    return next((number for family, number in CAMERA.items() if name.replace("/", ".", 1).startswith(family)), 0)
+    return _of_family(CAMERA, name, 0)
+
+
+def _of_family(values: dict[str, int], name: str, otherwise: int) -> int:
+    """The value of the family that the world `name` is of."""
+    return next((v for family, v in values.items() if name.replace("/", ".", 1).startswith(family)), otherwise)
 
 
 SETTINGS = tuple(p.name for p in inspect.signature(drawing).parameters.values() if p.kind == p.KEYWORD_ONLY)
