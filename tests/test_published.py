@@ -67,7 +67,7 @@ def test_references_belong_to_the_panel_of_their_task(tmp_path, capsys):
     printed = compared(capsys, tmp_path, *asked, "--reference=walker_walk", "--reference=cheetah_run@pixels")
     labels = {title: [curve["label"] for curve in metric["references"]] for title, metric in printed["metrics"].items()}
     pixels, state = labels["eval/return, name=dmc.cheetah_run@pixels"], labels["eval/return, name=dmc.walker_walk"]
-    assert pixels == ["Dreamer, pixels", "DreamerV3, pixels", "DrQ-v2, pixels"]
+    assert pixels == ["Dreamer, pixels", "DreamerV3, pixels", "DrQ-v2, pixels", "MRS, pixels"]
     assert state == [curve.label for curve in published.curves("walker_walk")] and len(state) == 5
 
 
