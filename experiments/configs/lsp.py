@@ -11,7 +11,7 @@ from skillhier.envs import registry as worlds
 
 PRESETS = {
     "debug": "does the command work? Small nets, short episodes; a minute",
-    "cpu": "200,000 frames, three seeds in one program, small nets and batches; under ninety minutes on 2 cores",
+    "cpu": "200,000 frames, three seeds in one program, small nets; ninety minutes on 2 cores for dreamer",
     "paper": "the papers' sizes: a million frames, batches of 50 x 50; for an accelerator",
 }
 SUITE = "dmc."
