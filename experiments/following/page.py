@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.following.followers import CHOOSING, UP_TO
-from skillhier.report import drawing, figures, plan, run_page
+from skillhier.report import figures, plan, run_page
 from skillhier.report.drawing import colour
 from skillhier.report.sections import side_by_side
 
@@ -26,11 +26,7 @@ def page(content: Mapping[str, Any]) -> str:
     parts += ["<h2>Choosing by what lies ahead</h2>", side_by_side(_choosing(content))]
     parts += ["<h2>Paths</h2>", side_by_side(_tracks(content))]
     parts += [f"<h2>Goals to both sides in turn</h2><p>{escape(_sides(content))}</p>", side_by_side(_zigzags(content))]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{TITLE}</title><style>{drawing.STYLE}{run_page.PAGE}</style></head>"
-        f"<body><main>{''.join(parts)}</main></body></html>\n"
-    )
+    return run_page.document(TITLE, "".join(parts))
 
 
 def sentence(noise: str, at: Mapping[str, Any]) -> str:

@@ -36,8 +36,4 @@ def page(by: str, groups: dict[str, dict[str, list[float]]], about: dict[str, An
         f"Skills held for {about['rows']} decisions in {about['env']}; distances of the {about['place']}. Bars: means; "
         "shaded: from the lowest to the highest run; squares: single runs."
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(title)}</title><style>{drawing.STYLE}{run_page.PAGE}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1><p>{escape(words)}</p>{side_by_side(drawn)}</main></body></html>\n"
-    )
+    return run_page.document(title, f"<h1>{escape(title)}</h1><p>{escape(words)}</p>{side_by_side(drawn)}")

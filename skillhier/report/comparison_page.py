@@ -35,12 +35,7 @@ def page(comparison: Comparison, titles: Mapping[str, str] = TITLES) -> str:
         _along(comparison, paints),
         _runs(comparison, paints),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{drawing.STYLE}{run_page.PAGE}{STYLE}</style></head>"
-        f"<body><main>{''.join(parts)}</main></body></html>\n"
-    )
+    return run_page.document(title, "".join(parts), STYLE)
 
 
 def _section(metric: MetricStatistics, paints: dict[str, str], below: str, titles: Mapping[str, str]) -> str:

@@ -104,10 +104,7 @@ def page(rows: Sequence[Row], columns: Sequence[Column], seed: int, *, title: st
     )
     few = min((len(row.episodes[columns[0].name]) for row in rows), default=0) < FEW
     warning = f'<p class="note">Fewer than {FEW} episodes: the intervals are unreliable.</p>' if few else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{drawing.STYLE}{run_page.PAGE}{STYLE}</style></head><body><main>"
+    body = (
         f"<h1>{escape(title)}</h1><p>{escape(subtitle)}</p>{warning}"
         f'<div class="fig-card wide" style="margin-top:12px"><table>{"".join(lines)}</table></div>'
         f"{side_by_side(drawn)}"
@@ -115,8 +112,9 @@ def page(rows: Sequence[Row], columns: Sequence[Column], seed: int, *, title: st
         f"from the bootstrap over episodes ({statistics.DRAWS:,} draws, seed {seed}). It shows how episodes differ, "
         "not how training runs differ. The episodes of all agents have the same initial states.</p>"
         f'<div class="fig-card wide"><table>{meanings}</table></div>'
-        f'<h2>Initial parameters</h2><div class="fig-card wide"><table>{sources}</table></div></main></body></html>\n'
+        f'<h2>Initial parameters</h2><div class="fig-card wide"><table>{sources}</table></div>'
     )
+    return run_page.document(title, body, STYLE)
 
 
 def _text(mean: float, low: float, high: float) -> str:

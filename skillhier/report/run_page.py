@@ -70,11 +70,16 @@ def page(
         *(part(run) for part in parts),
         _details(run),
     ]
+    return document(title, "".join(content))
+
+
+def document(title: str, body: str, style: str = "") -> str:
+    """The HTML of a page with that title (text) and body (HTML), in the style of all pages and `style`."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{drawing.STYLE}{PAGE}</style></head>"
-        f"<body><main>{''.join(content)}</main></body></html>\n"
+        f"<title>{escape(title)}</title><style>{drawing.STYLE}{PAGE}{style}</style></head>"
+        f"<body><main>{body}</main></body></html>\n"
     )
 
 
