@@ -35,9 +35,7 @@ def main(run: cli.Run) -> None:
     args = flags.FLAGS
     begin = time.perf_counter()
     path, settings, name, world_settings, env = opening.open_run(STARTS)
-    rows = args.rows or min(ROWS, env.spec.limit)
-    if rows > env.spec.limit:
-        raise cli.Refused(f"--rows={rows} is more than the {env.spec.limit} decisions of an episode; give fewer")
+    rows = opening.decisions(env, ROWS)
     agent = saved.agent(path, settings, env)
     if not agent.skills:
         own = settings["agent"]["name"]

@@ -8,6 +8,7 @@ best. Writes RUN/choices/choices.json, and RUN/report.html again. MRS, Table 3.
 """
 
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ from experiments.shared import (
 )
 from skillhier.report import statistics
 from skillhier.rollout import rollout, start
-from skillhier.train import metrics
+from skillhier.train import evaluate, metrics
 from skillhier.types import Env, Key
 
 EPISODES = 10  # unless --episodes says otherwise
@@ -56,7 +57,7 @@ def main(run: cli.Run) -> None:
     print(f"in {folder}, in {time.perf_counter() - begin:.0f} s; report: {path / 'report.html'}")
 
 
-def earned(path: Any, settings: dict[str, Any], env: Env, way: str, key: Key) -> np.ndarray:
+def earned(path: Path, settings: dict[str, Any], env: Env, way: str, key: Key) -> np.ndarray:
     """Returns [B] of an episode in every world, choosing in that way; the same starts at every call."""
     agent = saved.agent(path, {**settings, "agent": {**settings["agent"], "choice": way}}, env)
     policy = agent.act(None)
@@ -64,12 +65,10 @@ def earned(path: Any, settings: dict[str, Any], env: Env, way: str, key: Key) ->
 
     @jax.jit
     def episodes(params):
-        actor, rows = rollout(env, policy, params, start(env, policy, start_key), key, env.spec.limit)
-        return rows.step.reward, rows.step.last, actor.step.reward
+        _, seen = rollout(env, policy, params, start(env, policy, start_key), key, env.spec.limit + 1)
+        return evaluate.returns(seen)
 
-    rewards, last, final = jax.device_get(episodes(agent.params))
-    over = np.cumsum(last, 0) - last  # rows of a next episode, where one ended early
-    return (rewards * (over == 0)).sum(0) + final * ~last.any(0)
+    return np.asarray(episodes(agent.params))
 
 
 def summary(returns: np.ndarray) -> dict[str, Any]:

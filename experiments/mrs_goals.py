@@ -37,22 +37,19 @@ def main(run: cli.Run) -> None:
     agent = saved.agent(path, settings, env)
     if agent.propose is None:
         raise cli.Refused(f"{path} is a run of {settings['agent']['name']}, which has no goals; give one of mrs")
-    rows = args.rows or env.spec.limit
-    if rows > env.spec.limit:
-        raise cli.Refused(f"--rows={rows} is more than the {env.spec.limit} decisions of an episode; give fewer")
+    rows = opening.decisions(env)
     task = saved.task_or_none(name, args.engine, world_settings)
     collect_key, goal_key = jax.random.split(jax.random.key(args.rollout_seed))
-    coders = agent.coders
     taken = visits.collect(env, agent, collect_key, rows, drawn=task is not None)
     goals = looks.draw_goals(agent, taken, goal_key, args.rollout_seed)
-    counts = np.bincount(taken.choice.ravel(), minlength=len(coders))
+    counts = np.bincount(taken.choice.ravel(), minlength=len(agent.coders))
     content = {
         "env": name,
         "episodes": env.spec.worlds,
         "rows": int(counts.sum()),
         "rollout_seed": args.rollout_seed,
-        "coders": list(coders),
-        "shares": {coder: float(count / counts.sum()) for coder, count in zip(coders, counts, strict=True)},
+        "coders": list(agent.coders),
+        "shares": {coder: float(count / counts.sum()) for coder, count in zip(agent.coders, counts, strict=True)},
         "apart": looks.apart(goals, taken),
         "map": visits.map_of(taken, args.rollout_seed),
     }
@@ -61,8 +58,8 @@ def main(run: cli.Run) -> None:
     artist = looks.artist(env, taken, task)
     sheets = {sections.GOALS: None, sections.CHOICES: None}
     if artist is not None:
-        sheets[sections.GOALS] = looks.goal_sheet(artist, goals, taken)
-        sheets[sections.CHOICES] = looks.choice_sheet(artist, taken, coders, args.rollout_seed)
+        sheets[sections.GOALS] = looks.goal_sheet(artist, goals)
+        sheets[sections.CHOICES] = looks.choice_sheet(artist, taken, agent.coders, args.rollout_seed)
     for file, sheet in sheets.items():
         (folder / file).unlink(missing_ok=True)
         if sheet is not None:

@@ -19,6 +19,7 @@ from skillhier.agents import registry as agents
 from skillhier.envs import registry
 from skillhier.report import figures
 from skillhier.report.sections import Folder
+from skillhier.train import evaluate
 
 
 def test_choices_hold_until_the_next_one():
@@ -158,19 +159,12 @@ def test_returns_by_who_chooses(cartpole, capsys):
     assert "<h2>Whose choice it is</h2>" in (cartpole / "report.html").read_text() and "learned: " in out
 
 
-def test_a_return_ends_with_its_episode(cartpole, monkeypatch):
+def test_a_return_ends_with_its_episode():
     """Rows of the next episode do not count; the last row's reward does, where the episode reaches it."""
-    rewards = jnp.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [0.0, 4.0]])
-    last = jnp.array([[False, False], [False, False], [True, False], [False, False]])
-    rows = SimpleNamespace(step=SimpleNamespace(reward=rewards, last=last))
-    final = SimpleNamespace(step=SimpleNamespace(reward=jnp.array([8.0, 8.0])))
-    monkeypatch.setattr(mrs_choices, "rollout", lambda *_: (final, rows))
-    monkeypatch.setattr(mrs_choices, "start", lambda *_: None)
-    agent = SimpleNamespace(act=lambda skill: None, params={})
-    monkeypatch.setattr(mrs_choices.saved, "agent", lambda *_: agent)
-    env = SimpleNamespace(spec=SimpleNamespace(limit=4))
-    returns = mrs_choices.earned(cartpole, {"agent": {}}, env, "learned", jax.random.key(0))
-    assert returns.tolist() == [3.0, 15.0]
+    rewards = jnp.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [0.0, 4.0], [8.0, 8.0]])
+    first = jnp.array([[True, True], [False, False], [False, False], [True, False], [False, False]])
+    rows = SimpleNamespace(step=SimpleNamespace(reward=rewards, first=first))
+    assert evaluate.returns(rows).tolist() == [3.0, 15.0]
 
 
 def test_one_kind_of_goal_leaves_no_choice(tmp_path, capsys):

@@ -179,11 +179,11 @@ def test_one_row_tells_one_of_several_skills_by_hand():
         return predictions.one_hot().read(params * flat * jnp.arange(3.0), 1)
 
     x, skill = jnp.array([[0.0, 1.0], [-1.0, 2.0]]), jnp.array([[0, 1], [2, 0]])
-    told = skill_info.told_apart(scores, 1.0, x[..., None], skill, 3)
+    nats = skill_info.told_apart(scores, 1.0, x[..., None], skill, 3)
     e = np.exp
     expected = [[0.0, np.log(3 * e(1) / (1 + e(1) + e(2)))],
                 [np.log(3 * e(-2) / (1 + e(-1) + e(-2))), np.log(3 / (1 + e(2) + e(4)))]]  # fmt: skip
-    np.testing.assert_allclose(told, expected, atol=1e-6)
+    np.testing.assert_allclose(nats, expected, atol=1e-6)
     np.testing.assert_allclose(skill_info.told_apart(scores, 0.0, x[..., None], skill, 3), 0.0, atol=1e-6)
     sure = skill_info.told_apart(scores, 100.0, jnp.full((1, 1, 1), 1.0), jnp.full((1, 1), 2), 3)
     np.testing.assert_allclose(sure, np.log(3), rtol=1e-6)

@@ -17,7 +17,7 @@ from skillhier.envs import registry
 from skillhier.policies.flat import flat
 from skillhier.policies.hierarchy import hierarchy
 from skillhier.policies.open_loop import uniform
-from skillhier.report import coverage_page
+from skillhier.report import coverage_page, statistics
 from skillhier.report.coverage_page import Column, Row
 from skillhier.rollout import rollout, start
 from skillhier.train import coverage
@@ -129,11 +129,11 @@ def test_what_is_ever_paid_is_counted_in_whole_episodes():
 
 def test_an_interval_holds_the_mean_and_narrows_as_it_should():
     values = np.random.default_rng(0).normal(3.0, 2.0, 1000)
-    mean, low, high = coverage_page.estimate(values, 0)
+    mean, low, high = statistics.mean_with_interval(values, 0)
     assert mean == pytest.approx(values.mean())
     half = 1.96 * values.std() / 1000**0.5
     assert low == pytest.approx(mean - half, abs=0.15 * half) and high == pytest.approx(mean + half, abs=0.15 * half)
-    mean, low, high = coverage_page.estimate(np.array([2.0]), 0)
+    mean, low, high = statistics.mean_with_interval(np.array([2.0]), 0)
     assert mean == 2.0 and np.isnan(low) and np.isnan(high)  # one episode cannot say how episodes differ
 
 

@@ -36,10 +36,10 @@ def beside(name: str, rival: str, preset: str, repeats: int, most: float | None 
 
 def stepping(name: str, rival: str, preset: str, repeats: int, updates: int) -> dict[str, Any]:
     """Environment steps a second while learning, as a run has it, beside another agent's at the same ratio."""
-    ours, theirs = timing.in_turns(repeats, *(epochs(which, preset, updates) for which in (name, rival)))
-    config = imagination.prepare(name, preset, **HERE).config
-    train = config.train
-    steps = updates / train.updates_per_collect * train.unroll_length * config.env.worlds
+    ready = {which: imagination.prepare(which, preset, **HERE) for which in (name, rival)}
+    ours, theirs = timing.in_turns(repeats, *(epochs(of, updates) for of in ready.values()))
+    config = ready[name].config
+    steps = updates / config.train.updates_per_collect * config.train.unroll_length * config.env.worlds
     return {
         "agent": name,
         "rival": rival,
@@ -51,9 +51,8 @@ def stepping(name: str, rival: str, preset: str, repeats: int, updates: int) -> 
     }
 
 
-def epochs(name: str, preset: str, updates: int) -> Callable[[], Any]:
+def epochs(of: imagination.Prepared, updates: int) -> Callable[[], Any]:
     """Epochs of `updates` updates with what is collected for them; each call goes on where the last one stopped."""
-    of = imagination.prepare(name, preset, **HERE)
     env = online_run.make_worlds(of.config.env, of.config.env.worlds)
     source = online_run.make_source(of.config, env, of.agent.explore, of.agent)
     state = [loop.start(of.agent.learner, source, jax.random.key(0))]

@@ -23,7 +23,6 @@ class Held(NamedTuple):
 
     goal: Array  # [B, 2] where it lies
     age: Array  # [B] int32, steps since the episode opened
-    count: Array  # [B] int32, goals of the episode so far
 
 
 def fixed(units: float) -> Choose:
@@ -58,20 +57,18 @@ def follower(choose: Choose, hold: int, reach: float, side: float = 0.0) -> Poli
         position = step.obs["position"][:, 0]
         coming = step.obs["path"][:, 0].reshape(-1, 3, 2)
         age = jnp.where(step.first, 0, held.age)
-        count = jnp.where(step.first, 0, held.count)
         renew = age % hold == 0
         named = position + jax.vmap(point.point_at)(coming, jax.vmap(choose)(coming))
         if side:
             along = coming[:, -1] - coming[:, 0]
             left = jnp.stack([-along[:, 1], along[:, 0]], -1) / jnp.linalg.norm(along, axis=-1, keepdims=True)
-            named = named + side * jnp.where(count % 2 == 0, 1.0, -1.0)[:, None] * left
+            named = named + side * jnp.where(age // hold % 2 == 0, 1.0, -1.0)[:, None] * left
         named = named + noise * jax.random.normal(key, position.shape)
         goal = jnp.where(renew[:, None], named, held.goal)
-        return Held(goal, age + 1, count + renew), (goal - position) / reach, {"goal": goal}
+        return Held(goal, age + 1), (goal - position) / reach, {"goal": goal}
 
     def init(worlds: int) -> Held:
-        zeros = jnp.zeros(worlds, jnp.int32)
-        return Held(jnp.zeros((worlds, 2)), zeros, zeros)
+        return Held(jnp.zeros((worlds, 2)), jnp.zeros(worlds, jnp.int32))
 
     return Policy(init, act)
 

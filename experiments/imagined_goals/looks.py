@@ -9,7 +9,7 @@ import numpy as np
 from experiments.imagined_goals.visits import Visits
 from experiments.shared import pictures, saved
 from skillhier.envs import batch
-from skillhier.envs.pose import Posed, poser
+from skillhier.envs.pose import poser
 from skillhier.envs.render import viewer
 from skillhier.report import film
 from skillhier.types import Env, Key
@@ -30,10 +30,10 @@ class Goals(NamedTuple):
 
 
 class Artist(NamedTuple):
-    """How rows and goals are drawn."""
+    """How rows (t, b) of some visits are drawn, and goals that were imagined there."""
 
-    seen: Callable[[Visits, tuple[int, int]], Image]
-    imagined: Callable[[Visits, tuple[int, int], Mapping[str, np.ndarray]], Image]  # a goal from a row
+    seen: Callable[[tuple[int, int]], Image]
+    imagined: Callable[[tuple[int, int], Mapping[str, np.ndarray]], Image]
 
 
 def draw_goals(agent: saved.Agent, visits: Visits, key: Key, seed: int) -> Goals:
@@ -83,28 +83,27 @@ def artist(env: Env, visits: Visits, task: batch.Task | None) -> Artist | None:
     picture = next((name for name in env.spec.visible if visits.obs[name].ndim == 5), None)
     if picture is not None:
         return Artist(
-            lambda visits, row: _enlarged(visits.obs[picture][row]),
-            lambda visits, row, goal: _enlarged((np.clip(goal[picture], 0, 1) * 255).astype(np.uint8)),
+            lambda row: _enlarged(visits.obs[picture][row]),
+            lambda row, goal: _enlarged((np.clip(goal[picture], 0, 1) * 255).astype(np.uint8)),
         )
     if visits.records is None or task is None:
         return None
     model = task.physics.model
     draw = pictures.drawer(model, max(viewer.filmed(model), 0), *SIZE, shadows=True, samples=2)
     pose = poser(task, spreads(visits))
-    return Artist(
-        lambda visits, row: draw(_record(visits, row)), lambda visits, row, goal: draw(_posed(pose, visits, row, goal))
-    )
+    record = lambda row: jax.tree.map(lambda leaf: leaf[row], visits.records)  # noqa: E731
+    return Artist(lambda row: draw(record(row)), lambda row, goal: draw(pose(record(row), goal)))
 
 
-def goal_sheet(artist: Artist, goals: Goals, visits: Visits) -> bytes:
+def goal_sheet(artist: Artist, goals: Goals) -> bytes:
     """A JPEG: a line for each start, its row and the goals of every coder from there."""
     lines = []
     for i, row in enumerate(goals.rows):
-        line = [film.caption(artist.seen(visits, row), "here")]
+        line = [film.caption(artist.seen(row), "here")]
         for coder, drawn in goals.entries.items():
             for one in drawn:
                 goal = {name: values[i] for name, values in one.items()}
-                line.append(film.caption(artist.imagined(visits, row, goal), coder))
+                line.append(film.caption(artist.imagined(row, goal), coder))
         lines.append(line)
     return film.strip(lines, WIDTH)
 
@@ -117,16 +116,8 @@ def choice_sheet(artist: Artist, visits: Visits, names: Sequence[str], seed: int
         if len(rows) < EACH:
             continue
         shown = rng.choice(len(rows), EACH, replace=False)
-        lines.append([film.caption(artist.seen(visits, tuple(rows[j])), name) for j in shown])
+        lines.append([film.caption(artist.seen(tuple(rows[j])), name) for j in shown])
     return film.strip(lines, WIDTH) if lines else None
-
-
-def _record(visits: Visits, row: tuple[int, int]) -> Any:
-    return jax.tree.map(lambda leaf: leaf[row], visits.records)
-
-
-def _posed(pose: Posed, visits: Visits, row: tuple[int, int], goal: Mapping[str, np.ndarray]) -> Any:
-    return pose(_record(visits, row), goal)
 
 
 def _enlarged(picture: Image) -> Image:

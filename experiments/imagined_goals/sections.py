@@ -22,8 +22,8 @@ def chosen(run: Folder) -> str:
     if not names:
         return ""
     over = axis.common([run.rows])
-    curves = {name.removeprefix(CHOSEN): series(run.rows, name, "", over) for name in _ordered(names)}
-    shown = {name: (x, y, colour(i)) for i, (name, (x, y, _)) in enumerate(curves.items())}
+    names.sort(key=lambda name: float(name.removeprefix(CHOSEN)))  # by length, infinity last
+    shown = {name.removeprefix(CHOSEN): series(run.rows, name, colour(i), over) for i, name in enumerate(names)}
     title = "shares of the resolutions that the manager chooses, in imagination"
     return f"<h2>Choices over training</h2>{side_by_side([figures.stacked(shown, title, over.label)])}"
 
@@ -75,12 +75,6 @@ def sentence(content: Mapping[str, Any]) -> str:
         f"{number(content['map']['purity'])} of each in the mean, {number(mean)} ({number(low)} to {number(high)}) if "
         "choices are shuffled."
     )
-
-
-def _ordered(names: list[str]) -> list[str]:
-    """Resolutions by their length, infinity last."""
-    length = lambda name: name.removeprefix(CHOSEN)  # noqa: E731
-    return sorted(names, key=lambda name: float(length(name)))
 
 
 def _map(content: Mapping[str, Any]) -> str:

@@ -30,3 +30,11 @@ def open_run(count: int) -> Opened:
     world, world_settings = saved.world(path, settings, args.env)
     env = saved.worlds(world, args.episodes or count, args.engine, **world_settings)
     return Opened(path, settings, world, world_settings, env)
+
+
+def decisions(env: Env, usual: int | None = None) -> int:
+    """The decisions of an episode that --rows asks for; without it `usual`, or the world's limit. Raises Refused."""
+    rows = flags.FLAGS.rows or min(usual or env.spec.limit, env.spec.limit)
+    if rows > env.spec.limit:
+        raise cli.Refused(f"--rows={rows} is more than the {env.spec.limit} decisions of an episode; give fewer")
+    return rows

@@ -232,6 +232,10 @@ def make(
             out |= dict(zip(vectors, jnp.split(flat_vectors, ends, -1), strict=True))
         return out | {"reward": values["reward"][..., None]}
 
+    def say(params: Params, entries: Mapping[str, Array]) -> dict[str, Array]:
+        """What is predicted at latents, in the world's units."""
+        return shown({name: mean(name)(params, entries) for name in readouts})
+
     def open_loop(params: Params, batch: Trajectory, context: int, key: Key) -> dict[str, dict[str, Array]]:
         model_key, dream_key = jax.random.split(key)
         posterior = model_loss(params["world"], kl_loss.init, batch, model_key)[1][0]._asdict()
@@ -245,13 +249,11 @@ def make(
         keys = jax.random.split(dream_key, len(action) - context)
         _, dreamt = jax.lax.scan(row, begin, (action[context - 1 : -1], keys))
         dreamt = jax.tree.map(lambda seen, new: jnp.concatenate([seen[:context], new]), posterior, dreamt)
-        say = lambda entries: shown({name: mean(name)(params, entries) for name in readouts})  # noqa: E731
-        return {"seen": shown(targets(batch)), "belief": say(posterior), "dream": say(dreamt)}
+        return {"seen": shown(targets(batch)), "belief": say(params, posterior), "dream": say(params, dreamt)}
 
     def looks(params: Params, deter: Array, key: Key) -> dict[str, Array]:
         stats = dynamics.prior(params["world"]["dynamics"], deter)
-        entries = {"deter": deter, "stoch": kind.sample(stats, kind.noise(key, deter.shape[:-1]))}
-        return shown({name: mean(name)(params, entries) for name in readouts})
+        return say(params, {"deter": deter, "stoch": kind.sample(stats, kind.noise(key, deter.shape[:-1]))})
 
     ends = mean("continue") if continue_hidden else None
     return WorldModel(

@@ -31,15 +31,6 @@ class Row(NamedTuple):
     broken: int  # episodes cut short by a broken world; they count in no figure
 
 
-def estimate(values: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """(mean, low, high): the ends of its 95 % bootstrap interval over episodes [E]; NaN where there is one or none."""
-    if not len(values):
-        return (float("nan"),) * 3
-    mean = lambda strata: statistics.pooled(strata).mean(0)  # noqa: E731
-    low, high = statistics.interval(mean, [values], seed=seed)
-    return float(np.mean(values, dtype=float)), float(low), float(high)
-
-
 def content(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> list[dict[str, Any]]:
     """The agents' figures for a JSON file; null stands for what is not finite."""
     finite = lambda value: value if np.isfinite(value) else None  # noqa: E731
@@ -52,7 +43,11 @@ def content(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> list[d
             "broken": row.broken,
             "figures": {
                 column.name: dict(
-                    zip(("mean", "low", "high"), map(finite, estimate(row.episodes[column.name], seed)), strict=True)
+                    zip(
+                        ("mean", "low", "high"),
+                        map(finite, statistics.mean_with_interval(row.episodes[column.name], seed)),
+                        strict=True,
+                    )
                 )
                 for column in columns
             },
@@ -65,7 +60,7 @@ def cells(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> list[lis
     """The table as text, the head first; an interval follows its mean in brackets."""
     table = [["agent", "acts", *(column.title for column in columns), "episodes"]]
     for row in rows:
-        values = [_text(*estimate(row.episodes[column.name], seed)) for column in columns]
+        values = [_text(*statistics.mean_with_interval(row.episodes[column.name], seed)) for column in columns]
         count = f"{len(row.episodes[columns[0].name]):,}" + (f" and {row.broken} broken" if row.broken else "")
         table.append([row.label, row.acts, *values, count])
     return table
@@ -90,7 +85,7 @@ def page(rows: Sequence[Row], columns: Sequence[Column], seed: int, *, title: st
     drawn = [
         figures.intervals(
             {
-                row.label: (*estimate(row.episodes[column.name], seed), (), paint)
+                row.label: (*statistics.mean_with_interval(row.episodes[column.name], seed), (), paint)
                 for row, paint in zip(rows, paints, strict=True)
             },
             column.title,

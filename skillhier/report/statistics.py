@@ -77,6 +77,8 @@ def interval(
 
 
 def mean_with_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """(mean, low, high) of values [N]."""
+    """(mean, low, high) of values [N]: the ends of its bootstrap interval; NaN where there is one value or none."""
+    if not len(values):
+        return (float("nan"),) * 3
     low, high = interval(lambda strata: pooled(strata).mean(0), [values], seed=seed)
-    return float(np.mean(values)), float(low), float(high)
+    return float(np.mean(values, dtype=float)), float(low), float(high)

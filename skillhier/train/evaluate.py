@@ -73,14 +73,14 @@ def figures(
 ) -> dict[str, Array]:
     """The figures of the episodes [B] that row 0 of a trajectory opens; see `episodes`."""
     again = seen.step.first.at[0].set(False)
-    valid = jnp.cumsum(again, axis=0) == 0  # [T, B] rows of the first episode
+    valid = _first_episode(seen)
     closed = (seen.step.last & valid).any(0)
     broken = again.any(0) & ~closed
     rows = valid.sum(0)  # [B]
     at_end = lambda values: jnp.take_along_axis(values, rows[None] - 1, axis=0)[0]  # noqa: E731
     final = at_end(seen.step.reward)
     metrics = {
-        "return": jnp.where(valid, seen.step.reward, 0).sum(0).mean(),
+        "return": returns(seen).mean(),
         "length": (rows - 1).mean(),
         "final_reward": final.mean(),
         "broken": broken.mean(),
@@ -92,3 +92,13 @@ def figures(
         return metrics
     won = at_end(seen.step.obs[success][:, :, 0, 0]) > 0.5 if isinstance(success, str) else final >= success
     return {**metrics, "success": (won & ~broken).mean()}
+
+
+def returns(seen: Trajectory) -> Array:
+    """The sums of rewards [B] of the episodes that row 0 of a trajectory opens."""
+    return jnp.where(_first_episode(seen), seen.step.reward, 0).sum(0)
+
+
+def _first_episode(seen: Trajectory) -> Array:
+    """Which rows [T, B] belong to the episode that row 0 opens."""
+    return jnp.cumsum(seen.step.first.at[0].set(False), axis=0) == 0
