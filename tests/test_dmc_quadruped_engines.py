@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exports import check_exports
 from scipy.spatial.transform import Rotation
 
 from skillhier.envs import batch, physics
@@ -71,16 +72,7 @@ def goals_of(monkeypatch) -> tuple[quadruped_goals.Goal, ...]:
 
 
 def exported(aims, **settings):
-    env = batch.make(quadruped.make(aims, engine="mjx", **settings), len(aims), limit=5)
-
-    def program(key, actions):
-        state, first = env.reset(key)
-        return first, jax.lax.scan(env.step, state, actions)
-
-    shape = jax.ShapeDtypeStruct((3, len(aims), 12), jnp.float32)
-    out = jax.export.export(jax.jit(program), platforms=("cuda", "tpu"))(jax.random.key(0), shape)
-    text = out.mlir_module()
-    assert out.platforms == ("cuda", "tpu") and "callback" not in text and "skillhier_" not in text
+    check_exports(batch.make(quadruped.make(aims, engine="mjx", **settings), len(aims), limit=5))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exports import check_exports
 from test_fetch import NAMES, reference, states
 
 from skillhier.envs import batch, physics
@@ -53,13 +54,4 @@ def test_the_engines_agree(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_worlds_export_for_accelerators(name):
-    env = batch.make(tasks.make(name, engine="mjx"), 2, limit=5)
-
-    def program(key, actions):
-        state, first = env.reset(key)
-        return first, jax.lax.scan(env.step, state, actions)
-
-    shape = jax.ShapeDtypeStruct((3, 2, 4), jnp.float32)
-    out = jax.export.export(jax.jit(program), platforms=("cuda", "tpu"))(jax.random.key(0), shape)
-    text = out.mlir_module()
-    assert out.platforms == ("cuda", "tpu") and "callback" not in text and "skillhier_" not in text
+    check_exports(batch.make(tasks.make(name, engine="mjx"), 2, limit=5))
