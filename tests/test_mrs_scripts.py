@@ -88,6 +88,8 @@ def test_goals_are_looked_at_in_every_run(tmp_path):
     assert len(watched) == 12 and watched[0] == "r/explored/agent=mrs,task=walker_run/seed_0"
     explored = options(sweeps(commands)[0])
     assert {name: explored[name] for name in EXPLORES} == EXPLORES and explored["config.seeds"] == ["3"]
+    for command in sweeps(commands_of(tmp_path, "e9", PRESET="paper")):  # together there too, for folders of seeds
+        assert options(command)["config.seeds"] == ["3"] and "config.seed" not in swept(command)
 
 
 def test_times_and_sizes_are_the_benchmark_s(tmp_path):

@@ -47,6 +47,14 @@ def test_what_is_not_seen_stays_where_it_was():
     assert abs(wanted[0] - begin[0]) > 0.01 and abs(qpos[0] - begin[0]) < 1e-3
 
 
+def test_a_free_body_stays_on_its_place():
+    """No entry of the ant says where it is: its joints come back, and it does not wander off."""
+    for rows in (((10, 0), (50, 1)), ((55, 3), (20, 2))):
+        qpos, wanted, begin = posed("antmaze.s", *rows)
+        np.testing.assert_allclose(qpos[7:], wanted[7:], atol=2e-2)
+        assert np.abs(qpos[:2] - begin[:2]).max() < 0.1
+
+
 @pytest.mark.parametrize(("cosine", "angle"), [(1.0, np.pi / 4), (0.01, np.arccos(0.3))])
 def test_entries_that_no_state_shows_are_come_as_near_to_as_can_be(cosine, angle):
     """.3 and .3 are cosine and sine of no angle: 45 degrees is nearest, or the one with that cosine if it counts more.
