@@ -3,6 +3,7 @@
 python -m experiments.collect --config=experiments/configs/collect.py:red_on_blue
 python -m experiments.collect --config=experiments/configs/collect.py:all_pairs --workdir=datasets/all_pairs
 python -m experiments.collect --config=experiments/configs/collect.py:red_on_blue --run=runs/stack
+python -m experiments.collect --config=experiments/configs/collect.py:world,task=gymnasium:MountainCarContinuous-v0
 python -m experiments.collect --config=experiments/configs/collect.py:debug                      # seconds
 
 --run names a run of any entry point: its agent acts, greedily unless --config.noise or a disturbance says otherwise, in
@@ -20,21 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from absl import flags
-
-from experiments.shared import cli, saved, scripted
+from experiments.shared import cli, saved, scripted, world_settings
 from experiments.stacking.worlds import PAIRS
 from skillhier.data import minari, recorder
 from skillhier.envs import registry
 from skillhier.train import metrics, run_folder
 from skillhier.types import Env, Params, Policy
-
-
-def from_flags(run: cli.Run) -> None:
-    """`main`, with --run as the setting that it stands for."""
-    if flags.FLAGS.run:
-        run.config.run = flags.FLAGS.run
-    main(run)
 
 
 def main(run: cli.Run) -> None:
@@ -60,8 +52,8 @@ def main(run: cli.Run) -> None:
                 policy, params = actor(task, config, env, source, settings)
                 recording = recording or minari.Recorder(path, env.spec, about)
                 before = len(recording.attributes)
-                counted = record(env, policy, params, task, config, recording, heard)
-                new, dropped = new + len(recording.attributes) - before, dropped + counted.broken
+                progress = record(env, policy, params, task, config, recording, heard)
+                new, dropped = new + len(recording.attributes) - before, dropped + progress.broken
                 if heard:
                     break
         finally:
@@ -71,10 +63,10 @@ def main(run: cli.Run) -> None:
     summary = {**figures(recording.attributes), "new": new, "dropped": dropped, "seconds": seconds, "folder": str(path)}
     if not heard:
         metrics.write_json(path / "summary.json", summary)
-    for task, counts in summary["tasks"].items():
-        print(f"{task:36} {counts['episodes']:5d} episodes  success {100 * counts['success']:5.1f} %")
+    for task, counted in summary["tasks"].items():
+        print(f"{task:36} {counted['episodes']:5d} episodes  {worth(counted)}")
     line = (
-        f"{summary['episodes']} episodes, success {100 * summary['success']:.1f} %, {new} new in {seconds:.0f} s "
+        f"{summary['episodes']} episodes, {worth(summary)}, {new} new in {seconds:.0f} s "
         f"({new / seconds:.2f} episodes/s), {dropped} dropped, in {path}"
     )
     if heard:
@@ -89,7 +81,7 @@ def world(task: str, config, stack: int = 1) -> Env:
     if not task.startswith("sawyer."):
         del settings["timestep"], settings["randomise"]  # these worlds have no such settings; the config refuses them
     try:
-        return registry.make(task, stack=stack, **settings)
+        return registry.make(task, stack=stack, **world_settings.suited(task, settings))
     except ValueError as error:
         raise cli.Refused(str(error)) from None
 
@@ -111,7 +103,7 @@ def record(
 
     def tell(count: recorder.Count) -> None:
         shown = {"dropped": count.broken}
-        if count.episodes:
+        if count.episodes and env.spec.success is not None:
             shown["success"] = count.successes / count.episodes
         seen = int(count.episodes + count.under_way)
         bar.write(min(seen, episodes - (count.episodes < episodes)), shown)  # full when the last one is written
@@ -126,7 +118,7 @@ def record(
             episodes=episodes,
             seed=config.seed,
             noise=config.noise,
-            disturbance=disturbance(config, env),
+            disturbance=disturbance(config, env, task),
             gust=config.gust,
             calm=config.calm,
             rows=config.rows,
@@ -137,10 +129,10 @@ def record(
         bar.close()
 
 
-def disturbance(config, env: Env) -> tuple[float, ...]:
-    """Of every part of an action; the gripper's is the last."""
+def disturbance(config, env: Env, task: str) -> tuple[float, ...]:
+    """Of every part of an action; a Sawyer's gripper is the last."""
     arm, gripper = config.disturbance
-    return (arm,) * (env.spec.action.shape[-1] - 1) + (gripper,)
+    return (arm,) * (env.spec.action.shape[-1] - 1) + (gripper if task.startswith("sawyer.") else arm,)
 
 
 def actor(task: str, config, env: Env, source: Path | None, settings: dict | None) -> tuple[Policy, Params]:
@@ -157,17 +149,32 @@ def actor_name(config, settings: dict | None) -> str:
 
 
 def figures(attributes: list[dict]) -> dict:
-    """Episodes and success, of all and of every task; the pairs of a stack_all world are told apart."""
+    """Of all episodes and of every task: how many, their mean return, and the share that succeeded where worlds tell.
+
+    The pairs of a stack_all world are told apart.
+    """
     by_task = {}
     for episode in attributes:
         task = str(episode["task"])
         if ".stack_all." in task:
             top, bottom = (registry.COLOURS[i] for i in PAIRS[int(episode["world"]) % len(PAIRS)])
             task = task.replace("all", f"{top}_on_{bottom}")
-        by_task.setdefault(task, []).append(float(episode.get("success", 0)))
-    tasks = {task: {"episodes": len(s), "success": sum(s) / len(s)} for task, s in sorted(by_task.items())}
-    every = [success for task in by_task.values() for success in task]
-    return {"episodes": len(every), "success": sum(every) / max(len(every), 1), "tasks": tasks}
+        by_task.setdefault(task, []).append(episode)
+    return counts(attributes) | {"tasks": {task: counts(episodes) for task, episodes in sorted(by_task.items())}}
+
+
+def counts(episodes: list[dict]) -> dict:
+    """How many episodes, and what came of them in the mean."""
+    means = {"return": "total_reward", "success": "success"}
+    values = {name: [float(e[entry]) for e in episodes if entry in e] for name, entry in means.items()}
+    return {"episodes": len(episodes)} | {name: sum(v) / len(v) for name, v in values.items() if v}
+
+
+def worth(counted: dict) -> str:
+    """What came of episodes, in words: success where it is known, else the return."""
+    if "success" in counted:
+        return f"success {100 * counted['success']:5.1f} %"
+    return f"return {counted['return']:.4g}" if "return" in counted else "none yet"
 
 
 @contextmanager
@@ -189,4 +196,4 @@ def listening() -> Iterator[list[int]]:
 
 
 if __name__ == "__main__":
-    cli.run(from_flags)
+    cli.run(main)

@@ -3,20 +3,32 @@
 python -m experiments.imitate --config=experiments/configs/imitate.py:debug                      # under a minute
 python -m experiments.imitate --config=experiments/configs/imitate.py:quickstart --workdir=runs/clone
 python -m experiments.imitate --config=experiments/configs/imitate.py:cpu,agent=hierarchical_bc --config.seed=1
+python -m experiments.imitate --config=experiments/configs/imitate.py:quickstart,task=dmc.walker_walk --run=runs/walker
+
+The expert is the scripted one of stacking, or the agent of a run (--run) in a world like its own; it acts greedily.
 
 Writes a run folder: config.json, metrics.jsonl, tensorboard/, checkpoints/, summary.json, report.html. The same
 command on the same --workdir continues the run: worlds, expert and replay are in its checkpoints, so it goes on as
 if it had never been stopped (unless --config.replay.in_checkpoint=false).
 """
 
+from pathlib import Path
+
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, learning, online_run, scripted
+from experiments.shared import cli, learning, online_run, saved, scripted
 from skillhier.data import dataset
-from skillhier.train import loop
-from skillhier.types import Learner, Source
+from skillhier.train import loop, run_folder
+from skillhier.types import Env, Learner, Policy, Source
+
+FIGURES = {  # of the summary, where they are known
+    "expert_return": "episodes/return",
+    "expert_success": "episodes/success",
+    "clone_success": "eval/success",
+    "clone_return": "eval/return",
+}
 
 
 def main(run: cli.Run) -> None:
@@ -25,7 +37,7 @@ def main(run: cli.Run) -> None:
     source = online_run.make_source(
         config,
         worlds.env,
-        scripted.make("expert", config.env.name, worlds.env),
+        expert(config, worlds.env),
         lookahead=config.agent.lookahead,
         crossing=False,  # a clone must not see what comes after an episode
     )
@@ -40,6 +52,15 @@ def main(run: cli.Run) -> None:
         summarise=summarise,
         gap="the expert's first rows",
     )
+
+
+def expert(config: ConfigDict, env: Env) -> Policy:
+    """Who is imitated, without parameters of its own. Raises Refused, CheckpointError."""
+    if not config.run:
+        return scripted.make("expert", config.env.name, env)
+    agent = saved.agent(Path(config.run), run_folder.settings(Path(config.run)), env)
+    policy = agent.act()
+    return Policy(policy.init, lambda _, carry, step, key: policy.act(agent.params, carry, step, key))
 
 
 def statistics(source: Source) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -59,9 +80,7 @@ def summarise(rows: list[dict], config: ConfigDict) -> dict:
     return online_run.totals(rows) | {
         "log_likelihood_first": first[likelihood],
         "log_likelihood_last": last[likelihood],
-        "expert_success": last["episodes/success"],
-        "clone_success": last.get("eval/success"),
-        "clone_return": last.get("eval/return"),
+        **{name: last[metric] for name, metric in FIGURES.items() if metric in last},
     }
 
 

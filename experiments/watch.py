@@ -31,9 +31,9 @@ from experiments.shared import (
     run_report,
     saved,
     scripted,
+    world_settings,
 )
 from experiments.shared.lanes import PRIOR, collect_lanes, validity
-from skillhier.envs import registry
 from skillhier.envs.render import viewer
 from skillhier.report import drawing, dreams, episode_page, film
 from skillhier.train import metrics, run_folder
@@ -123,8 +123,7 @@ def scripted_scene(args: Any) -> Scene:
         raise cli.Refused(
             f"--policy={args.policy} acts without a run, in a world that --env names; --run has its own agent"
         )
-    name = registry.canonical(args.env)
-    cli.pick("world", name, registry.WORLDS)
+    name = world_settings.check_name("world", args.env)
     env = saved.worlds(name, args.episodes or 1, args.engine)
     policy = scripted.make(args.policy, name, env)
     return Scene(args.policy, name, {}, env, saved.Agent(lambda skill: policy, (), 0))

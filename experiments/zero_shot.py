@@ -5,6 +5,7 @@ python -m experiments.zero_shot --config=experiments/configs/zero_shot.py:cpu --
 python -m experiments.zero_shot --config=experiments/configs/zero_shot.py:cpu --skills='runs/table/agent=*' \\
     --config.choice=held --config.choice_period=40
 
+In other worlds of option task= too, such as cpu,task=dmc.walker_walk, whose entries' variances stand in the table.
 --skills names runs of experiments/helms_offline.py, each the row of an agent that begins with it: HeLMS (cat and mix
 act alike here), NPMP, BC, hierarchical BC. Their new nets are what experiments/helms_transfer.py begins with, in its
 worlds. MPO from scratch stands beside them, and whom else config.baselines names. HeLMS, Table 1.
@@ -25,10 +26,11 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, scripted, warm_start
+from experiments.shared import cli, online_run, scripted, warm_start
+from experiments.shared import coverage as entries
 from experiments.stacking import coverage as stacking
+from experiments.stacking.worlds import is_stacking
 from skillhier.agents import registry as known_agents
-from skillhier.envs import registry
 from skillhier.report import coverage_page
 from skillhier.report.coverage_page import Row
 from skillhier.train import checkpoint, coverage, metrics
@@ -63,11 +65,9 @@ class Agent(NamedTuple):
 def main(run: cli.Run) -> None:
     config = run.config
     sources = skill_runs(flags.FLAGS.skills)
-    settings = config.env.to_dict() | {"reward": "dense"}
-    try:
-        env = registry.make(settings.pop("name"), **settings)
-    except ValueError as error:
-        raise cli.Refused(str(error)) from None
+    stacks = is_stacking(config.env.name)
+    env = online_run.make_worlds(config.env, config.env.worlds, **({"reward": "dense"} if stacks else {}))
+    measured = (stacking if stacks else entries).measures(env.spec)
     agents = [
         *(begun(path, settings_, params, config, env) for path, (settings_, params) in sources.items()),
         *(beside(name, config, env) for name in config.baselines),
@@ -76,18 +76,19 @@ def main(run: cli.Run) -> None:
         raise cli.Refused("--skills is missing and config.baselines is empty; give runs of experiments.helms_offline")
     agents = told_apart(agents)
     path, _ = cli.open_run(run)
-    rows = [row(agent, config, env, path / "episodes") for agent in agents]
+    rows = [row(agent, config, env, measured, path / "episodes") for agent in agents]
+    physics = f" · physics {'drawn anew' if config.env.randomise else 'fixed'}" if stacks else ""
     subtitle = (
         f"{config.env.name} · {config.episodes:,} episodes of {env.spec.limit} control steps · delay "
-        f"{' to '.join(map(str, config.env.delay))} steps · physics {'drawn anew' if config.env.randomise else 'fixed'}"
+        f"{' to '.join(map(str, config.env.delay))} steps{physics}"
         f" · {'drawn' if config.stochastic else 'likeliest'} actions"
     )
-    table = coverage_page.markdown(rows, stacking.COLUMNS, config.seed)
+    table = coverage_page.markdown(rows, measured.columns, config.seed)
     title = "Before anything is learned online"
-    about = {"config": cli.flat(config), "agents": coverage_page.content(rows, stacking.COLUMNS, config.seed)}
+    about = {"config": cli.flat(config), "agents": coverage_page.content(rows, measured.columns, config.seed)}
     metrics.write_json(path / "zero_shot.json", about)
     (path / "zero_shot.md").write_text(f"# {title}\n\n{subtitle}\n\n{table}")
-    page = coverage_page.page(rows, stacking.COLUMNS, config.seed, title=title, subtitle=subtitle)
+    page = coverage_page.page(rows, measured.columns, config.seed, title=title, subtitle=subtitle)
     (path / "zero_shot.html").write_text(page)
     print(table)
     print(f"page: {path / 'zero_shot.html'}")
@@ -177,15 +178,14 @@ def told_apart(agents: list[Agent]) -> list[Agent]:
     return named
 
 
-def row(agent: Agent, config: ConfigDict, env: Env, folder: Path) -> Row:
+def row(agent: Agent, config: ConfigDict, env: Env, measured: entries.Measures, folder: Path) -> Row:
     """The agent's episodes, so many worlds at a time; those of a former start of the same command are read."""
     file = folder / f"{re.sub(r'[^A-Za-z0-9]+', '_', agent.label).strip('_')}.npz"
     seen = read(file, agent.stamp)
     if seen is None:
         policy, params = agent.make()
-        groups, poses = stacking.GROUPS, stacking.GROUPS["objects"]
-        totals, success = stacking.totals(env.spec), env.spec.success
-        measure = coverage.episodes(env, policy, groups=groups, totals=totals, success=success, poses=poses)
+        groups, totals, poses, _ = measured
+        measure = coverage.episodes(env, policy, groups=groups, totals=totals, success=env.spec.success, poses=poses)
         bar = metrics.progress(config.episodes, label=agent.label, unit="episodes")
         chunks = []
         for i, first in enumerate(range(0, config.episodes, env.spec.worlds)):
@@ -203,10 +203,10 @@ def row(agent: Agent, config: ConfigDict, env: Env, folder: Path) -> Row:
 
 
 def whole(seen: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The episodes that no broken world cut short; and whether each was paid at all by the two sparse rewards."""
+    """The episodes that no broken world cut short; of stacking whether each was paid at all by its sparse rewards."""
     kept = {name: values[seen["broken"] < 0.5] for name, values in seen.items()}
     totals = {"held": "return/staged", "paid": "return/sparse"}
-    return kept | {name: 1.0 * (kept[total] > 0) for name, total in totals.items()}
+    return kept | {name: 1.0 * (kept[total] > 0) for name, total in totals.items() if total in kept}
 
 
 def read(file: Path, stamp: str) -> dict[str, np.ndarray] | None:

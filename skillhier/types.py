@@ -70,6 +70,7 @@ class Spec(NamedTuple):
     limit: int  # control steps before an episode is cut
     privileged: tuple[str, ...] = ()  # entries that agents do not see unless they are named
     success: str | None = None  # the entry that shows 1 on the last row of an episode that succeeded
+    restorable: bool = True  # a state that was saved can be gone on from; else a resumed run opens its worlds anew
 
     @property
     def visible(self) -> tuple[str, ...]:
@@ -127,6 +128,7 @@ class Source(NamedTuple):
     worlds: Callable[[SourceState], Any] | None = None  # a state -> the axis that counts worlds of each leaf, or -1
     rings: tuple[str, ...] = ()  # replays in the state, by name: checkpoints save their new rows (train.ring_files)
     given: Any = None  # arrays that `init` takes after the key, whole for every seed: no constants of a program
+    reopen: Callable[[SourceState, Key], SourceState] | None = None  # of a restored state whose worlds are gone
 
 
 class Agent(NamedTuple):

@@ -51,7 +51,7 @@ def test_one_task(tmp_path, stand_ins, capsys):
     assert found.length.tolist() == [30] * 6
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["episodes"], summary["success"], summary["new"], summary["dropped"]) == (6, 0.5, 6, 0)
-    assert summary["tasks"] == {ONE: {"episodes": 6, "success": 0.5}}
+    assert summary["tasks"] == {ONE: {"episodes": 6, "return": pytest.approx(4.35), "success": 0.5}}
     assert json.loads((tmp_path / "data/metadata.json").read_text())["world"] == ONE
     said = capsys.readouterr()
     assert said.out.splitlines()[-1].startswith("6 episodes, success 50.0 %, 6 new in ")

@@ -56,7 +56,7 @@ def test_every_preset_is_valid_and_every_number_has_its_limits(preset, agent):
 @pytest.mark.parametrize(
     ("preset", "changes", "said"),
     [
-        ("debug", ["env.name=sawyer.pyramid.set4"], "the expert knows stacking, not sawyer.pyramid.set4"),
+        ("debug", ["env.name=sawyer.pyramid.set4"], "expert knows stacking, not sawyer.pyramid.set4"),
         ("debug", ["env.name=sawyer.stack_red_on_blu.set4"], "did you mean sawyer.stack_red_on_blue.set4"),
         ("debug", ["env.name=sawyer.stack_all.set1"], "config.env.worlds=4 is not a multiple of the 6 pairs"),
         ("debug", ["train.updates=85"], "config.train.updates=85 is no multiple of the epoch of 10"),

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from point_world import LIMIT, MOVES, STEP, WORLDS, point_world
 
+from experiments.fixed_skills import measures
+from experiments.shared.lanes import PRIOR, validity
 from experiments.stacking import skill_measures, skill_rollouts
-from experiments.stacking.skill_rollouts import PRIOR, SkillRollouts, collect, validity
+from experiments.stacking.skill_rollouts import SkillRollouts, collect
 from skillhier.types import Policy
 
 
@@ -98,6 +100,14 @@ def test_an_entry_that_is_missing_is_named():
         collect(env, act, PARAMS, 2, jax.random.key(0))
 
 
+def spread(rollouts: SkillRollouts) -> float | None:
+    return measures.spread(rollouts.pinch, rollouts.valid, rollouts.skill)
+
+
+def noise(rollouts: SkillRollouts, **settings) -> float | None:
+    return measures.noise(rollouts.pinch, rollouts.valid, rollouts.skill, **settings)
+
+
 def rollouts_of(paths: np.ndarray, valid: np.ndarray | None = None) -> SkillRollouts:
     """Paths [L, E, T, 3] of skills 0, 1, ... and nothing else."""
     lanes, episodes, rows, _ = paths.shape
@@ -119,13 +129,13 @@ def test_spread_and_noise_by_hand():
     paths = np.zeros((3, 4, 2, 3))  # 2 starts, twice each
     paths[1, ..., 0] = 0.3
     paths[2, ..., 1] = 0.4
-    assert skill_measures.spread(rollouts_of(paths)) == pytest.approx((0.3 + 0.4 + 0.5) / 3)
-    assert skill_measures.noise(rollouts_of(paths)) == 0
+    assert spread(rollouts_of(paths)) == pytest.approx((0.3 + 0.4 + 0.5) / 3)
+    assert noise(rollouts_of(paths)) == 0
     paths[1, 2:, :, 2] = 0.06  # the second pass of one skill of three
     paths[:, [1, 3], :, 0] += 0.1  # all skills alike begin elsewhere at the second start
-    assert skill_measures.noise(rollouts_of(paths)) == pytest.approx(0.02)
-    assert skill_measures.noise(rollouts_of(paths), across_starts=True) == pytest.approx(0.1)
-    assert skill_measures.spread(rollouts_of(paths[:1])) is None
+    assert noise(rollouts_of(paths)) == pytest.approx(0.02)
+    assert noise(rollouts_of(paths), across_starts=True) == pytest.approx(0.1)
+    assert spread(rollouts_of(paths[:1])) is None
 
 
 def test_paths_are_compared_only_where_both_run():
@@ -133,15 +143,15 @@ def test_paths_are_compared_only_where_both_run():
     paths[1, ..., 0] = [0.1, 0.2, 99.0]
     valid = np.ones((2, 2, 3), bool)
     valid[1, :, 2] = False
-    assert skill_measures.spread(rollouts_of(paths, valid)) == pytest.approx(0.15)
+    assert spread(rollouts_of(paths, valid)) == pytest.approx(0.15)
 
 
 def test_chance_is_noise_and_skill_is_spread():
     rollouts = collect(point_world(), lambda skill: act(skill, chance=0.3), PARAMS, 2, jax.random.key(1))
-    spread, noise = skill_measures.spread(rollouts), skill_measures.noise(rollouts)
-    assert spread == pytest.approx(np.sqrt(2) * STEP * LIMIT / 2, rel=0.15)
-    assert 0 < noise < spread / 3
-    assert skill_measures.noise(rollouts, across_starts=True) > 3 * noise
+    between, within = spread(rollouts), noise(rollouts)
+    assert between == pytest.approx(np.sqrt(2) * STEP * LIMIT / 2, rel=0.15)
+    assert 0 < within < between / 3
+    assert noise(rollouts, across_starts=True) > 3 * within
 
 
 def test_figures_of_a_lane():

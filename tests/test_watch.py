@@ -15,7 +15,7 @@ from PIL import Image
 
 from experiments import watch
 from experiments.shared import cli, run_report, saved
-from experiments.stacking.skill_rollouts import PRIOR
+from experiments.shared.lanes import PRIOR
 from skillhier.agents import registry as agents
 from skillhier.envs import registry
 from skillhier.report import episode_page, sections

@@ -72,7 +72,9 @@ def offline_epoch(name: str, preset: str, updates: int, seeds: int = 1) -> dict[
 def online_epoch(name: str, preset: str, world: str, engine: str, updates: int) -> dict[str, Any]:
     """An epoch of an online agent as a run has it: worlds, replay, updates. It sees all that a small world shows."""
     config = transfer_parts.settings(name, preset, seeds=1)
-    env = registry.make(world, worlds=config.env.worlds, engine=engine, limit=config.env.limit, stack=config.env.stack)
+    env = registry.make(
+        world, worlds=config.env.worlds, engine=engine, limit=config.env.limit or None, stack=config.env.stack
+    )
     agent = agents.online(config, preset, env.spec, entries=env.spec.visible)
     memory = online_run.make_replay(config, env.spec, agent.replay_extras)
     first_params = lambda key: agent.learner.init(key).params  # noqa: E731

@@ -2,10 +2,9 @@
 
 from ml_collections import ConfigDict
 
-from experiments.shared import agent_settings, cli, online_settings
+from experiments.shared import agent_settings, cli, online_settings, world_settings
 from experiments.stacking import worlds as stacking
 from skillhier.agents import registry
-from skillhier.envs import registry as worlds
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 
 PRESETS = {
@@ -13,6 +12,7 @@ PRESETS = {
     "cpu": "three seeds in one program, skills of helms_offline.py:transfer; some fifteen minutes on 2 cores",
     "paper": "Table 5 of the paper: 512 sequences of 10, 20 samples, 100 million control steps; for an accelerator",
 }
+# of option task, which also takes any other world by its name
 TASKS = {"red_on_blue": "sawyer.stack_red_on_blue.set{}", "pyramid": "sawyer.pyramid.set{}"}
 REWARDS = ["dense", "sparse_staged", "sparse"]
 LIMITS = {
@@ -28,17 +28,16 @@ FREE = online_settings.FREE
 
 def get_config(arg: str = "") -> ConfigDict:
     chosen = cli.choose(
-        arg, PRESETS, agent=list(registry.BY_MPO), task=list(TASKS), reward=REWARDS, set=["4", "1", "2", "3", "5"]
+        arg, PRESETS, agent=list(registry.BY_MPO), task="red_on_blue", reward=REWARDS, set=["4", "1", "2", "3", "5"]
     )
-    config = online_settings.config(TASKS[chosen.task].format(chosen.set))
-    stacking.add_settings(config)
-    config.env.reward = chosen.reward  # what is paid: dense, sparse_staged, sparse
+    world = world_settings.of_task(chosen.task, {name: world.format(chosen.set) for name, world in TASKS.items()})
+    config = online_settings.config(world)
     config.env.worlds = 1024  # stepped together
-    config.env.delay = (0, 2)  # fewest, most control steps between asking and acting, drawn for every episode
-    config.env.randomise = True  # masses, frictions, ... drawn anew for every episode
+    if stacking.is_stacking(world):
+        add_stacking(config, chosen.reward)
     config.source = ConfigDict()
     config.source.updates = 0  # of skills made up on the spot, if --init_from names none; 0: it must
-    config.agent = agent(chosen.agent)
+    config.agent = agent(chosen.agent, world)
     config.replay.update(rows=2000, prefill=100)
     config.train.update(
         unroll_length=5,
@@ -51,20 +50,30 @@ def get_config(arg: str = "") -> ConfigDict:
         save_every=16_000,
     )
     config.eval.episodes = 256  # of the agent, each in a world of its own
-    config.eval.totals = ("task.staged",)  # entries whose sum over an episode is a metric too
     if chosen.preset != "paper":
         {"debug": debug, "cpu": cpu}[chosen.preset](config)
+    online_settings.suit_world(config)
     return config
 
 
-def agent(name: str) -> ConfigDict:
-    """The agent's settings on a stacking task."""
-    entries = (*PROPRIO, *OBJECTS)
+def add_stacking(config: ConfigDict, reward: str) -> None:
+    stacking.add_settings(config)
+    config.env.reward = reward  # what is paid: dense, sparse_staged, sparse
+    config.env.delay = (0, 2)  # fewest, most control steps between asking and acting, drawn for every episode
+    config.env.randomise = True  # masses, frictions, ... drawn anew for every episode
+    config.eval.totals = ("task.staged",)  # entries whose sum over an episode is a metric too
+
+
+def agent(name: str, world: str) -> ConfigDict:
+    """The agent's settings in such a world; in others than stacking worlds new nets see all that it shows."""
+    entries = (*PROPRIO, *OBJECTS) if stacking.is_stacking(world) else ()
     return agent_settings.settings(name, high=entries, critic=entries)
 
 
 def debug(config: ConfigDict) -> None:
-    config.env.update(worlds=4, limit=30, starts=8)
+    config.env.update(worlds=4, limit=30)
+    if "starts" in config.env:
+        config.env.starts = 8
     config.source.updates = 20
     config.agent.update(hidden=(32, 32), samples=4, target_period=10, actor_target_period=10)
     config.replay.update(rows=150, prefill=40)
@@ -96,9 +105,7 @@ def cpu(config: ConfigDict) -> None:
 
 
 def check(config: ConfigDict) -> None:
-    world = config.env.name
-    cli.pick("config.env.name:", world, worlds.WORLDS)
-    if not world.startswith("sawyer.") or world.endswith("@pixels"):
-        raise cli.Refused(f"agents put to work here stack objects, not {world}; set config.env.name")
+    online_settings.check_world(config)
+    stacking.check_settings(config)
     agent_settings.check_intervals(config, "eval.every")
     online_settings.check_replay(config)

@@ -3,9 +3,8 @@
 from ml_collections import ConfigDict
 
 from experiments.configs import collect, helms_offline
-from experiments.shared import agent_settings, cli, online_settings
+from experiments.shared import agent_settings, cli, online_settings, world_settings
 from experiments.stacking import worlds as stacking
-from skillhier.envs import registry
 
 PRESETS = {
     "quickstart": "a clone whose likelihood has settled, but which hardly ever stacks; three minutes on 2 cores",
@@ -18,36 +17,55 @@ FREE = online_settings.FREE
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    chosen = cli.choose(arg, PRESETS, agent=list(AGENTS))
-    config = online_settings.config("sawyer.stack_red_on_blue.set4")
-    stacking.add_settings(config)
+    chosen = cli.choose(arg, PRESETS, agent=list(AGENTS), task=collect.RED_ON_BLUE)
+    world = world_settings.of_task(chosen.task, {})
+    config = online_settings.config(world)
+    config.run = ""  # a run whose agent is the expert; --run sets it; without one the scripted expert of stacking
     config.env.worlds = 20  # stepped together
-    config.agent = helms_offline.agent(chosen.agent, "red_on_blue")
+    if stacking.is_stacking(world):
+        stacking.add_settings(config)
+        config.agent = helms_offline.agent(chosen.agent, "red_on_blue")
+    else:
+        config.agent = agent_settings.settings(chosen.agent)
     config.agent.learning_rate = 1e-3
     config.replay.update(rows=4000, prefill=400)
     config.train.update(unroll_length=4, updates_per_collect=2, batch_size=32, sequence_length=25)
     config.train.update(updates=2000, updates_per_epoch=50, eval_every=500, save_every=500)
     config.eval.episodes = 20  # of the clone, each in a world of its own
     if chosen.preset == "debug":
-        config.env.update(worlds=4, limit=30, starts=8, delay=(0, 2), randomise=True)
+        config.env.update(worlds=4, limit=30)
+        vary(config)
+        if "starts" in config.env:
+            config.env.starts = 8
         config.agent.hidden = (32, 32)
         config.replay.update(rows=150, prefill=40)
         config.train.update(batch_size=16, sequence_length=10)
         config.train.update(updates=80, updates_per_epoch=10, eval_every=40, save_every=20)
         config.eval.episodes = 4
     if chosen.preset == "cpu":
-        config.env.update(worlds=40, delay=(0, 2), randomise=True)
+        config.env.worlds = 40
+        vary(config)
         config.agent.learning_rate = 5e-4
         config.train.update(batch_size=64, updates=16_000, updates_per_epoch=100, eval_every=2000, save_every=2000)
         config.eval.episodes = 40
+    online_settings.suit_world(config)
     return config
 
 
+def vary(config: ConfigDict) -> None:
+    """Delays, and physics drawn anew, in worlds that have them."""
+    if "randomise" in config.env:
+        config.env.update(delay=(0, 2), randomise=True)
+
+
 def check(config: ConfigDict) -> None:
+    online_settings.check_world(config)
+    stacking.check_settings(config)
     world = config.env.name
-    cli.pick("config.env.name:", world, registry.WORLDS)
-    if ".stack_" not in world:
-        raise cli.Refused(f"the expert knows stacking, not {world}; set config.env.name")
+    if ".stack_" not in world and not config.run:
+        raise cli.Refused(
+            f"the scripted expert knows stacking, not {world}; --run=RUN names a run whose agent is the expert"
+        )
     agent_settings.check_intervals(config, "eval.every")
     collect.check_pairs("env.worlds", config.env.worlds, world)
     collect.check_pairs("eval.episodes", config.eval.episodes, world)

@@ -5,7 +5,7 @@ A decision is one action, held for config.env.repeat control steps. Frames are c
 
 from ml_collections import ConfigDict
 
-from experiments.shared import agent_settings, cli, online_settings, start_settings
+from experiments.shared import agent_settings, cli, online_settings, start_settings, world_settings
 from skillhier.agents import registry
 from skillhier.envs import registry as worlds
 
@@ -15,7 +15,7 @@ PRESETS = {
     "paper": "the papers' sizes: a million frames, batches of 50 x 50; for an accelerator",
 }
 SUITE = "dmc."
-TASKS = tuple(name.removeprefix(SUITE) for name in worlds.names() if name.startswith(SUITE))
+TASKS = {name.removeprefix(SUITE): name for name in worlds.names() if name.startswith(SUITE)}
 AGENTS = (*registry.IMAGINING, *registry.BY_TD3)
 LIMITS = {
     **online_settings.LIMITS,
@@ -30,8 +30,8 @@ FRAMES = 200_000  # of preset cpu
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    chosen = cli.choose(arg, PRESETS, agent=list(AGENTS), task=["walker_walk", *TASKS])
-    config = online_settings.config(f"{SUITE}{chosen.task}")
+    chosen = cli.choose(arg, PRESETS, agent=list(AGENTS), task="walker_walk")
+    config = online_settings.config(world_settings.of_task(chosen.task, TASKS))
     start_settings.add_settings(config)
     online_settings.add_decisions(config, worlds=1, repeat=2)
     config.agent = agent_settings.settings(chosen.agent)
@@ -53,6 +53,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.train.update(updates_per_collect=25, batch_size=100, sequence_length=20, updates=500_000)
     if chosen.preset != "paper":
         {"debug": debug, "cpu": cpu}[chosen.preset](config)
+    online_settings.suit_world(config)
     return config
 
 
@@ -112,14 +113,8 @@ def cpu(config: ConfigDict) -> None:
     config.agent.decay_updates = updates
 
 
-def check_world(config: ConfigDict) -> None:
-    world = worlds.canonical(config.env.name)
-    if ":" not in world:
-        cli.pick("config.env.name:", world, worlds.WORLDS)
-
-
 def check(config: ConfigDict) -> None:
-    check_world(config)
+    online_settings.check_world(config)
     agent_settings.check_intervals(config, "eval.every")
     online_settings.check_replay(config)
     agent = config.agent

@@ -6,7 +6,15 @@ A decision is one action, held for config.env.repeat control steps. Frames are c
 from ml_collections import ConfigDict
 
 from experiments.configs import lsp
-from experiments.shared import agent_settings, cli, on_policy_run, online_settings, skill_trial, start_settings
+from experiments.shared import (
+    agent_settings,
+    cli,
+    on_policy_run,
+    online_settings,
+    skill_trial,
+    start_settings,
+    world_settings,
+)
 from skillhier.agents import registry
 
 PRESETS = {
@@ -27,8 +35,8 @@ FRAMES = 300_000  # of preset cpu
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    chosen = cli.choose(arg, PRESETS, agent=list(AGENTS), task=["cartpole_swingup", *lsp.TASKS])
-    config = online_settings.config(f"{lsp.SUITE}{chosen.task}")
+    chosen = cli.choose(arg, PRESETS, agent=list(AGENTS), task="cartpole_swingup")
+    config = online_settings.config(world_settings.of_task(chosen.task, lsp.TASKS))
     start_settings.add_settings(config)
     online_settings.add_decisions(config, worlds=4, repeat=1)
     config.agent = agent_settings.settings(chosen.agent)
@@ -59,6 +67,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.train.update(pretrain=0, updates_per_epoch=1000, eval_every=10_000, save_every=10_000)
     if chosen.preset != "paper":
         {"debug": debug, "cpu": cpu}[chosen.preset](config)
+    online_settings.suit_world(config)
     return config
 
 
@@ -113,7 +122,7 @@ def cpu(config: ConfigDict) -> None:
 def check(config: ConfigDict) -> None:
     agent = config.agent
     if agent.name in registry.BY_PPO:
-        lsp.check_world(config)
+        online_settings.check_world(config)
         agent_settings.check_intervals(config, "eval.every")
         on_policy_run.check(config)
         return

@@ -3,8 +3,8 @@
 from ml_collections import ConfigDict
 
 from experiments.configs import helms_transfer
-from experiments.shared import agent_settings, cli
-from skillhier.envs import registry
+from experiments.shared import agent_settings, cli, online_settings
+from experiments.stacking import worlds as stacking
 
 PRESETS = {
     "debug": "does the command work? Eight short episodes, small nets; a minute",
@@ -25,8 +25,9 @@ LIMITS = {
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    chosen = cli.choose(arg, PRESETS, set=["4", "1", "2", "3", "5"])
-    presets = {name: helms_transfer.get_config(f"{chosen.preset},agent={name},set={chosen.set}") for name in AGENTS}
+    chosen = cli.choose(arg, PRESETS, set=["4", "1", "2", "3", "5"], task="red_on_blue")
+    where = f"task={chosen.task},set={chosen.set}"
+    presets = {name: helms_transfer.get_config(f"{chosen.preset},agent={name},{where}") for name in AGENTS}
     config = ConfigDict()
     config.seed = 0  # of the starts, the new nets and all chance
     config.episodes = 1000  # of every agent, from the same starts
@@ -36,7 +37,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.stochastic = True  # skills, latents and actions are drawn, as while learning; else what is likeliest
     config.baselines = ("mpo",)  # who acts beside the skills: mpo (from scratch), random, expert
     config.env = presets["mpo"].env  # as in helms_transfer
-    del config.env["reward"]  # all of them are told
+    if "reward" in config.env:
+        del config.env["reward"]  # all of them are told
     config.env.worlds = {"debug": 4, "cpu": 100, "paper": 1000}[chosen.preset]  # stepped together
     config.agents = ConfigDict({name: presets[name].agent for name in AGENTS})  # settings of those with new nets
     if chosen.preset == "debug":
@@ -45,9 +47,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def check(config: ConfigDict) -> None:
-    world = config.env.name
-    cli.pick("config.env.name:", world, registry.WORLDS)
-    if not world.startswith("sawyer.") or world.endswith("@pixels"):
-        raise cli.Refused(f"agents put to work here stack objects, not {world}; set config.env.name")
+    online_settings.check_world(config)
+    stacking.check_settings(config)
     for name in config.baselines:
         cli.pick("config.baselines:", name, dict.fromkeys(BASELINES))

@@ -26,6 +26,7 @@ from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from experiments.shared import world_settings
 from experiments.shared.settings import (
     CONFIGS,
     Refused,
@@ -63,6 +64,7 @@ flags.DEFINE_integer("host", None, "which of them this is, from 0 on")
 flags.DEFINE_float("host_timeout", 60.0, "s without a word from another host until it is given up", lower_bound=1.0)
 flags.DEFINE_bool("check", False, "validate flags and config, and exit")
 flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
+SHORT = ("run",)  # flags of some entry points that stand for the setting of that name
 LEARNING = ("init_from", "devices", "coordinator", "hosts", "host")  # flags of entry points that learn
 
 
@@ -83,6 +85,7 @@ class Run(NamedTuple):
     free: tuple[str, ...] = ()  # settings that may change when a run goes on
     init_from: str | None = None  # RUN:PART, see learning.with_init_from
     mesh: Mesh | None = None  # the devices that share the work, if there are several
+    env_from: tuple[str, ...] = ()  # modules that register the user's own worlds
 
 
 def run(
@@ -161,15 +164,24 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
         raise Refused(" ".join(str(error).split())) from None
     if extra:
         raise Refused(f"{extra[0]!r} means nothing here; flags begin with --, see --help")
+    world_settings.import_own()
     workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else None
     if not flags.FLAGS.config:
         if needs_config or changes:
             example = f"experiments/configs/{name}.py:{next(iter(presets(name)), 'PRESET')}"
             raise Refused(f"--config is missing; for example --config={example}, see --help for the presets")
-        return Run(name, None, workdir, init_from=flags.FLAGS.init_from)
-    config, module = load_config(flags.FLAGS.config, changes)
+        return Run(name, None, workdir, init_from=flags.FLAGS.init_from, env_from=tuple(flags.FLAGS.env_from))
+    short = {name: flags.FLAGS[name].value for name in SHORT if name in flags.FLAGS and flags.FLAGS[name].value}
+    config, module = load_config(flags.FLAGS.config, changes, short)
     getattr(module, "check_beginning", lambda *_: None)(config, flags.FLAGS.init_from)
-    return Run(name, config, workdir, tuple(getattr(module, "FREE", ())), flags.FLAGS.init_from)
+    return Run(
+        name,
+        config,
+        workdir,
+        tuple(getattr(module, "FREE", ())),
+        flags.FLAGS.init_from,
+        env_from=tuple(flags.FLAGS.env_from),
+    )
 
 
 def check_each(name: str, needs_config: bool = True) -> None:
@@ -189,6 +201,8 @@ def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, s
     settings = flat(asked.config) if asked.config is not None else {}
     if asked.init_from:
         settings["init_from"] = asked.init_from
+    if asked.env_from:
+        settings["env_from"] = asked.env_from
     if not hosts.is_main_host():
         return path, run_folder.fingerprint(settings, asked.free)
     return run_folder.open_run(path, asked.name, settings, asked.free)

@@ -94,7 +94,8 @@ def collect_lanes(
 
     A lane has an episode of one of `skills` (PRIOR: of the agent as it is) in every world of `env`, `repeats` times;
     has_skills=False is for a system without skills. Lanes are vmapped over one env and one reset key: one compiled
-    program, in which the native engine steps all worlds of all lanes in one call.
+    program, in which the native engine steps all worlds of all lanes in one call. Worlds whose state lies on the host
+    have one episode at a time, from the same key.
     """
     length = (env.spec.limit if rows is None else rows) + 1
     key_start, key_act = jax.random.split(key)
@@ -109,10 +110,15 @@ def collect_lanes(
         step = trajectory.step
         return {**select(trajectory), **trajectory.extras, "first": step.first, "last": step.last}
 
-    all_lanes = jax.vmap(jax.vmap(lane, (None, None, None, 0)), (None, None, 0, 0))  # [L, repeats, T, B, ...]
-    keys = jax.random.split(key_act, (len(skills), repeats))
-    arrays = jax.jit(all_lanes)(params, key_start, jnp.asarray(skills, jnp.int32), keys)
-    return jax.tree.map(_episodes, jax.device_get(arrays))
+    keys, numbers = jax.random.split(key_act, (len(skills), repeats)), jnp.asarray(skills, jnp.int32)
+    if env.spec.restorable:
+        all_lanes = jax.vmap(jax.vmap(lane, (None, None, None, 0)), (None, None, 0, 0))  # [L, repeats, T, B, ...]
+        arrays = jax.device_get(jax.jit(all_lanes)(params, key_start, numbers, keys))
+    else:
+        one = jax.jit(lane)
+        each = [jax.device_get(one(params, key_start, n, k)) for n, own in zip(numbers, keys, strict=True) for k in own]
+        arrays = jax.tree.map(lambda *parts: np.stack(parts).reshape(*keys.shape, *parts[0].shape), *each)
+    return jax.tree.map(_episodes, arrays)
 
 
 def _episodes(values: np.ndarray) -> np.ndarray:

@@ -154,6 +154,12 @@ def train(
             "would have been without a break (config.replay.in_checkpoint=true keeps the replay)",
             file=sys.stderr,
         )
+    if worlds.env and not worlds.env.spec.restorable and checkpoint.steps(path / "checkpoints"):
+        print(
+            f"{path}: worlds of {config.env.name} are in no checkpoint and are opened anew; the run will not be the "
+            "one that it would have been without a break",
+            file=sys.stderr,
+        )
     outcome = session.execute(
         path,
         agent.learner,

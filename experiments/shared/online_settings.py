@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, start_settings
+from experiments.shared import cli, start_settings, world_settings
 
 LIMITS = {
     "seed": (0, 2**31 - 1),
@@ -10,7 +10,7 @@ LIMITS = {
     "env.worlds": (1, 10**6),
     "env.engine": ["auto", "native", "mjx", "warp"],
     "env.delay": (0, 100),
-    "env.limit": (1, 10**6),
+    "env.limit": (0, 10**6),
     "env.stack": (1, 16),
     "replay.rows": (1, 10**9),
     "replay.prefill": (0, 10**9),
@@ -41,7 +41,7 @@ def config(world: str) -> ConfigDict:
     config.env.worlds = 16  # stepped together
     config.env.engine = "auto"  # of the physics: native (C, on CPUs), mjx, warp; auto chooses by the device
     config.env.delay = (0, 0)  # fewest, most control steps between asking and acting
-    config.env.limit = 400  # control steps of an episode
+    config.env.limit = 0  # control steps of an episode; 0: as the world has it
     config.env.stack = 1  # frames that the agent sees, newest first
     config.replay = ConfigDict()
     config.replay.rows = 2000  # newest rows of every world that are learned from
@@ -72,10 +72,28 @@ def config(world: str) -> ConfigDict:
 def add_decisions(config: ConfigDict, worlds: int, repeat: int) -> None:
     """Adds what worlds of many kinds, with and without pictures, have in common where a decision may last."""
     config.env.worlds = worlds  # stepped together
-    config.env.limit = 1000  # control steps of an episode
     config.env.repeat = repeat  # control steps of a decision
     config.env.size = 64  # pixels of a picture's side, in worlds @pixels
     config.env.entries = False  # pixel worlds show the entries of the world without them too
+
+
+def suit_world(config: ConfigDict) -> None:
+    """Leaves a preset what its world can do."""
+    world = config.env.name
+    if world_settings.on_host(world):  # a state of Python objects is that of one run
+        config.seeds = 1
+    if world_settings.is_library(world) and "repeat" in config.env:
+        config.env.repeat = 1
+
+
+def check_world(config: ConfigDict) -> None:
+    """Refuses worlds that there are not, and settings that they cannot have."""
+    world = world_settings.check_name("config.env.name:", config.env.name)
+    if config.get("seeds", 1) > 1 and world_settings.on_host(world):
+        raise cli.Refused(
+            f"config.seeds={config.seeds}, but a world of gymnasium has its state on the host, where there is one of "
+            "it; set config.seeds=1 and start a run for each seed"
+        )
 
 
 def check_replay(config: ConfigDict) -> None:

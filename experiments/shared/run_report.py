@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from experiments.fixed_skills import sections as fixed_skills
 from experiments.imagined_goals import sections as imagined_goals
 from experiments.imagined_skills import sections as imagined_skills
 from experiments.stacking import expectations
@@ -23,6 +24,7 @@ TITLES = {  # of metrics that online runs log, which come first
 LEARNING = partial(sections.learning, titles=TITLES)
 SECTIONS = (
     stacking.skills,
+    fixed_skills.section,
     imagined_skills.held,
     imagined_skills.ground,
     imagined_goals.goals,

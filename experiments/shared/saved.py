@@ -51,8 +51,11 @@ def world(path: Path, settings: dict[str, Any], name: str | None = None) -> tupl
         own, chosen = name or _recorded(settings["data"]["path"]), {"stack": settings["data"]["stack"]}
     else:
         raise cli.Refused(f"{path} says nothing of a world; give the folder of a run that holds an agent")
-    name = registry.canonical(name or own)
-    cli.pick("world", name, registry.WORLDS)
+    name = name or own
+    if settings.get("env_from") and registry.canonical(name) not in registry.names() and ":" not in name:
+        modules = ",".join(settings["env_from"])
+        raise cli.Refused(f"{path} was begun with --env_from={modules}, which knows its world {name}; give it here too")
+    name = world_settings.check_name("world", name)
     return name, world_settings.suited(name, chosen)
 
 

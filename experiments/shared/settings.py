@@ -10,9 +10,9 @@ import difflib
 import importlib.util
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -24,14 +24,22 @@ class Refused(ValueError):
     """Wrong use: one line that says what was given, what is allowed, and which setting to change."""
 
 
-def load_config(address: str, changes: Iterable[tuple[str, str]] = ()) -> tuple[ConfigDict, ModuleType]:
-    """The locked, validated config at 'FILE:PRESET[,key=value,...]' after `changes`, and the config file's module."""
+def load_config(
+    address: str, changes: Iterable[tuple[str, str]] = (), flags: Mapping[str, str] = MappingProxyType({})
+) -> tuple[ConfigDict, ModuleType]:
+    """The locked, validated config at 'FILE:PRESET[,key=value,...]' after `changes`, and the config file's module.
+
+    flags: values of flags that are another name of settings, where the config has one of that name
+    """
     file, _, argument = address.partition(":")
     module = _load_module(Path(file))
     config = module.get_config(argument)
     config.lock()
     for path, text in changes:
         change(config, path, text)
+    for name, text in flags.items():
+        if name in config:
+            change(config, name, text)
     validate(config, module)
     return config, module
 
@@ -142,7 +150,12 @@ def _convert(name: str, text: str, like: Any) -> Any:
 
 def unknown(what: str, given: str, known: Iterable[str]) -> str:
     known = [str(name) for name in known]
-    near = difflib.get_close_matches(given.strip("'"), known, n=1, cutoff=0.5)
-    guess = f"did you mean {near[0]}? " if near else ""
+    near = nearest(given.strip("'"), known)
+    guess = f"did you mean {near}? " if near else ""
     listed = f"choose {', '.join(known)}" if len(known) <= 12 else "--help lists all"
     return f"{what} {given} is not known; {guess}{listed}"
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """The name most like it, if any is like it."""
+    return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)), None)

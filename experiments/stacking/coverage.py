@@ -1,5 +1,6 @@
 """What a table of episodes measures in stacking worlds: groups of entries, rewards beside the one that is paid."""
 
+from experiments.shared.coverage import Measures
 from skillhier.envs.sawyer.observations import OBJECTS
 from skillhier.report.coverage_page import Column
 from skillhier.types import Spec
@@ -22,6 +23,11 @@ COLUMNS = (
     Column("paid", "ever paid", "share of episodes in which the fully sparse reward is paid at all"),
     Column("success", "success", "share of episodes that end stacked, by the public test"),
 )
+
+
+def measures(spec: Spec) -> Measures:
+    """All of them."""
+    return Measures(GROUPS, totals(spec), GROUPS["objects"], COLUMNS)
 
 
 def totals(spec: Spec) -> dict[str, tuple[str, int]]:

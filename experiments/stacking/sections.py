@@ -1,6 +1,5 @@
 """Sections of a run's page on skills in the stacking world: rollouts, skill usage, held-out error beside baselines."""
 
-import base64
 import math
 from html import escape
 
@@ -10,7 +9,6 @@ from skillhier.report import axis, figures
 from skillhier.report.drawing import colour
 from skillhier.report.sections import Folder, last, read_json, read_rows, series, side_by_side
 
-STRIP = "skills.jpg"  # frames of every fixed skill
 RIVALS = {"k1": "one component", "npmp": "NPMP"}  # folder below rivals/ and suffix of the summary's entry -> label
 
 
@@ -39,10 +37,6 @@ def skills(run: Folder) -> str:
     drawn = rollouts is not None and len(rollouts.skill) == len(rows)
     if drawn:
         parts.append(f'<div class="fig-card wide">{skill_figures.sheet(rollouts, content)}</div>')
-    if (run.path / STRIP).is_file():
-        data = base64.b64encode((run.path / STRIP).read_bytes()).decode()
-        image = f'<img alt="each skill over an episode" style="max-width:100%" src="data:image/jpeg;base64,{data}">'
-        parts.append(f'<p>The first episode of each skill.</p><div class="fig-card wide">{image}</div>')
     parts.append(f'<div class="fig-card wide">{_table(sorted(rows, key=lambda row: row["skill"] is None))}</div>')
     if drawn:
         parts += [

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from experiments.stacking.skill_measures import mean_along, mean_paths
-from experiments.stacking.skill_rollouts import OBJECTS, PRIOR, SkillRollouts
+from experiments.fixed_skills.measures import mean_along
+from experiments.shared.lanes import PRIOR
+from experiments.stacking.skill_measures import mean_paths
+from experiments.stacking.skill_rollouts import OBJECTS, SkillRollouts
 from skillhier.report import figures
 from skillhier.report.drawing import colour, path, rect, stroke, svg, text
 

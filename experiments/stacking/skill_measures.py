@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.stacking.skill_rollouts import OBJECTS, PRIOR, REPEATS, SkillRollouts, save
+from experiments.fixed_skills.measures import mean_along, noise, shares, spread
+from experiments.fixed_skills.rollouts import REPEATS
+from experiments.shared.lanes import PRIOR
+from experiments.stacking.skill_rollouts import OBJECTS, SkillRollouts, save
 
 LIFTED = 0.03  # m that an object must rise to count as lifted: more than when it is pushed
 NEAR = 0.06  # m from the pinch to an object's centre: within reach of the fingers, for objects of 5 cm
@@ -18,62 +21,23 @@ OFTEN = 0.25  # share of the episodes, or of the time, from which on a behaviour
 OPEN, HELD = 0.1, 0.4  # shares of the gripper's stroke; it stands at 0.48 around an object of 5 cm
 
 
-def mean_along(values: np.ndarray, valid: np.ndarray, axis: int) -> np.ndarray:
-    """Mean over `axis` where valid (same leading axes, values may have one more); NaN where nothing is valid."""
-    valid = valid if valid.ndim == values.ndim else valid[..., None]
-    count = np.broadcast_to(valid, values.shape).sum(axis)
-    total = np.where(valid, values, 0).sum(axis)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
 def mean_paths(rollouts: SkillRollouts) -> np.ndarray:
     """[L, T, 3] m: the pinch path of each lane, averaged over the episodes that are valid at row t."""
     return mean_along(rollouts.pinch, rollouts.valid, 1)
 
 
-def apart(one: np.ndarray, other: np.ndarray) -> float:
-    """m: the distance between two paths [T, 3], averaged over the rows that both have."""
-    distance = np.linalg.norm(one - other, axis=-1)
-    return float(np.nanmean(distance)) if np.isfinite(distance).any() else float("nan")
-
-
-def spread(rollouts: SkillRollouts) -> float | None:
-    """m: the distance between the mean pinch paths of two skills, averaged over time and over all pairs of skills."""
-    paths = mean_paths(rollouts)[rollouts.skill != PRIOR]
-    pairs = [apart(one, other) for i, one in enumerate(paths) for other in paths[:i]]
-    return float(np.nanmean(pairs)) if np.isfinite(pairs).any() else None
-
-
-def noise(rollouts: SkillRollouts, across_starts: bool = False) -> float | None:
-    """m: the same distance within one skill across repeats, averaged over the skills.
-
-    The mean paths of two halves of a skill's episodes are compared. The halves are the two passes over the same initial
-    states, so they differ by chance alone. With `across_starts` they are the episodes from even and from odd initial
-    states, so that the variation of initial states counts too.
-    """
-    episodes = rollouts.pinch.shape[1]
-    number = np.arange(episodes)
-    half = (number % (episodes // REPEATS)) % 2 if across_starts else number // (episodes // REPEATS)
-    values = []
-    for lane in np.flatnonzero(rollouts.skill != PRIOR):
-        halves = [
-            mean_along(rollouts.pinch[lane, half == side], rollouts.valid[lane, half == side], 0) for side in (0, 1)
-        ]
-        values.append(apart(*halves))
-    return float(np.nanmean(values)) if np.isfinite(values).any() else None
-
-
 def measure(rollouts: SkillRollouts) -> dict:
     """The content of skills.json: `spread`, `noise` [m], and for each lane a row of means over its episodes."""
     rows = [_row(rollouts, lane) for lane in range(len(rollouts.skill))]
+    paths = rollouts.pinch, rollouts.valid, rollouts.skill
     return {
         "episodes": int(rollouts.pinch.shape[1]),
         "starts": int(rollouts.pinch.shape[1] // REPEATS),
         "seconds_each": round(float(rollouts.interval) * (rollouts.pinch.shape[2] - 1), 3),
         "broken": int(rollouts.broken.sum()),
-        "spread": spread(rollouts),
-        "noise": noise(rollouts),
-        "noise_across_starts": noise(rollouts, across_starts=True),
+        "spread": spread(*paths),
+        "noise": noise(*paths),
+        "noise_across_starts": noise(*paths, across_starts=True),
         "skills": rows,
     }
 
@@ -104,18 +68,11 @@ def _row(rollouts: SkillRollouts, lane: int) -> dict:
         "path_length": float(steps.sum(1).mean()),
         "action_mean": [round(float(value), 4) for value in action.mean(0)] if len(action) else [],
         "action_std": [round(float(value), 4) for value in action.std(0)] if len(action) else [],
-        "shares": _shares(rollouts.chosen[lane][valid], int(rollouts.skill.max()) + 1),
+        "shares": shares(rollouts.chosen[lane][valid], int(rollouts.skill.max()) + 1),
         "broken": int(rollouts.broken[lane]),
     }
     row = {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
     return {**row, "word": word(row)}
-
-
-def _shares(chosen: np.ndarray, skills: int) -> list[float]:
-    """The share of time in which each skill was active; empty where the policy does not report it."""
-    chosen = chosen[chosen != PRIOR]
-    counts = np.bincount(chosen, minlength=skills) if len(chosen) else np.zeros(0)
-    return [round(float(value), 4) for value in counts / max(counts.sum(), 1)]
 
 
 def word(row: dict) -> str:

@@ -1,23 +1,26 @@
-"""Episodes with each skill fixed, from the same initial states (HeLMS 4.2, Fig. 3a).
+"""Episodes with each skill fixed in stacking worlds, from the same initial states (HeLMS 4.2, Fig. 3a).
 
-`collect` returns SkillRollouts; skill_measures.py computes their measures.
-
-Letters: those of shared/lanes.py, and O objects. A lane covers the same initial states `REPEATS` times: episode e
-starts where episode e + E/2 does, and where episode e of every other lane does. Two lanes therefore differ by their
-skill and by chance, the two halves of one lane by chance alone.
+skill_measures.py computes their measures. Letters: those of fixed_skills/rollouts.py, and O objects.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared.lanes import ACT, PRIOR, collect_lanes, validity
-from skillhier.types import Array, Env, Key, Params, Trajectory
+from experiments.fixed_skills import rollouts
+from experiments.fixed_skills.rollouts import FixedSkills
+from experiments.shared.lanes import ACT
+from skillhier.types import Array, Env, Key, Params, Spec, Trajectory
 
-REPEATS = 2
+PINCH, GRIPPER, GRASP = "sawyer.pinch.pose", "gripper.joints.angle", "gripper.grasp"  # entries
+STROKE = 255.0  # what GRIPPER shows when it is closed
+# The grasp reading unless both fingers are in contact: with an object (it alternates where an expert holds by short
+# pulses), or with each other once they are closed beyond a share of the stroke (in the released experts' logs so in
+# nine of ten rows with empty closed fingers).
+NO_CONTACT = 1.0
+CLOSED_EMPTY = 0.97
 OBJECTS = {name: f"rgb30_{name}.abs_pose" for name in ("red", "green", "blue")}
 
 
@@ -36,69 +39,51 @@ class SkillRollouts(NamedTuple):
     interval: np.ndarray  # [] s between rows
 
 
-def collect(*arguments: Any, **settings: Any) -> SkillRollouts:
-    """The rollouts of `collect_with` alone."""
-    return collect_with(*arguments, **settings)[0]
+def shows(spec: Spec) -> bool:
+    """Whether such worlds show all that these rollouts are made of."""
+    return not missing(spec)
 
 
-def collect_with(
-    env: Env,
-    act: ACT,
-    params: Params,
-    skills: int,
-    key: Key,
-    *,
-    rows: int | None = None,
-    pinch: str = "sawyer.pinch.pose",
-    gripper: str = "gripper.joints.angle",
-    stroke: float = 255.0,
-    grasp: str = "gripper.grasp",
-    no_contact: float = 1.0,
-    closed_empty: float = 0.97,
-    extra: Callable[[Trajectory], Any] | None = None,
-) -> tuple[SkillRollouts, Any]:
+def missing(spec: Spec) -> list[str]:
+    """The entries that they are made of, and that such worlds do not show."""
+    return [name for name in (PINCH, GRIPPER, GRASP, *OBJECTS.values()) if name not in spec.obs]
+
+
+def select(rows: Trajectory) -> dict[str, Array]:
+    """What of rows [T, B, ...] they are made of."""
+    frame = {name: rows.step.obs[name][:, :, 0] for name in (PINCH, GRIPPER, GRASP, *OBJECTS.values())}
+    return {
+        "pinch": frame[PINCH][..., :3],
+        "objects": jnp.stack([frame[name][..., :3] for name in OBJECTS.values()], -2),
+        "closed": frame[GRIPPER][..., 0] / STROKE,
+        "grasping": (frame[GRASP][..., 0] != NO_CONTACT) & (frame[GRIPPER][..., 0] < CLOSED_EMPTY * STROKE),
+    }
+
+
+def read(selected: dict[str, np.ndarray], held: FixedSkills) -> SkillRollouts:
+    """The rollouts, from what `select` gave of the episodes `held`."""
+    shared = {name: getattr(held, name) for name in ("skill", "action", "chosen", "valid", "broken")}
+    return SkillRollouts(**selected, **shared, interval=np.float32(held.interval))
+
+
+def collect(env: Env, act: ACT, params: Params, skills: int, key: Key, *, rows: int | None = None) -> SkillRollouts:
     """An episode of each of `skills` skills, REPEATS times in every world of `env`, and as many that follow the prior.
 
-    skills = 0 is for a system without skills and gives the lane of the prior alone.
-    rows: control steps of an episode, the env's limit by default
-    pinch, gripper, grasp: entries of the observation: pinch pose, gripper closing (0 to `stroke`), grasp reading
-    no_contact: the grasp reading unless both fingers are in contact: with an object (the reading alternates where an
-        expert holds by short pulses), or with each other once they are closed beyond the share `closed_empty` (in the
-        released experts' logs so in nine of ten rows with empty closed fingers)
-    extra: selects more from the same rows [T, B, ...]; the second result, with leaves [L, E, T, ...], or None
-
-    Raises ValueError where the env does not show one of the entries.
+    As fixed_skills.rollouts.collect. Raises ValueError where the env does not show one of the entries.
     """
-    missing = [name for name in (pinch, gripper, grasp, *OBJECTS.values()) if name not in env.spec.obs]
-    if missing:
+    if missing(env.spec):
         raise ValueError(
-            f"the env has no observation entry {missing[0]!r}, which skill rollouts need; it has "
+            f"the env has no observation entry {missing(env.spec)[0]!r}, which skill rollouts need; it has "
             f"{', '.join(sorted(env.spec.obs))}"
         )
-
-    def select(trajectory: Trajectory) -> dict[str, Array]:
-        frame = {name: trajectory.step.obs[name][:, :, 0] for name in (pinch, gripper, grasp, *OBJECTS.values())}
-        return {
-            "pinch": frame[pinch][..., :3],
-            "objects": jnp.stack([frame[name][..., :3] for name in OBJECTS.values()], -2),
-            "closed": frame[gripper][..., 0] / stroke,
-            "grasping": (frame[grasp][..., 0] != no_contact) & (frame[gripper][..., 0] < closed_empty * stroke),
-            "action": trajectory.action,
-            "extra": None if extra is None else extra(trajectory),
-        }
-
-    skill = range(PRIOR, skills)
-    arrays = collect_lanes(env, act, params, skill, key, select, has_skills=skills > 0, repeats=REPEATS, rows=rows)
-    valid, broken = validity(arrays.pop("first"), arrays.pop("last"))
-    extras, interval = arrays.pop("extra"), np.float32(env.spec.interval)
-    arrays = {name: arrays[name] for name in SkillRollouts._fields if name in arrays}
-    return SkillRollouts(skill=np.array(skill), valid=valid, broken=broken.sum(-1), interval=interval, **arrays), extras
+    held, selected = rollouts.collect(env, act, params, skills, key, rows=rows, extra=select)
+    return read(selected, held)
 
 
-def save(rollouts: SkillRollouts, folder: Path | str) -> Path:
+def save(episodes: SkillRollouts, folder: Path | str) -> Path:
     """Writes skills.npz into a run folder."""
     path = Path(folder) / "skills.npz"
-    np.savez_compressed(path, **rollouts._asdict())
+    np.savez_compressed(path, **episodes._asdict())
     return path
 
 

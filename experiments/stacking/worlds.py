@@ -2,14 +2,32 @@
 
 from ml_collections import ConfigDict
 
+from experiments.shared import cli
+from skillhier.envs.render import pixels
 from skillhier.envs.sawyer.rewards import PAIRS
 
-__all__ = ["LIMITS", "PAIRS", "add_settings"]
+__all__ = ["LIMITS", "PAIRS", "add_settings", "check_settings", "is_stacking"]
 
 LIMITS = {
     "env.timestep": (0.0, 0.05),
     "env.starts": (1, 10**6),
 }
+
+
+def is_stacking(world: str) -> bool:
+    """Whether it shows a Sawyer arm and its objects as entries."""
+    return world.startswith("sawyer.") and not world.endswith(pixels.SUFFIX)
+
+
+def check_settings(config: ConfigDict) -> None:
+    """Refuses settings of stacking worlds for another one, and the other way round."""
+    world, stacking = config.env.name, "randomise" in config.env
+    if stacking != is_stacking(world):
+        has = "has settings of stacking worlds" if stacking else "has no settings of stacking worlds"
+        raise cli.Refused(
+            f"config.env.name={world}, and this config {has}; give the world as option of --config instead, "
+            f"PRESET,task={world}"
+        )
 
 
 def add_settings(config: ConfigDict) -> None:

@@ -146,4 +146,17 @@ def online(
     def peek(state: OnlineState, key: Key, length: int | None = None) -> Trajectory:
         return replay.sample(state.replay, key, **{**window, "sequence_length": length or sequence_length})
 
-    return Source(init, next_, peek=peek, worlds=axes, rings=("replay",), given=tuple(initial_rows) or None)
+    def reopen(state: OnlineState, key: Key) -> OnlineState:
+        """New episodes; those under way count for nothing."""
+        stats = state.stats._replace(ended=jnp.ones_like(state.stats.ended))
+        return state._replace(actor=start(env, policy, key), stats=stats)
+
+    return Source(
+        init,
+        next_,
+        peek=peek,
+        worlds=axes,
+        rings=("replay",),
+        given=tuple(initial_rows) or None,
+        reopen=None if env.spec.restorable else reopen,
+    )

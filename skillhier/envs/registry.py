@@ -1,4 +1,7 @@
-"""Worlds by name: `make(name, worlds=..., ...) -> Env`, `names()`. Listing them builds nothing."""
+"""Worlds by name: `make(name, worlds=..., ...) -> Env`, `names()`. Listing them builds nothing.
+
+`register_task` and `register_env` add worlds of one's own.
+"""
 
 import difflib
 import importlib
@@ -81,17 +84,50 @@ WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
 # the same worlds with pictures
 WORLDS |= {f"{name}{pixels.SUFFIX}": constructor for name, constructor in WORLDS.items()}
 WORLDS["point.path"] = _point  # has no bodies to be drawn
+ENVS: dict[str, Callable[..., Env]] = {}  # worlds of one's own that are no tasks
 STACK = {"sawyer": 3}  # default of `stack` for a family of worlds; 1 for others
 
 
 def names() -> tuple[str, ...]:
     """All worlds."""
-    return tuple(WORLDS)
+    return (*WORLDS, *ENVS)
+
+
+def register_task(name: str, constructor: Callable[..., batch.Task]) -> None:
+    """Adds a world of one's own: constructor(**settings) -> batch.Task, whose keywords are the world's settings.
+
+    With it comes `NAME@pixels`. Raises ValueError: a name that is taken, or that a command line could not give.
+    """
+    _check_new(name)
+    WORLDS[name] = WORLDS[f"{name}{pixels.SUFFIX}"] = lambda: constructor
+
+
+def register_env(name: str, constructor: Callable[..., Env]) -> None:
+    """Adds a world of one's own that is no task: constructor(worlds=..., **settings) -> Env.
+
+    Of limit, delay, stack and repeat it is given those that are asked for, and need not know any. Raises ValueError as
+    `register_task`.
+    """
+    _check_new(name)
+    ENVS[name] = constructor
 
 
 def canonical(name: str) -> str:
-    """How the registry spells `name`: dmc/cheetah_run is dmc.cheetah_run."""
-    return name.replace("/", ".", 1)
+    """How the registry spells `name`: dmc/cheetah_run is dmc.cheetah_run. Names of other libraries are theirs."""
+    return name if ":" in name else name.replace("/", ".", 1)
+
+
+def check(name: str) -> str:
+    """`name` as the registry spells it; raises ValueError with the nearest name where it has no such world.
+
+    Of a world of another library only the library is looked at, so nothing is imported.
+    """
+    name = canonical(name)
+    if ":" in name:
+        libraries.split(name)
+    elif name not in WORLDS and name not in ENVS:
+        raise ValueError(f"world '{name}' is not known; {_nearest(name, names())}")
+    return name
 
 
 def make(
@@ -109,13 +145,14 @@ def make(
 
     `stack` is by default 3 in Sawyer worlds and 1 in others. `NAME@pixels` has pictures in place of its entries
     (privileged ones stay), by default one frame; it takes the settings of `pixels.drawing`, and with `entries` shows
-    its entries beside the pictures. `gymnasium:NAME`
-    and `playground:NAME` are worlds of those libraries, with settings as in `adapters.from_gymnasium` and
-    `adapters.from_playground`.
+    its entries beside the pictures. `gymnasium:NAME` and `playground:NAME` are worlds of those libraries, with
+    settings as in `adapters.from_gymnasium` and `adapters.from_playground`.
     """
+    name = canonical(name)
     if ":" in name:
         return libraries.make(name, worlds=worlds, limit=limit, delay=delay, stack=stack, repeat=repeat, **settings)
-    name = canonical(name)
+    if name in ENVS:
+        return _make_env(name, worlds, limit=limit, delay=tuple(delay), stack=stack, repeat=repeat, **settings)
     pictured = name.endswith(pixels.SUFFIX)
     if entries and not pictured:
         raise ValueError(f"world '{name}' shows its entries and no pictures; set env.name={name}{pixels.SUFFIX}")
@@ -131,8 +168,10 @@ def task(name: str, *, worlds: int = 1, **settings) -> batch.Task:
     pictures are accepted and ignored.
     """
     name = canonical(name)
-    if name not in WORLDS:
-        raise ValueError(f"world '{name}' is not known; {_nearest(name, WORLDS)}; set env.name")
+    if name in ENVS:
+        raise ValueError(f"world '{name}' is an Env of its own and no task; choose another")
+    if check(name) not in WORLDS:
+        raise ValueError(f"world '{name}' is another library's and no task; choose another")
     constructor = WORLDS[name]()
     allowed = [p.name for p in inspect.signature(constructor).parameters.values() if p.kind == p.KEYWORD_ONLY]
     extra = pixels.SETTINGS if name.endswith(pixels.SUFFIX) else ()
@@ -162,6 +201,28 @@ def relabelling(name: str, *, worlds: int = 1, repeat: int = 1, **settings) -> C
             f"what '{name}' pays cannot be computed from stored rows; of dmc.quadruped_{{{','.join(QUADRUPED)}}} it can"
         )
     return computed
+
+
+def _make_env(name: str, worlds: int, **settings) -> Env:
+    """A world of ENVS, with those of the settings that are asked for. Raises ValueError for one it does not have."""
+    constructor = ENVS[name]
+    plain = {"limit": None, "delay": (0, 0), "stack": None, "repeat": 1}
+    settings = {setting: value for setting, value in settings.items() if plain.get(setting, ()) != value}
+    parameters = inspect.signature(constructor).parameters
+    if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for setting in settings.keys() - parameters.keys():
+            raise ValueError(f"world '{name}' has no setting '{setting}'; {_nearest(setting, parameters)}")
+    env = constructor(worlds=worlds, **settings)
+    if env.spec.worlds != worlds:
+        raise ValueError(f"world '{name}' made {env.spec.worlds} worlds where {worlds} were asked for")
+    return env
+
+
+def _check_new(name: str) -> None:
+    if name in WORLDS or name in ENVS:
+        raise ValueError(f"world '{name}' is registered already; choose another name")
+    if not name or set(name) & set(":@,=/ "):
+        raise ValueError(f"world '{name}' cannot be named on a command line; leave out : @ , = / and spaces")
 
 
 def _picture_settings(name: str, settings: dict) -> dict:

@@ -18,7 +18,7 @@ def episodes(
     *,
     groups: Mapping[str, Sequence[str]],
     totals: Mapping[str, tuple[str, int]],
-    success: str,
+    success: str | None,
     poses: Sequence[str] = (),
 ) -> Callable[[Params, Key], dict[str, Array]]:
     """A jitted function of (params, key): the figures [B] of one new episode in every world of `env`; see `figures`.
@@ -40,7 +40,7 @@ def figures(
     trajectory: Trajectory,
     groups: Mapping[str, Sequence[str]],
     totals: Mapping[str, tuple[str, int]],
-    success: str,
+    success: str | None,
     poses: Sequence[str] = (),
 ) -> dict[str, Array]:
     """Figures [B] of the episodes that row 0 of a trajectory opens, over all their rows after the first:
@@ -49,7 +49,7 @@ def figures(
                     frames, averaged over the components
     return          the sum of rewards
     return/NAME     for each of `totals`, NAME -> (entry, component): its sum, the return if it were the reward
-    success         1 if the entry `success` is 1 on the last row
+    success         1 if the entry `success` is 1 on the last row; left out where no entry says it
     broken          1 if a broken world cut the episode short; its other figures cover the rows before that
 
     poses: entries that end with a quaternion. A quaternion and its negative are the same rotation, and worlds that show
@@ -66,12 +66,16 @@ def figures(
     def variance(entry: str) -> Array:
         """[B, d]; of the difference to row 0, for which single precision is enough where values are far from zero."""
         values, counted = step.obs[entry][:, :, 0], arrived[..., None]
+        values = values.reshape(*values.shape[:2], -1)
         values = continuous(values) if entry in poses else values
         values = values - values[:1]
         mean = jnp.where(counted, values, 0.0).sum(0) / rows[:, None]
         return jnp.where(counted, jnp.square(values - mean), 0.0).sum(0) / rows[:, None]
 
-    end = jnp.take_along_axis(step.obs[success][:, :, 0, 0], valid.sum(0)[None] - 1, axis=0)[0]
+    succeeded = {}
+    if success is not None:
+        end = jnp.take_along_axis(step.obs[success][:, :, 0, 0], valid.sum(0)[None] - 1, axis=0)[0]
+        succeeded = {"success": 1.0 * ((end > 0.5) & ~broken)}
     return {
         **{
             f"variance/{name}": jnp.concatenate([variance(entry) for entry in entries], -1).mean(-1)
@@ -79,7 +83,7 @@ def figures(
         },
         "return": summed(step.reward),
         **{f"return/{name}": summed(step.obs[entry][:, :, 0, i]) for name, (entry, i) in totals.items()},
-        "success": 1.0 * ((end > 0.5) & ~broken),
+        **succeeded,
         "broken": 1.0 * broken,
     }
 

@@ -53,6 +53,9 @@ def execute(
     saved = checkpoint.Checkpoints(path / "checkpoints", about=about, rings=rings)
     if saved.latest() is not None:
         state = saved.restore(state)
+        if source.reopen is not None:
+            reopened = jax.jit(source.reopen)(state.source, jax.random.fold_in(state.key, 1))
+            state = state._replace(source=reopened)
     done = loop.updates_of(state)
     writers = []
     for place in run_folder.seed_folders(path, seed, seeds) if hosts.is_main_host() else ():

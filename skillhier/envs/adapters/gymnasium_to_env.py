@@ -2,8 +2,8 @@
 
 Such an environment holds its own state, so this Env is not a pure function: its state is a ticket with the number of
 the next call, calls run in program order (`io_callback(ordered=True)`), and any but the latest state raises. So there
-is one rollout at a time, no `vmap`, one device and no resuming from a checkpoint; `lax.scan`, `jit`, `rollout` and
-`evaluate` work.
+is one rollout at a time, no `vmap`, one device; `lax.scan`, `jit`, `rollout` and `evaluate` work, and a run that goes
+on from a checkpoint opens its worlds anew.
 
 Observations: a Box is the entry `observation`, a Dict of Boxes its entries (nested names joined by dots); uint8 stays
 as it is, other numbers become float32 vectors. Actions are clipped to [-1, 1]; they are scaled to the bounds of a Box,
@@ -79,7 +79,9 @@ def make(
         discount = jnp.where(terminated, 0.0, 1.0)
         return ticket, TimeStep(ticket.frames, jnp.where(first, 0.0, reward), discount, first, last)
 
-    return Env(reset, step, Spec(stacks.shapes(frames, depth), bounds, env.num_envs, float(interval), int(limit)))
+    shapes = stacks.shapes(frames, depth)
+    spec = Spec(shapes, bounds, env.num_envs, float(interval), int(limit), restorable=False)
+    return Env(reset, step, spec)
 
 
 class _Host:

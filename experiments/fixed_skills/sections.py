@@ -1,0 +1,82 @@
+"""The part of a run's page on skills held fixed, in a world of any kind."""
+
+import base64
+from html import escape
+from math import nan
+from typing import Any
+
+from skillhier.report import figures
+from skillhier.report.drawing import colour, number
+from skillhier.report.sections import Folder, read_json, side_by_side
+
+FILE, STRIP = "fixed_skills.json", "skills.jpg"  # STRIP: frames of every fixed skill
+SHOWN = 6  # entries in the table at most, those first by which skills are told apart best
+
+
+def name(skill: int | None) -> str:
+    """What a lane is called."""
+    return "prior" if skill is None else f"skill {skill}"
+
+
+def curves(content: dict[str, Any]) -> list[str]:
+    """Means of each skill over an episode: of the return so far, and of the numbers by which skills differ most."""
+    rows, seconds = content["skills"], content["curves"]["seconds"]
+
+    def draw(title: str, means: list[list[float | None]]) -> str:
+        series = {}
+        for row, mean in zip(rows, means, strict=True):
+            points = [nan if y is None else y for y in mean]
+            series[name(row["skill"]).removeprefix("skill ")] = (seconds, points, colour(row["skill"]))
+        return figures.curves(series, title, "s")
+
+    return [draw(title, means) for title, means in content["curves"]["means"].items()]
+
+
+def section(run: Folder) -> str:
+    """Figures of each fixed skill: returns, how far each entry went, how far apart skills are."""
+    content = read_json(run.path / FILE)
+    rows = content.get("skills") or []
+    if not rows:
+        return ""
+    caption = (
+        f"{content['episodes']} episodes of {content['seconds_each']:g} s for each skill, in "
+        f"{content.get('env', 'the same world')}, from the same {content['starts']} initial states each. Of entries "
+        "of the observation: how long their paths are in an episode, in the mean. Apart: the distance between the mean "
+        "paths of two skills, and in brackets how many times that between two halves of one skill's episodes, which "
+        "differ by chance alone."
+    )
+    parts = ["<h2>Each skill held fixed: what it earns, and what it moves</h2>", f"<p>{escape(caption)}</p>"]
+    parts += [strip(run), f'<div class="fig-card wide">{_table(rows, content["entries"])}</div>']
+    parts.append("<p>Means of each skill over an episode, of the numbers by which skills differ most.</p>")
+    parts.append(side_by_side(curves(content)))
+    return "".join(parts)
+
+
+def strip(run: Folder) -> str:
+    """Frames of the first episode of each skill."""
+    if not (run.path / STRIP).is_file():
+        return ""
+    data = base64.b64encode((run.path / STRIP).read_bytes()).decode()
+    image = f'<img alt="each skill over an episode" style="max-width:100%" src="data:image/jpeg;base64,{data}">'
+    return f'<p>The first episode of each skill.</p><div class="fig-card wide">{image}</div>'
+
+
+def _table(rows: list[dict[str, Any]], entries: dict[str, dict[str, float | None]]) -> str:
+    names = sorted(entries, key=lambda entry: -(entries[entry]["ratio"] or 0.0))[:SHOWN]
+    cells = [["", "return", *map(escape, names)]]
+    for row in sorted(rows, key=lambda row: row["skill"] is None):
+        earned = f"{number(row['return'])} ± {number(row['return_stddev'])}"
+        cells.append([name(row["skill"]), earned, *(number(row["covered"][entry]) for entry in names)])
+    apart = [_apart(entries[entry]) for entry in names]
+    if any(apart):
+        cells.append(["apart", "", *apart])
+    head = "".join(f"<th>{cell}</th>" for cell in cells[0])
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in cells[1:])
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _apart(figures_of_entry: dict[str, float | None]) -> str:
+    spread, ratio = figures_of_entry["spread"], figures_of_entry["ratio"]
+    if spread is None:
+        return ""
+    return number(spread) + (f" ({ratio:.1f})" if ratio is not None else "")
