@@ -5,7 +5,10 @@ python -m experiments.watch --run=runs/skills --skill=3                    # wit
 python -m experiments.watch --run=runs/skills --skill=each --height=240 --width=320     # all skills, side by side
 python -m experiments.watch --policy=expert --env=sawyer.stack_red_on_blue.set4
 python -m experiments.watch --policy=random --env=dmc.cheetah_run --rows=200
+python -m experiments.watch --run=runs/skills --env=gymnasium:MountainCarContinuous-v0
 
+Worlds are any registered ones, gymnasium:ID, playground:NAME, or of one's own package by --env_from. Those of gymnasium
+draw themselves, with what their library needs for it (pygame, for some); worlds without a picture leave episode.json.
 Agents act greedily. Writes into RUN/watch (without a run into runs/watch-<time>; --workdir names another folder):
 episode.mp4, episode.html, strip.jpg (frames side by side), episode.json (returns, lengths, success), and updates the
 run's report.html if it has one. Films show continuous skills by their numbers, and by a colour that changes with them.
@@ -15,6 +18,7 @@ Of an agent with a world model also dream/: what it would have expected of the f
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +32,7 @@ from experiments.shared import (
     cli,
     episode_dreams,
     pictures,
+    rendered,
     run_report,
     saved,
     scripted,
@@ -61,9 +66,10 @@ class Scene(NamedTuple):
 
     agent_name: str
     world: str
-    settings: dict[str, Any]  # of the world, without engine and number of worlds
     env: Env
     agent: saved.Agent
+    model: mujoco.MjModel | None  # of its bodies; None for worlds that are not of ours
+    drawn: list[rendered.Recording] = []  # of each world, where worlds draw themselves
 
 
 def main(run: cli.Run) -> None:
@@ -73,25 +79,26 @@ def main(run: cli.Run) -> None:
     start = time.perf_counter()
     scene = scripted_scene(args) if args.policy else saved_scene(args)
     skills = choose_skills(args.skill, scene.agent.skills)
-    model = saved.model(scene.world, args.engine, scene.settings)
-    camera = choose_camera(model, args.camera)
+    camera = choose_camera(scene, args.camera)
     recordings, dreamt_of = record(scene, skills, args.rollout_seed, args.rows)
     path = make_folder(args)
+    for file in FILES:  # of the episode before
+        (path / file).unlink(missing_ok=True) if file != dreams.FOLDER else shutil.rmtree(path / file, True)
     summary = summarise(scene, recordings)
-    geometry = viewer.scene(model)
-    geometry["views"].sort(key=lambda view: view["camera"] != camera)
     title, line = f"{scene.agent_name} in {scene.world}", summary_line(summary)
     episodes = [episode for recording in recordings for episode in recording.episodes]
-    (path / "episode.html").write_text(episode_page.page(title, line, geometry, episodes), encoding="utf-8")
-    if camera >= 0:
-        draw = pictures.drawer(model, camera, args.height, args.width, args.shadows, args.samples)
+    if scene.model is not None:
+        geometry = viewer.scene(scene.model)
+        geometry["views"].sort(key=lambda view: view["camera"] != camera)
+        (path / "episode.html").write_text(episode_page.page(title, line, geometry, episodes), encoding="utf-8")
+    draw = choose_drawer(scene, camera, args)
+    if draw is not None:
         if args.film:
             try:
                 pictures.write_film(path / "episode.mp4", draw, recordings, scene.env.spec.interval)
             except film.FilmError as error:  # the other files do not need the film
                 print(error, file=sys.stderr)
         (path / "strip.jpg").write_bytes(film.strip(pictures.frames_of(draw, recordings), FRAME_WIDTH))
-    shutil.rmtree(path / dreams.FOLDER, ignore_errors=True)  # of the episode before
     if dreamt_of is not None:
         rows = len(episodes[0].reward)
         episode_dreams.write(path, scene.agent, dreamt_of, rows, scene.env.spec.interval, args.rollout_seed)
@@ -112,9 +119,9 @@ def saved_scene(args: Any) -> Scene:
     path = Path(args.run)
     settings = run_folder.settings(path)
     name, world_settings = saved.world(path, settings, args.env)
-    env = saved.worlds(name, args.episodes or 1, args.engine, **world_settings)
+    env, model, drawn = make_worlds(name, args, world_settings)
     agent_name = settings.get("agent", {}).get("name", "agent")
-    return Scene(agent_name, name, world_settings, env, saved.agent(path, settings, env))
+    return Scene(agent_name, name, env, saved.agent(path, settings, env), model, drawn)
 
 
 def scripted_scene(args: Any) -> Scene:
@@ -124,9 +131,21 @@ def scripted_scene(args: Any) -> Scene:
             f"--policy={args.policy} acts without a run, in a world that --env names; --run has its own agent"
         )
     name = world_settings.check_name("world", args.env)
-    env = saved.worlds(name, args.episodes or 1, args.engine)
+    env, model, drawn = make_worlds(name, args, {})
     policy = scripted.make(args.policy, name, env)
-    return Scene(args.policy, name, {}, env, saved.Agent(lambda skill: policy, (), 0))
+    return Scene(args.policy, name, env, saved.Agent(lambda skill: policy, (), 0), model, drawn)
+
+
+def make_worlds(
+    name: str, args: Any, settings: dict[str, Any]
+) -> tuple[Env, mujoco.MjModel | None, list[rendered.Recording]]:
+    """As many worlds as there are episodes, and what they are drawn by: a model, or pictures of their own."""
+    count = args.episodes or 1
+    if world_settings.on_host(name):
+        env, drawn = rendered.worlds(name, count, (args.height, args.width), **settings)
+        return env, None, drawn
+    env = saved.worlds(name, count, args.engine, **settings)
+    return env, saved.model_or_none(name, args.engine, settings), []
 
 
 def choose_skills(skill: str | None, skills: int) -> list[int]:
@@ -141,8 +160,25 @@ def choose_skills(skill: str | None, skills: int) -> list[int]:
     return [int(skill)]
 
 
-def choose_camera(model: mujoco.MjModel, name: str | None) -> int:
-    """The camera of the film; -1 where the model has none. Raises Refused."""
+def choose_drawer(scene: Scene, camera: int, args: Any) -> Callable | None:
+    """A function from a record of a row to its image; None, after saying why, where there is no picture."""
+    if scene.model is not None and camera >= 0:
+        return pictures.drawer(scene.model, camera, args.height, args.width, args.shadows, args.samples)
+    trouble = next((world.trouble for world in scene.drawn if world.trouble), "")
+    if scene.drawn and not trouble:
+        return rendered.draw
+    why = f"does not draw itself: {trouble}" if trouble else "has no picture"
+    print(f"no film: {scene.world} {why}", file=sys.stderr)
+    return None
+
+
+def choose_camera(scene: Scene, name: str | None) -> int:
+    """The camera of the film; -1 where the world's model has none. Raises Refused."""
+    model = scene.model
+    if model is None:
+        if name is not None:
+            raise cli.Refused(f"--camera={name}: {scene.world} has no model of ours with cameras; leave it out")
+        return -1
     names = [model.camera(i).name for i in range(model.ncam)]
     if name is None:
         return viewer.filmed(model)
@@ -173,14 +209,17 @@ def record(
 
     def select(trajectory: Trajectory) -> dict[str, Any]:
         step = trajectory.step
-        selected = {"reward": step.reward, "record": step.obs[viewer.RECORD]}
+        selected = {"reward": step.reward}
+        selected |= {} if scene.model is None else {"record": step.obs[viewer.RECORD]}
         selected |= {} if success is None else {"success": step.obs[success][:, :, 0, 0] > 0.5}
         return selected | ({} if agent.dream is None else {"dreamt_of": episode_dreams.select(trajectory)})
 
+    env, act = scene.env, agent.act
+    if scene.model is not None:
+        env, act = viewer.shown(env), lambda skill: viewer.unaware(agent.act(skill))
     arrays = collect_lanes(
-        viewer.shown(scene.env), lambda skill: viewer.unaware(agent.act(skill)), agent.params, skills,
-        jax.random.key(seed), select, has_skills=has_skills, rows=rows,
-    )  # fmt: skip
+        env, act, agent.params, skills, jax.random.key(seed), select, has_skills=has_skills, rows=rows
+    )
     dreamt_of, free = arrays.pop("dreamt_of", None), "agent" if "skill" in arrays else "prior"
     valid, broken = validity(arrays["first"], arrays["last"])
     recordings = []
@@ -192,9 +231,10 @@ def record(
             own = jax.tree.map(lambda leaf, e=e, lane=lane, count=count: leaf[lane, e, :count], arrays)
             name = " ".join(filter(None, [label, str(e + 1) if valid.shape[1] > 1 or not label else ""]))
             active = own["chosen"] if has_skills and (own["chosen"] != PRIOR).any() else None
-            poses = viewer.poses(own["record"])
+            poses = np.zeros((count, 0, 7)) if scene.model is None else viewer.poses(own["record"])
             recording.episodes.append(episode_page.Episode(name, scene.env.spec.interval, poses, own["reward"], active))
-            recording.records.append(own["record"])
+            kept = np.array(scene.drawn[e].episodes[lane][:count], object) if scene.drawn else None
+            recording.records.append(own.get("record", kept))
             recording.choices.append(pictures.choices_of(own))
             recording.success.extend([bool(own["success"][-1])] if "success" in own else [])
         recordings.append(recording)

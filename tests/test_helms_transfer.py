@@ -66,7 +66,11 @@ def test_the_paper_preset_is_table_5():
         ("debug,agent=helms", [], "agent 'helms' is not known; did you mean helms_"),
         ("debug,set=6", [], "set '6' is not known"),
         ("debug,reward=spars", [], "reward 'spars' is not known; did you mean sparse"),
-        ("debug", ["env.name=dmc.cheetah_run"], "give the world as option of --config instead, PRESET,task=dmc.cheetah_run"),
+        (
+            "debug",
+            ["env.name=dmc.cheetah_run"],
+            "give the world as option of --config instead",
+        ),
         ("debug", ["train.updates=45"], "config.train.updates=45 is no multiple of the epoch of 10"),
         ("debug", ["replay.prefill=5"], "config.replay.prefill=5 holds no window of 6 rows"),
         ("debug", ["replay.rows=5"], "config.replay.rows=5 holds no window of 6 rows"),

@@ -21,7 +21,7 @@ from skillhier.types import Env, Params, Policy
 
 flags.DEFINE_string("run", None, "the folder of a run that holds an agent")
 
-FALLBACK = "sawyer.stack_red_on_blue.set4"  # of data that do not say where they come from
+FALLBACK = "sawyer.stack_red_on_blue.set4"  # of data with entries of a Sawyer that do not say where they come from
 
 
 class Agent(NamedTuple):
@@ -45,10 +45,8 @@ def world(path: Path, settings: dict[str, Any], name: str | None = None) -> tupl
         own = chosen.pop("name")
     elif "data" in settings:
         if settings["data"]["path"] == "toy" and not name:
-            raise cli.Refused(
-                f"{path} learned from made-up data, which no world shows; give a run on demonstrations of stacking"
-            )
-        own, chosen = name or _recorded(settings["data"]["path"]), {"stack": settings["data"]["stack"]}
+            raise cli.Refused(f"{path} learned from made-up data, which no world shows; give a run on demonstrations")
+        own, chosen = name or _recorded(settings), {"stack": settings["data"]["stack"]}
     else:
         raise cli.Refused(f"{path} says nothing of a world; give the folder of a run that holds an agent")
     name = name or own
@@ -62,7 +60,7 @@ def world(path: Path, settings: dict[str, Any], name: str | None = None) -> tupl
 def worlds(name: str, count: int, engine: str = "auto", **settings: Any) -> Env:
     """`count` worlds of that name. Raises Refused where a setting does not suit it."""
     try:
-        return registry.make(name, worlds=count, engine=engine, **settings)
+        return registry.make(name, worlds=count, **world_settings.suited(name, {"engine": engine, **settings}))
     except ValueError as error:
         raise cli.Refused(str(error)) from None
 
@@ -121,15 +119,22 @@ def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = Fals
     return Agent(act, params, system.skills, system.dream, system.propose, system.coders)
 
 
-def _recorded(data: str) -> str:
-    """The world that a data set says it comes from."""
+def _recorded(settings: dict[str, Any]) -> str:
+    """The world that the data set of a run says it comes from. Raises Refused."""
+    data = settings["data"]["path"]
     try:
         about = json.loads((Path(data) / "data" / "metadata.json").read_text())
-    except (OSError, ValueError):
-        about = {}
-    if about.get("world") in registry.WORLDS:
+        made_in = json.loads(about.get("env_spec") or "{}").get("id")  # as Minari has it
+    except (OSError, ValueError, AttributeError, TypeError):
+        about, made_in = {}, None
+    if about.get("world"):
         return about["world"]
-    print(
-        f"{data} does not say which world it comes from; acting in {FALLBACK}, --env chooses another", file=sys.stderr
-    )
-    return FALLBACK
+    if made_in:
+        return f"gymnasium:{made_in}"
+    if any(name.startswith("sawyer.") for name in settings.get("agent", {}).get("low", ())):
+        print(
+            f"{data} does not say which world it comes from; acting in {FALLBACK}, --env chooses another",
+            file=sys.stderr,
+        )
+        return FALLBACK
+    raise cli.Refused(f"{data} does not say which world it comes from; --env names one")

@@ -55,11 +55,12 @@ def of_task(task: str, short: Mapping[str, str]) -> str:
     """The world that a config's option `task` means: one of `short`, name -> world, or any world by its own name."""
     if task in short:
         return short[task]
-    if "." in task or ":" in task:
+    if set(task) & set("./:") or task in registry.names():
         return check_name("task", task)
     near = nearest(task, [*short, *registry.names()])
     guess = f"did you mean {near}? " if near else ""
-    raise Refused(f"task {task!r} is not known; {guess}choose {', '.join(short)}, or any world by its name")
+    listed = f"choose {', '.join(short)}, or any world" if any(short) else "give a world"
+    raise Refused(f"task {task!r} is not known; {guess}{listed} by its name, which python -m experiments.envs lists")
 
 
 def is_library(world: str) -> bool:

@@ -206,8 +206,8 @@ def relabelling(name: str, *, worlds: int = 1, repeat: int = 1, **settings) -> C
 def _make_env(name: str, worlds: int, **settings) -> Env:
     """A world of ENVS, with those of the settings that are asked for. Raises ValueError for one it does not have."""
     constructor = ENVS[name]
-    plain = {"limit": None, "delay": (0, 0), "stack": None, "repeat": 1}
-    settings = {setting: value for setting, value in settings.items() if plain.get(setting, ()) != value}
+    plain = {"limit": (None,), "delay": ((0, 0),), "stack": (None, 1), "repeat": (1,)}
+    settings = {setting: value for setting, value in settings.items() if value not in plain.get(setting, ())}
     parameters = inspect.signature(constructor).parameters
     if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
         for setting in settings.keys() - parameters.keys():
