@@ -173,7 +173,7 @@ def counts(episodes: list[dict]) -> dict:
 def worth(counted: dict) -> str:
     """What came of episodes, in words: success where it is known, else the return."""
     if "success" in counted:
-        return f"success {100 * counted['success']:5.1f} %"
+        return f"success {100 * counted['success']:.1f} %"
     return f"return {counted['return']:.4g}" if "return" in counted else "none yet"
 
 

@@ -3,6 +3,7 @@
 python -m experiments.envs
 python -m experiments.envs --name=dmc.walker
 python -m experiments.envs --name=sawyer.pyramid.set1 --json
+python -m experiments.envs --env_from=my_package.worlds --name=mine
 
 Columns: size of the observation of one frame (numbers and images, without privileged entries), size of an action,
 control steps of an episode and their seconds, seconds of a control step, engines that build the model. Engine warp
@@ -46,7 +47,7 @@ def main(run: cli.Run) -> None:
 def world(name: str, known: dict[int, bool]) -> dict:
     """The facts about one world, without compiling anything. known: whether MJX builds a model, by its id; updated."""
     spec = registry.make(name).spec
-    model = registry.task(name).physics.model
+    model = None if name in registry.ENVS else registry.task(name).physics.model
     if model is not None and id(model) not in known:
         known[id(model)] = has_mjx(model)
     engines = ["jax"] if model is None else ["native", "mjx"] if known[id(model)] else ["native"]

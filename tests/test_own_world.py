@@ -87,6 +87,8 @@ def test_every_config_takes_any_world(own, entry, world):
     preset = "world" if entry == "collect" else "debug"
     config, _ = cli.load_config(f"experiments/configs/{entry}.py:{preset},task={world}", changes)
     assert (config.tasks[0] if entry == "collect" else config.env.name) == world
+    if entry in ("lsp", "mrs"):
+        assert (config.env.repeat == 1) == (world != "dmc.walker_walk" or entry == "mrs")
     if entry != "collect":
         assert not {"randomise", "timestep", "starts", "reward"} & set(config.env)
 

@@ -113,9 +113,10 @@ def _lane(held: FixedSkills, lane: int) -> dict[str, Any]:
 def _curves(held: FixedSkills) -> dict[str, Any]:
     """Means over an episode, of each lane: {"seconds": [P], "means": title -> [L][P]}."""
     at = np.unique(np.linspace(0, held.reward.shape[2] - 1, POINTS).round().astype(int))
-    values = {"return so far": np.cumsum(np.where(held.valid, held.reward, 0.0), -1)}
-    values |= {f"{name} [{i}]": held.seen[name][..., i] for name, i in telling(held, NUMBERS)}
-    means = {title: mean_along(rows[..., None], held.valid, 1)[:, at, 0] for title, rows in values.items()}
+    earned = np.cumsum(np.where(held.valid, held.reward, 0.0), -1)  # an episode that is over keeps what it has
+    means = {"return so far": earned.mean(1)[:, at]}
+    for name, i in telling(held, NUMBERS):
+        means[f"{name} [{i}]"] = mean_along(held.seen[name][..., i : i + 1], held.valid, 1)[:, at, 0]
     shown = {title: [[_short(y) for y in lane] for lane in lanes] for title, lanes in means.items()}
     return {"seconds": [_short(i * held.interval) for i in at], "means": shown}
 
@@ -127,13 +128,13 @@ def _short(value: float) -> float | None:
 
 def telling(held: FixedSkills, count: int) -> list[tuple[str, int]]:
     """The `count` numbers, as (entry, place in it), by which skills differ most: by spread over noise."""
-    found = []
+    candidates = []
     for name, paths in held.seen.items():
         for i in range(paths.shape[-1]):
             between, within = (of(paths[..., i : i + 1], held.valid, held.skill) for of in (spread, noise))
             if between:
-                found.append((between / max(within or 0.0, 1e-3 * between), name, i))
-    return [(name, i) for _, name, i in sorted(found, key=lambda each: -each[0])[:count]]
+                candidates.append((between / max(within or 0.0, 1e-3 * between), name, i))
+    return [(name, i) for _, name, i in sorted(candidates, key=lambda each: -each[0])[:count]]
 
 
 def table(content: dict[str, Any]) -> str:

@@ -82,7 +82,7 @@ def suit_world(config: ConfigDict) -> None:
     world = config.env.name
     if world_settings.on_host(world):  # a state of Python objects is that of one run
         config.seeds = 1
-    if world_settings.is_library(world) and "repeat" in config.env:
+    if "repeat" in config.env and not world_settings.repeats(world):
         config.env.repeat = 1
 
 

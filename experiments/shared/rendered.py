@@ -61,17 +61,17 @@ def worlds(
     The settings are those of registry.make.
     """
     settings = {setting: value for setting, value in settings.items() if setting not in ("delay", "repeat")}
-    made: list[Recording] = []
+    recordings: list[Recording] = []
 
     def make() -> Recording:
         env = gymnasium.make(
             name.partition(":")[2], render_mode="rgb_array", max_episode_steps=limit or None, **settings
         )
-        made.append(Recording(env, size))
-        return made[-1]
+        recordings.append(Recording(env, size))
+        return recordings[-1]
 
     try:
-        return from_gymnasium(SyncVectorEnv([make] * count), stack=stack), made
+        return from_gymnasium(SyncVectorEnv([make] * count), stack=stack), recordings
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         raise Refused(" ".join(f"gymnasium does not make '{name}': {error}".split())) from None
 

@@ -124,13 +124,13 @@ def _recorded(settings: dict[str, Any]) -> str:
     data = settings["data"]["path"]
     try:
         about = json.loads((Path(data) / "data" / "metadata.json").read_text())
-        made_in = json.loads(about.get("env_spec") or "{}").get("id")  # as Minari has it
+        gymnasium_id = json.loads(about.get("env_spec") or "{}").get("id")  # as Minari has it
     except (OSError, ValueError, AttributeError, TypeError):
-        about, made_in = {}, None
+        about, gymnasium_id = {}, None
     if about.get("world"):
         return about["world"]
-    if made_in:
-        return f"gymnasium:{made_in}"
+    if gymnasium_id:
+        return f"gymnasium:{gymnasium_id}"
     if any(name.startswith("sawyer.") for name in settings.get("agent", {}).get("low", ())):
         print(
             f"{data} does not say which world it comes from; acting in {FALLBACK}, --env chooses another",

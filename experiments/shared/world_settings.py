@@ -1,6 +1,7 @@
 """Worlds as commands name them, and settings that a config has for all worlds, and that mean nothing to some."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -66,6 +67,12 @@ def of_task(task: str, short: Mapping[str, str]) -> str:
 def is_library(world: str) -> bool:
     """Whether another library makes it."""
     return ":" in world
+
+
+def repeats(world: str) -> bool:
+    """Whether a decision may last for several of its control steps."""
+    own = registry.ENVS.get(world)
+    return not is_library(world) and (own is None or "repeat" in inspect.signature(own).parameters)
 
 
 def on_host(world: str) -> bool:

@@ -88,7 +88,7 @@ def use(run: Folder) -> str:
         return ""
     caption = (
         f"The share of held-out steps where a skill has most weight (dashed: {LEAST_SHARE:.0%}), and the learned "
-        "prior: a skill with 0.9 on the diagonal lasts ten steps on average, half a second."
+        "prior: a skill with 0.9 on the diagonal lasts ten steps on average."
     )
     return f"<h2>How skills are used and follow each other</h2><p>{escape(caption)}</p>" + side_by_side(drawn)
 

@@ -118,7 +118,8 @@ def progress(
         last_write[0] = now
         rate = (step - first) / max(now - begin, 1e-9)
         shown = [f"{name.split('/')[-1]} {values[name]:.4g}" for name in terms if _is_number(values.get(name))]
-        parts = [*shown, f"{rate:.3g} {unit}/s", f"{_duration((total - step) / max(rate, 1e-9))} left"]
+        parts = [*shown, f"{rate:.3g} {unit}/s"]
+        parts += [f"{_duration((total - step) / rate)} left"] if rate else []  # else nobody knows yet
         where = f"{label} {100 * step // total:3d}% {step}/{total}".strip()
         if live:
             filled = 20 * step // total
