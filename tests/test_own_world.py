@@ -13,7 +13,9 @@ from commands import call
 from experiments import helms_skills, watch
 from experiments.shared import cli, rendered, saved, world_settings
 from skillhier.agents import registry as agents
+from skillhier.data import online, replay
 from skillhier.envs import registry
+from skillhier.policies import open_loop
 from skillhier.train import checkpoint
 
 GYM = "gymnasium:OwnLine-v0"
@@ -212,3 +214,34 @@ def test_what_a_task_of_other_names_may_be():
     assert world_settings.of_task("dmc/walker_walk", short) == "dmc.walker_walk"
     with pytest.raises(cli.Refused, match="task 'red_on_blu' is not known; did you mean red_on_blue"):
         world_settings.of_task("red_on_blu", short)
+
+
+# --- going on ---
+
+
+def test_a_run_that_goes_on_opens_worlds_of_the_host_anew(own):
+    """What a checkpoint held stands for no world any more; the replay marks where the rows of another episode begin."""
+    env = registry.make(GYM, worlds=2)
+    ring = replay.make(200, env.spec)
+    policy = open_loop.uniform(env.spec.action)
+    source = online.online(env, policy, ring, unroll_length=5, batch_size=2, sequence_length=2, prefill=5)
+    advance = jax.jit(source.next)
+    kept, _, before = advance(source.init(jax.random.key(0)), (), jax.random.key(1))  # 10 rows of an episode of 13
+    jax.block_until_ready(advance(kept, (), jax.random.key(2)))  # and it was killed after that
+    with pytest.raises(Exception, match="cannot go back to call"):
+        jax.block_until_ready(advance(kept, (), jax.random.key(2)))
+    opened = jax.jit(source.reopen)(kept, jax.random.key(3))
+    after, _, figures = advance(opened, (), jax.random.key(4))
+    first = np.asarray(after.replay.rows.step.first)[:15]
+    assert first[[0, 10]].all() and first.sum() == 4
+    assert int(figures["total/episodes"]) == int(before["total/episodes"]) == 0  # what was cut counts for nothing
+    assert int(figures["total/env_steps"]) == 30
+
+
+def test_worlds_that_a_checkpoint_holds_are_not_opened_anew():
+    env = registry.make("dmc.pendulum_swingup", worlds=2, engine="native")
+    policy = open_loop.uniform(env.spec.action)
+    source = online.online(
+        env, policy, replay.make(20, env.spec), unroll_length=5, batch_size=2, sequence_length=2, prefill=5
+    )
+    assert env.spec.restorable and source.reopen is None
