@@ -16,10 +16,13 @@ from typing import NamedTuple
 from unittest import mock
 from xml.etree import ElementTree
 
+import nbformat
+import notebook
 import numpy as np
 import pytest
 import test_house
 from ml_collections import ConfigDict
+from nbclient import NotebookClient
 
 from experiments.shared import cli, settings, start_settings
 from launch import sweep
@@ -29,6 +32,9 @@ from skillhier.envs import registry
 # Examples that wait for an interface that is not merged yet: page -> headings. The test of such an example is red once
 # it runs: take it off this list then.
 PENDING: dict[str, tuple[str, ...]] = {}
+
+# Pages whose examples need what their commands make: one slow test runs all of both, in order.
+WHOLE = ("docs/own_data.md",)
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "BUILD_NOTES.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -209,6 +215,7 @@ def outcomes(tmp_path_factory) -> dict[Block, str | None]:
         return dict(zip(code, json.loads(result.stdout), strict=True))
 
     pages = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
+    pages = [page for page in pages if str(page.relative_to(ROOT)) not in WHOLE]
     with ThreadPoolExecutor(2) as pool:
         return {block: why for reports in pool.map(run, pages) for block, why in reports.items()}
 
@@ -226,6 +233,8 @@ def record_demonstrations(folder: Path) -> None:
 
 def examples():
     for block in of_language("python"):
+        if block.page in WHOLE:
+            continue
         waits = block.heading in PENDING.get(block.page, ())
         needs_suite = "dmc." in block.text and importlib.util.find_spec("dm_control") is None
         marks = [pytest.mark.xfail(strict=True, reason="pending: remove it from PENDING")] * waits
@@ -241,6 +250,32 @@ def test_every_example_runs(block, outcomes):
 def test_what_is_pending_is_there():
     headings = {page: {b.heading for b in of_language("python") if b.page == page} for page in PENDING}
     assert all(set(waiting) <= headings[page] for page, waiting in PENDING.items())
+
+
+def test_the_notebook_is_the_page():
+    kept = nbformat.read(notebook.NOTEBOOK, as_version=4)
+    assert kept == notebook.of_page(), "renew it by `python tests/notebook.py`"
+    nbformat.validate(kept)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_comes_to_what_the_page_says(tmp_path, monkeypatch):
+    """Every cell, in an empty folder with the project's commands."""
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("JUPYTER_PATH", str(Path(sys.prefix) / "share" / "jupyter"))
+    cells = nbformat.read(notebook.NOTEBOOK, as_version=4)
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(cells, timeout=1800, kernel_name="python3", resources=place).execute()
+    skills = json.loads((tmp_path / "runs/my_skills/fixed_skills.json").read_text())
+    prior = next(row["return"] for row in skills["skills"] if row["skill"] is None)
+    agent = json.loads((tmp_path / "runs/my_agent/summary.json").read_text())
+    assert skills["env"] == "gymnasium:MountainCarContinuous-v0" and prior > 70  # the demonstrator earns 90.8
+    assert agent["eval_return"] > 80
+    assert (tmp_path / "runs/my_skills/watch/episode.mp4").stat().st_size > 10_000
+    printed = "".join(output.get("text", "") for cell in cells.cells for output in cell.get("outputs", []))
+    assert "the demonstrator earns 90.8" in printed
 
 
 @pytest.mark.parametrize("what", ["A world", "A skill", "A data set", "An agent", "An encoder"])
