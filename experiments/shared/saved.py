@@ -14,6 +14,7 @@ from absl import flags
 
 from experiments.shared import cli, warm_start, world_settings
 from skillhier.agents import registry as agents
+from skillhier.agents import units
 from skillhier.envs import registry
 from skillhier.envs.batch import Task
 from skillhier.train import checkpoint
@@ -101,7 +102,7 @@ def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = Fals
     params = checkpoint.read(path, "learner/params")
     skills = warm_start.origin(path) if agents.entry(name).sources else {}
     try:
-        system = agents.make(**own, **skills, spec=env.spec)
+        system = agents.make(**own, **skills, spec=env.spec, units=units.of(params))
         shapes = jax.eval_shape(system.learner.init, jax.random.key(0)).params
         fits = jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
     except TypeError as error:
