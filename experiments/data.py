@@ -25,15 +25,15 @@ def main(run: cli.Run) -> None:
     args = flags.FLAGS
     if not args.path:
         raise cli.Refused("--path is missing; give the file or the folder of a data set")
-    found = contents.examine(args.path, args.subset or None, args.episode_length or None)
-    for line in data_contents.describe(args.path, found):
+    content = contents.examine(args.path, args.subset or None, args.episode_length or None)
+    for line in data_contents.describe(args.path, content):
         print(line)
-    suggestion = data_contents.suggest(found, args.subset, args.episode_length)
+    suggestion = data_contents.suggest(content, args.subset, args.episode_length)
     print("\nskills are learned from it by")
     for remark in suggestion.remarks:
         print(f"# {remark}")
     print(data_contents.command(args.path, suggestion))
-    if found.faults:
+    if content.faults:
         print("a run refuses data with faults: mend or remove what is named above", file=sys.stderr)
 
 

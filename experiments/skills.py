@@ -44,8 +44,8 @@ def main(run: cli.Run) -> None:
             *arguments,
             leaves=Path(data) / "data" / "main_data.hdf5",
         )
-    found = contents.examine(config.data) if config.data else None
-    settings, stacks, world = chosen_for(found, config)
+    content = contents.examine(config.data) if config.data else None
+    settings, stacks, world = chosen_for(content, config)
     rivals = {name: folder / "rivals" / name for name in ("k1", "npmp")}
     for name, path, agent, *count in (
         ("helms", folder, "helms", "--config.agent.skills=5"),
@@ -101,17 +101,17 @@ def main(run: cli.Run) -> None:
     print(f"report: {page}")
 
 
-def chosen_for(found: contents.Contents | None, config: ConfigDict) -> tuple[tuple[str, ...], bool, bool]:
+def chosen_for(content: contents.Contents | None, config: ConfigDict) -> tuple[tuple[str, ...], bool, bool]:
     """(the settings that the data need, whether they are of the stacking worlds, whether their world is known).
 
-    found: what other data than the expert's hold. Raises Refused.
+    content: what other data than the expert's hold. Raises Refused.
     """
-    if found is None:
+    if content is None:
         return (), True, True
-    suggestion = data_contents.suggest(found)
+    suggestion = data_contents.suggest(content)
     for remark in suggestion.remarks:
         print(remark, file=sys.stderr)
-    known = suggestion.stacking or bool(config.world) or found.about.get("world") in registry.WORLDS
+    known = suggestion.stacking or bool(config.world) or content.about.get("world") in registry.WORLDS
     return suggestion.settings, suggestion.stacking, known
 
 

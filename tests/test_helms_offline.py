@@ -61,7 +61,7 @@ def test_every_number_has_its_limits_and_every_limit_its_setting():
     numbers = {
         name
         for name, value in settings.items()
-        if isinstance(value, int | float) or (isinstance(value, tuple) and isinstance(value[0], int))
+        if isinstance(value, int | float) or (isinstance(value, tuple) and isinstance((*value, "")[0], int))
     }
     assert numbers - {name for name, value in settings.items() if isinstance(value, bool)} <= set(module.LIMITS)
     assert set(module.LIMITS) <= set(settings) and set(module.FREE) <= set(settings)

@@ -108,7 +108,7 @@ def test_the_same_is_learned_of_actions_of_another_scale(name):
     agent, params, figures = learned(plain, name)
     scaled, own, scaled_figures = learned(small, name, units=measured)
     assert set(own) == {*params, units.PART}
-    assert figures["explained_variance"] > 0.3  # something is learned
+    assert figures["explained_variance"] > 0.2  # something is learned
     assert scaled_figures["explained_variance"] == pytest.approx(figures["explained_variance"], abs=0.02)
     assert scaled_figures["action_mse"] == pytest.approx(figures["action_mse"], rel=0.1)
     step = seen(plain)
@@ -129,7 +129,8 @@ def test_units_are_handed_on_to_what_begins_with_the_skills():
     measured = data_units.measure(small)
     agent, params, _ = learned(small, "bc", updates=5, units=measured)
     spec = dataset.spec(small)
-    tuned = registry.make("bc_finetuned", spec, source=params, hidden=SMALL["hidden"], low=("arm",), mid=SMALL["mid"])
+    shared = registry.entry("bc_finetuned").settings_of(SMALL)
+    tuned = registry.make("bc_finetuned", spec, source=params, **shared)
     begun = jax.jit(tuned.learner.init)(jax.random.key(0)).params
     step = seen(small)
     np.testing.assert_allclose(act(tuned, begun, step), act(agent, params, step), atol=1e-6)

@@ -25,22 +25,22 @@ class Suggestion(NamedTuple):
     stacking: bool  # the data have all entries of the stacking worlds, which are the default
 
 
-def suggest(found: Contents, subset: str = "", episode_length: int = 0) -> Suggestion:
+def suggest(content: Contents, subset: str = "", episode_length: int = 0) -> Suggestion:
     """The settings that the data need. Raises Refused where no skills can be learned from them."""
-    data, chosen, remarks = found.data, [], []
+    data, chosen, remarks = content.data, [], []
     is_stacking = set(stacking.WIDTHS) <= set(data.obs)
-    if not found.vectors:
+    if not content.vectors:
         raise cli.Refused(
-            f"{', '.join(found.stored) or 'nothing'}: no vector that varies, and skills are learned from vectors; "
+            f"{', '.join(content.stored) or 'nothing'}: no vector that varies, and skills are learned from vectors; "
             "give data with measured positions, angles or velocities"
         )
     if len(data.length) < 2:
         raise cli.Refused("found 1 episode, needs at least 2, one of which is held out; give data of more episodes")
     if not is_stacking:
-        inside = [name for name in found.vectors if not OUTSIDE.search(name)] or found.vectors
-        chosen += [f"--config.agent.low={','.join(inside)}", f"--config.agent.mid={','.join(found.vectors)}"]
-        if len(inside) < len(found.vectors):
-            outside = [name for name in found.vectors if name not in inside]
+        inside = [name for name in content.vectors if not OUTSIDE.search(name)] or content.vectors
+        chosen += [f"--config.agent.low={','.join(inside)}", f"--config.agent.mid={','.join(content.vectors)}"]
+        if len(inside) < len(content.vectors):
+            outside = [name for name in content.vectors if name not in inside]
             remarks.append(f"{', '.join(outside)}: by their names not of the body, and so not seen by the low level")
     if subset:
         chosen.append(f"--config.data.subset={subset}")
@@ -57,11 +57,11 @@ def suggest(found: Contents, subset: str = "", episode_length: int = 0) -> Sugge
         remarks.append(f"most episodes are shorter than a window of {WINDOW} steps: windows have {window}")
     if is_stacking:  # learned as their results in docs/results.md were
         return Suggestion(tuple(chosen), tuple(remarks), True)
-    flips = [f"{name}:{first}" for name in found.vectors for first, n in units.sign_flips(data, name) if n]
+    flips = [f"{name}:{first}" for name in content.vectors for first, n in units.sign_flips(data, name) if n]
     if flips:
         chosen.append(f"--config.data.quaternions={','.join(flips)}")
         remarks.append(f"{', '.join(flips)}: quaternions whose sign flips; they are seen with one sign")
-    small = {name: data.obs[name].std(0).max() for name in found.vectors}
+    small = {name: data.obs[name].std(0).max() for name in content.vectors}
     small = {name: value for name, value in small.items() if value < dataset.FLOOR}
     if small:
         least = max(1e-3, float(f"{min(small.values()):.0e}"))
@@ -77,18 +77,18 @@ def command(path: str, suggestion: Suggestion) -> str:
     return " \\\n    ".join([line, *map(shlex.quote, parts), "--workdir=runs/my_skills"])
 
 
-def describe(path: str, found: Contents) -> Iterator[str]:
+def describe(path: str, content: Contents) -> Iterator[str]:
     """The lines that say what the data hold."""
-    data = found.data
-    yield f"{path}: {found.layout}"
-    said = {name: found.about[name] for name in ("world", "control_timestep", "robot", "version", "env_spec")
-            if isinstance(found.about.get(name), str | float | int)}  # fmt: skip
+    data = content.data
+    yield f"{path}: {content.layout}"
+    said = {name: content.about[name] for name in ("world", "control_timestep", "robot", "version", "env_spec")
+            if isinstance(content.about.get(name), str | float | int)}  # fmt: skip
     if said:
         yield "says of itself: " + ", ".join(f"{name} {str(value)[:60]}" for name, value in said.items())
     lengths = data.length
     yield (
         f"{len(lengths)} episodes of {lengths.min()} to {lengths.max()} steps, {np.median(lengths):g} in the median, "
-        f"{lengths.sum():,} in all" + (f"; {len(found.faults)} faults, see below" if found.faults else "")
+        f"{lengths.sum():,} in all" + (f"; {len(content.faults)} faults, see below" if content.faults else "")
     )
     ended = int(data.info["terminated"].sum())
     yield f"ends: {ended} by the task, {len(lengths) - ended} by the clock or where the recording stops"
@@ -99,8 +99,8 @@ def describe(path: str, found: Contents) -> Iterator[str]:
         yield f"success: {success:.1%} of the episodes"
     yield ""
     yield f"{'observation entry':34}{'shape':16}{'values':26}deviation"
-    for name, stored in found.stored.items():
-        yield f"  {name:32}{_entry(name, stored, found)}"
+    for name, stored in content.stored.items():
+        yield f"  {name:32}{_entry(name, stored, content)}"
     yield ""
     rows = units.acted(data)
     yield f"{'action dimension':50}{'values':26}deviation"
@@ -112,28 +112,30 @@ def describe(path: str, found: Contents) -> Iterator[str]:
     how = "as they are" if scale is None else "normalised (config.data.actions=auto), and acting undoes it"
     yield f"  actions are learned {how}"
     yield from (f"note: {note}" for note in data.notes)
-    for fault in found.faults[:20]:
+    for fault in content.faults[:20]:
         yield f"fault: {fault}"
-    if len(found.faults) > 20:
-        yield f"and {len(found.faults) - 20} faults more"
+    if len(content.faults) > 20:
+        yield f"and {len(content.faults) - 20} faults more"
 
 
-def _entry(name: str, stored, found: Contents) -> str:
+def _entry(name: str, stored, content: Contents) -> str:
     shape = str(list(stored.shape))
-    if name not in found.data.obs:
+    if name not in content.data.obs:
         what = "text, not read" if stored.dtype == "text" else f"{stored.dtype}, read where it is named"
         pictures = " (pictures: not by skills)" if len(stored.shape) == 3 else ""
         return f"{shape:16}{what}{pictures}"
-    rows = found.data.obs[name]
+    rows = content.data.obs[name]
     deviation, still = rows.std(0), units.constant(rows)
-    notes = ["privileged"] if name in found.about.get("privileged", ()) else []
+    notes = ["privileged"] if name in content.about.get("privileged", ()) else []
     if still.all():
         notes.append("constant")
     elif still.any():
         notes.append(f"constant in column {', '.join(map(str, np.flatnonzero(still)))}")
     if not still.all() and deviation.max() < dataset.FLOOR:
         notes.append("nearly constant")
-    notes += [f"a quaternion from column {first} on, {n} sign flips" for first, n in units.sign_flips(found.data, name)]
+    notes += [
+        f"a quaternion from column {first} on, {n} sign flips" for first, n in units.sign_flips(content.data, name)
+    ]
     spread = f"{deviation.min():.3g} to {deviation.max():.3g}"
     return f"{str(list(rows.shape[1:])):16}{_range(rows):26}{spread}{'   ' if notes else ''}{'; '.join(notes)}"
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.shared import cli
 from skillhier.data import dataset, units
 from skillhier.data.dataset import Dataset
 from skillhier.data.faults import DataFault
@@ -35,16 +34,19 @@ def load(data: ConfigDict, names: Mapping[str, Any], **settings: Any) -> Dataset
     """The demonstrations at data.path. Actions are in the units of the world as skillhier has it: where a Minari
     folder gives the range that its world takes, that range is [-1, 1]. Raises DataFault.
     """
-    loaded = dataset.load(
-        data.path,
-        names,
-        bounds=None,
-        subset=data.subset or None,
-        drop_short=data.drop_short,
-        episode_length=data.episode_length or None,
-        **settings,
-    )
-    bounds = dataset.action_bounds(data.path)
+    try:
+        loaded = dataset.load(
+            data.path,
+            names,
+            bounds=None,
+            subset=data.subset or None,
+            drop_short=data.drop_short,
+            episode_length=data.episode_length or None,
+            **settings,
+        )
+        bounds = dataset.action_bounds(data.path)
+    except DataFault as fault:
+        raise DataFault(f"{fault}; python -m experiments.data --path={data.path} says what there is") from None
     return loaded if bounds is None else dataset.in_bounds(loaded, *bounds)
 
 
@@ -64,8 +66,3 @@ def describe_units(data: Dataset, measured: Mapping[str, Any] | None) -> list[st
             columns = ", ".join(map(str, np.flatnonzero(which)))
             lines.append(f"of the actions {what} in all of the data: dimension {columns}")
     return lines
-
-
-def refused(fault: DataFault, path: str) -> cli.Refused:
-    """The refusal of data that cannot be used, with the command that says what they hold."""
-    return cli.Refused(f"{fault}; python -m experiments.data --path={path} says what there is")

@@ -82,6 +82,8 @@ def _load(config: ConfigDict, spec: Spec | None) -> dataset.Dataset:
         limits = {"names": (), "optional": tuple(spec.obs), "action": action.shape[0], "bounds": action[1:]}
     shortest = config.train.sequence_length if config.data.alone else 1
     data = dataset.load(path, **limits, min_length=shortest)
+    for note in data.notes:
+        print(f"{path}: {note}", file=sys.stderr)
     _check_origin(config, spec)
     if config.data.reward != "relabel":
         return data

@@ -5,7 +5,7 @@ which reads one as a dictionary of obs, action, reward and info in the row order
 `contents(group, location)`, which says what entries it has.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import h5py
@@ -131,8 +131,16 @@ def read_observations(
     obs = {}
     for name in names:
         parent, leaf, inside = find_parent(group, name, location)
+        if not hdf5.has_member(parent, leaf) and "/" not in leaf:
+            raise inside.under(leaf).fault("nothing", f"one of {listed(array_names(group, location))}")
         obs[name] = read_entry(parent, leaf, inside.under(leaf), name, request, rows, why)
     return obs
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """The names, or the first of them."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def array_names(parent: h5py.Group, location: DataLocation, depth: int = 0) -> list[str]:

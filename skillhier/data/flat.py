@@ -86,7 +86,7 @@ def read(rows: Rows, at: DataLocation, request: Request) -> dict:
     def part(name: str, length: int, **settings) -> np.ndarray:
         inside = at.under(name)
         if name not in rows.arrays.contents:
-            raise inside.fault("nothing", f"one of {', '.join(contents(rows, at))}")
+            raise inside.fault("nothing", f"one of {episodes.listed(contents(rows, at))}")
         return rows.arrays.get(name, inside, rows=whole, **settings)[rows.start : rows.start + length]
 
     actions = part("actions", steps, needed=episodes.CONTINUOUS)

@@ -34,6 +34,12 @@ class Unread(NamedTuple):
             return self.layout.contents(self.group, self.at)
 
 
+def check(path: str | Path) -> None:
+    """Refuses a path at which there is no data set, without opening its files. Raises DataFault."""
+    if not lerobot.is_lerobot(path):
+        hdf5.files(path)
+
+
 def each(path: str | Path, subset: str | None = None, length: int | None = None) -> Iterator[Unread]:
     """The episodes of all files at `path`; each can be read until the next one is asked for. Raises DataFault.
 

@@ -55,7 +55,7 @@ class Columns:
     def arrow(self, name: str, at: DataLocation):
         """A column as pyarrow has it."""
         if name not in self.names:
-            raise at.fault("no such column", f"one of {', '.join(self.names)}")
+            raise at.fault("no such column", f"one of {episodes.listed(self.names)}")
         if name not in self._kept:
             with hdf5.reading(at):
                 self._kept[name] = self._file.read([name]).column(0).combine_chunks()
@@ -146,7 +146,7 @@ def read(frames: Frames, at: DataLocation, request: Request) -> dict:
     for name in names:
         inside = at.under(name)
         if name not in known:
-            raise inside.fault("nothing", f"one of {', '.join(known)}")
+            raise inside.fault("nothing", f"one of {episodes.listed(known)}")
         kind = frames.info["features"][name].get("dtype")
         if kind not in PICTURES:
             values = hdf5.to_float32(numbers(name), inside)
