@@ -29,9 +29,10 @@ def main(run: cli.Run) -> None:
     for line in data_contents.describe(args.path, content):
         print(line)
     suggestion = data_contents.suggest(content, args.subset, args.episode_length)
-    print("\nskills are learned from it by")
+    print()
     for remark in suggestion.remarks:
-        print(f"# {remark}")
+        print(remark)
+    print("skills are learned from it by\n")
     print(data_contents.command(args.path, suggestion))
     if content.faults:
         print("a run refuses data with faults: mend or remove what is named above", file=sys.stderr)

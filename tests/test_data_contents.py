@@ -62,9 +62,9 @@ def test_a_robomimic_file_is_described_and_its_command_fits(tmp_path, capsys):
         "agentview_image                 [4, 4, 3]       uint8, read where it is named (pictures: not by skills)",
         "a quaternion from column 3 on, 3 sign flips",
         "actions are learned normalised (config.data.actions=auto), and acting undoes it",
-        "# object:3: quaternions whose sign flips",
-        "# tremor: nearly constant, deviation at most 0.002",
-        "# object: by their names not of the body, and so not seen by the low level",
+        "\nobject:3: quaternions whose sign flips",
+        "\ntremor: nearly constant, deviation at most 0.002",
+        "\nobject: by their names not of the body, and so not seen by the low level",
     ):
         assert said in out, said
     table = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ")}

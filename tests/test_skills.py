@@ -64,8 +64,8 @@ def test_other_data_are_learned_from_with_the_settings_that_they_need(tmp_path, 
     def stage(self, name, entry, config, *arguments, leaves):
         stages.append((name, *arguments))
         leaves.parent.mkdir(parents=True, exist_ok=True)
-        numbers = ["episodes", "train_steps", "elbo_first", "elbo_last", "heldout_action_mse", "heldout_explained_variance", "transition_diagonal", "skill_entropy"]  # fmt: skip
-        leaves.write_text(json.dumps(dict.fromkeys(numbers, 1.0) | {"skill_usage": [1.0]}))
+        numbers = dict.fromkeys(NUMBERS - {"expert_success", "fixed_skill_spread", "fixed_skill_noise", "seconds"}, 1.0)
+        leaves.write_text(json.dumps(numbers | {"skill_usage": [1.0]}))
 
     monkeypatch.setattr(skills.Job, "stage", stage)
     monkeypatch.setattr(skills.run_report, "write", lambda folder: folder / "report.html")

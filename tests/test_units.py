@@ -139,6 +139,20 @@ def test_units_are_handed_on_to_what_begins_with_the_skills():
     assert again.init(jax.random.key(0)).params["units"]["action"]["scale"].tolist() == [2, 2, 2]
 
 
+@pytest.mark.parametrize(("name", "online"), [("helms", "helms_mix"), ("helms", "helms_cat"), ("npmp", "npmp_kl")])
+def test_new_levels_over_skills_act_in_the_units_of_the_world(name, online):
+    """Whatever they choose, the low level's actions lie in the range that the data have: 0.1 to 0.116."""
+    small = data(0.008, 0.108)
+    settings = SMALL | {"latent": 3} | ({"skills": 2} if name == "helms" else {})
+    offline = registry.make(name, dataset.spec(small), units=data_units.measure(small), **settings)
+    source = offline.learner.init(jax.random.key(0)).params
+    shared = registry.entry(online).settings_of({"name": name, "action_stddev": 0.1, **settings})
+    agent = registry.make(online, dataset.spec(small), source=source, **shared)
+    params = agent.learner.init(jax.random.key(1)).params
+    actions = act(agent, params, seen(small))
+    assert actions.min() > 0.1 - 1e-6 and actions.max() < 0.116 + 1e-6
+
+
 def test_a_held_skill_and_frozen_parts():
     small = data(0.008)
     measured = data_units.measure(small)
