@@ -38,7 +38,7 @@ def main(run: cli.Run) -> None:
     agent = registry.make(
         **config.agent, spec=dataset.spec(train, config.data.stack), statistics=statistics, units=units
     )
-    for note in (*data.notes, *data_settings.describe_units(train, units)):
+    for note in (*data.notes, *data_settings.describe_units(train, units, config.data.least_deviation)):
         print(note, file=sys.stderr)
     window = {
         "sequence_length": config.train.sequence_length,

@@ -1,6 +1,10 @@
 """What is said of a data set, the command that is printed for it, and that this command is accepted with that data."""
 
+import json
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,6 +16,8 @@ from experiments import data, helms_offline
 from experiments.shared import cli, data_settings
 from skillhier.data import contents, dataset, toy
 from skillhier.data.faults import DataFault
+
+ROOT = Path(__file__).parent.parent
 
 
 def robomimic(path, lengths=(40, 30, 50), scale=0.008, **entries):
@@ -153,17 +159,37 @@ def test_actions_come_in_the_units_of_the_world_that_a_minari_folder_declares(tm
     moved = dataset.in_bounds(made._replace(action=np.tile(np.float32([1.0, 0.25]), (12, 1))), low, high)
     np.testing.assert_allclose(moved.action[:5], [[0.5, -0.5]] * 5)
     assert not moved.action[5].any()  # a row without an action
-    assert dataset.in_bounds(made, -np.ones(2), np.ones(2)) is made
+    with pytest.raises(DataFault, match="found 2 action dimensions, needs 3, as in the action_space"):
+        dataset.in_bounds(made, np.zeros(3), np.ones(3))
     folder = tmp_path / "data"
     folder.mkdir()
     with h5py.File(folder / "main_data.hdf5", "w") as file:
         group = file.create_group("episode_0")
         group["observations/arm"], group["actions"] = np.ones((6, 3)), np.full((5, 2), 0.5)
         group["rewards"], group["terminations"], group["truncations"] = np.ones(5), np.zeros(5), np.zeros(5)
-    (folder / "metadata.json").write_text(
-        '{"action_space": "{\\"type\\": \\"Box\\", \\"low\\": [-2, -2], \\"high\\": [2, 2]}"}'
-    )
     settings = ConfigDict({"path": str(tmp_path)})
     data_settings.add_settings(settings)
-    loaded = data_settings.load(settings, {"arm": None}, min_length=1)
-    np.testing.assert_allclose(loaded.action[:5], 0.25)
+    for low, learned in ((-2.0, 0.25), (-1.0, 0.5), (-np.inf, 0.5)):  # a range without ends is none
+        space = {"type": "Box", "low": [low] * 2, "high": [-low] * 2}
+        (folder / "metadata.json").write_text(json.dumps({"action_space": json.dumps(space)}))
+        loaded = data_settings.load(settings, {"arm": None}, min_length=1)
+        np.testing.assert_allclose(loaded.action[:5], learned)
+
+
+@pytest.mark.slow
+def test_from_arrays_of_others_to_skills(tmp_path):
+    """The printed command, with the sizes of `debug`, on small actions in OGBench's layout."""
+    made = toy.demonstrations({"observations": 6}, action=3, episodes=12, steps=60)
+    rows = {"observations": made.obs["observations"], "actions": 0.008 * made.action}
+    np.savez(tmp_path / "play.npz", **rows, terminals=np.arange(len(made.reward)) % 61 == 60)
+
+    def run(*command: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+    told = run("experiments.data", f"--path={tmp_path}/play.npz")
+    assert "12 episodes of 60 to 60 steps" in told.stdout and told.returncode == 0, told.stderr
+    arguments = [one.replace(":quickstart", ":debug") for one in printed(told.stdout)]
+    told = run("experiments.helms_offline", *arguments, f"--workdir={tmp_path}/run")
+    assert told.returncode == 0, told.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["heldout_explained_variance"] > 0.5 and "expert_success" not in summary

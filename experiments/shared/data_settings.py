@@ -50,8 +50,8 @@ def load(data: ConfigDict, names: Mapping[str, Any], **settings: Any) -> Dataset
     return loaded if bounds is None else dataset.in_bounds(loaded, *bounds)
 
 
-def describe_units(data: Dataset, measured: Mapping[str, Any] | None) -> list[str]:
-    """Lines on what is learned otherwise than it is in the data, and on actions that hardly vary."""
+def describe_units(data: Dataset, measured: Mapping[str, Any] | None, least_deviation: float) -> list[str]:
+    """Lines on what is learned otherwise than it is in the data, and on what hardly varies there."""
     rows, lines = units.acted(data), []
     scale = (measured or {}).get("action")
     if scale is not None:
@@ -65,4 +65,12 @@ def describe_units(data: Dataset, measured: Mapping[str, Any] | None) -> list[st
         if which.any():
             columns = ", ".join(map(str, np.flatnonzero(which)))
             lines.append(f"of the actions {what} in all of the data: dimension {columns}")
+    for name, entry in data.obs.items():
+        if units.constant(entry).all():
+            lines.append(f"{name} is constant in all of the data; leave it out of config.agent.low and mid")
+        elif (deviation := entry.std(0).max()) < least_deviation:
+            lines.append(
+                f"{name} is nearly constant, its deviation {deviation:.2g} at most; if it matters, set "
+                "config.data.least_deviation"
+            )
     return lines

@@ -103,7 +103,7 @@ def about(path: str | Path) -> dict[str, Any]:
 
 
 def action_bounds(path: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """(low, high) [A] of the actions that the world takes, where a Minari folder says so and they are finite."""
+    """(low, high) [A] of the actions that the world takes, where a Minari folder says so; None if it is [-1, 1]."""
     if lerobot.is_lerobot(path):
         return None
     try:
@@ -112,13 +112,13 @@ def action_bounds(path: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
     except (KeyError, TypeError, ValueError):
         return None
     proper = low.shape == high.shape and np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()
-    return (low, high) if proper else None
+    return (low, high) if proper and ((low != -1).any() or (high != 1).any()) else None
 
 
 def in_bounds(dataset: Dataset, low: np.ndarray, high: np.ndarray) -> Dataset:
     """`dataset` with actions in the units of a world whose range [low, high] is [-1, 1], as adapters have it."""
-    if len(low) != dataset.action.shape[1] or ((low == -1).all() and (high == 1).all()):
-        return dataset
+    if len(low) != dataset.action.shape[1]:
+        raise DataFault(f"found {dataset.action.shape[1]} action dimensions, needs {len(low)}, as in the action_space")
     action = 2 * (dataset.action - low) / (high - low) - 1
     action[dataset.start + dataset.length] = 0  # rows without one
     return dataset._replace(action=action.astype(np.float32))
