@@ -23,7 +23,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from experiments.shared import cli, data_contents, run_report
-from skillhier.data import contents
+from skillhier.data import contents, dataset
 from skillhier.envs import registry
 from skillhier.train import metrics
 
@@ -44,8 +44,7 @@ def main(run: cli.Run) -> None:
             *arguments,
             leaves=Path(data) / "data" / "main_data.hdf5",
         )
-    content = contents.examine(config.data) if config.data else None
-    settings, stacks, world = chosen_for(content, config)
+    settings, shown = chosen_for(contents.examine(config.data), config) if config.data else ((), True)
     rivals = {name: folder / "rivals" / name for name in ("k1", "npmp")}
     for name, path, agent, *count in (
         ("helms", folder, "helms", "--config.agent.skills=5"),
@@ -56,23 +55,16 @@ def main(run: cli.Run) -> None:
         arguments = [f"--config.data.path={data}", f"--config.seed={config.seed}", f"--workdir={path}"]
         job.stage(f"train/{name}", "helms_offline", file, *count, *settings, *arguments, leaves=path / "summary.json")
     act = [f"--run={folder}", *([f"--env={config.world}"] if config.world else [])]
-    if stacks or config.world:
+    if shown:
         arguments = [*act, f"--episodes={config.rollouts}"]
-        job.stage("report/rollouts", "helms_skills", "", *arguments, leaves=folder / "skills.json")
-    if world:
-        size = ["--width=240", "--height=180"]
-        arguments = [*act, "--skill=each", *size, f"--film={str(config.film).lower()}"]
-        job.stage("report/watch", "watch", "", *arguments, leaves=folder / "watch" / "episode.html")
-    else:
-        print(
-            f"{data} does not say which world it is from, so that skills are learned and not shown; "
-            "set config.world to one of ours",
-            file=sys.stderr,
-        )
+        job.stage("report/rollouts", "helms_skills", "", *arguments, leaves=folder / "fixed_skills.json")
+        arguments = [*act, "--skill=each", "--width=240", "--height=180", f"--film={str(config.film).lower()}"]
+        job.stage("report/watch", "watch", "", *arguments, leaves=folder / "watch" / "episode.json")
 
     start = time.monotonic()
     own, k1, npmp = (_json(path / "summary.json") for path in (folder, *rivals.values()))
-    measures = _json(folder / "skills.json") if stacks or config.world else {}
+    stacked = folder / "skills.json"
+    measures = _json(stacked) if shown and stacked.is_file() else {}  # of worlds where objects are stacked
     summary = {
         "episodes": own["episodes"],
         "expert_success": own.get("expert_success"),
@@ -90,7 +82,7 @@ def main(run: cli.Run) -> None:
         "fixed_skill_noise": measures.get("noise"),
         "seconds": job.seconds(),
     }
-    unknown = {"expert_success"} | (set() if measures else {"fixed_skill_spread", "fixed_skill_noise"})
+    unknown = ("expert_success", "fixed_skill_spread", "fixed_skill_noise") if config.data else ()
     summary = {name: value for name, value in summary.items() if value is not None or name not in unknown}
     metrics.write_json(folder / "summary.json", summary)  # the report shows it
     page = run_report.write(folder)
@@ -101,18 +93,25 @@ def main(run: cli.Run) -> None:
     print(f"report: {page}")
 
 
-def chosen_for(content: contents.Contents | None, config: ConfigDict) -> tuple[tuple[str, ...], bool, bool]:
-    """(the settings that the data need, whether they are of the stacking worlds, whether their world is known).
-
-    content: what other data than the expert's hold. Raises Refused.
-    """
-    if content is None:
-        return (), True, True
+def chosen_for(content: contents.Contents, config: ConfigDict) -> tuple[tuple[str, ...], bool]:
+    """(the settings that data need, whether a world is known in which their skills can act). Raises Refused."""
     suggestion = data_contents.suggest(content)
     for remark in suggestion.remarks:
         print(remark, file=sys.stderr)
-    known = suggestion.stacking or bool(config.world) or content.about.get("world") in registry.WORLDS
-    return suggestion.settings, suggestion.stacking, known
+    world = config.world or dataset.world(content.about)
+    if not world:
+        shown = suggestion.stacking
+        why = f"{config.data} does not say which world it is of; set config.world"
+    else:
+        try:
+            shown, why = bool(registry.check(world)), ""
+        except ValueError as error:
+            shown, why = False, f"{error}; set config.world"
+    if not shown and config.world:
+        raise cli.Refused(why)
+    if not shown:
+        print(f"skills are learned, and not rolled out or filmed: {why}", file=sys.stderr)
+    return suggestion.settings, shown
 
 
 class Job:

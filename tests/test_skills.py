@@ -81,11 +81,13 @@ def test_other_data_are_learned_from_with_the_settings_that_they_need(tmp_path, 
     for _, *arguments in stages:
         assert {"--config.agent.low=observation", "--config.agent.mid=observation"} <= set(arguments)
     assert set(summary) == NUMBERS - {"expert_success", "fixed_skill_spread", "fixed_skill_noise"}
-    assert "does not say which world it is from" in capsys.readouterr().err
+    assert "not rolled out or filmed" in (said := capsys.readouterr().err) and "walk.hdf5 does not say which" in said
     run(("world", "dmc.walker_walk"))
     shown = {name: arguments for name, *arguments in stages[3:]}
     assert set(shown) == {"report/rollouts", "report/watch"}
     assert all("--env=dmc.walker_walk" in arguments for arguments in shown.values())
+    with pytest.raises(cli.Refused, match="'dmc.walker_wak' is not known"):
+        run(("world", "dmc.walker_wak"))
 
 
 @pytest.mark.slow

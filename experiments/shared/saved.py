@@ -1,7 +1,6 @@
 """The agent of a run folder, as it was saved, and the world that it belongs in."""
 
 import inspect
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,8 @@ from absl import flags
 from experiments.shared import cli, warm_start, world_settings
 from skillhier.agents import registry as agents
 from skillhier.agents import units
+from skillhier.data import dataset
+from skillhier.data.faults import DataFault
 from skillhier.envs import registry
 from skillhier.envs.batch import Task
 from skillhier.train import checkpoint
@@ -124,14 +125,11 @@ def _recorded(settings: dict[str, Any]) -> str:
     """The world that the data set of a run says it comes from. Raises Refused."""
     data = settings["data"]["path"]
     try:
-        about = json.loads((Path(data) / "data" / "metadata.json").read_text())
-        gymnasium_id = json.loads(about.get("env_spec") or "{}").get("id")  # as Minari has it
-    except (OSError, ValueError, AttributeError, TypeError):
-        about, gymnasium_id = {}, None
-    if about.get("world"):
-        return about["world"]
-    if gymnasium_id:
-        return f"gymnasium:{gymnasium_id}"
+        name = dataset.world(dataset.about(data))
+    except DataFault:
+        name = None
+    if name:
+        return name
     if any(name.startswith("sawyer.") for name in settings.get("agent", {}).get("low", ())):
         print(
             f"{data} does not say which world it comes from; acting in {FALLBACK}, --env chooses another",

@@ -102,6 +102,17 @@ def about(path: str | Path) -> dict[str, Any]:
     return hdf5.read_metadata(metadata) if first.name == hdf5.MAIN and metadata.is_file() else {}
 
 
+def world(about: Mapping[str, Any]) -> str | None:
+    """The world that data are of, as the registry of worlds names it, where they say so (see `about`)."""
+    if about.get("world"):
+        return str(about["world"])
+    try:
+        gymnasium_id = json.loads(about.get("env_spec") or "{}").get("id")  # as Minari has it
+    except (ValueError, AttributeError, TypeError):
+        return None
+    return f"gymnasium:{gymnasium_id}" if gymnasium_id else None
+
+
 def action_bounds(path: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
     """(low, high) [A] of the actions that the world takes, where a Minari folder says so; None if it is [-1, 1]."""
     if lerobot.is_lerobot(path):
