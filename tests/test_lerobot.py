@@ -163,3 +163,10 @@ def test_a_damaged_parquet_file(root):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert "found unreadable data" in line(root)
+
+
+def test_runs_of_one_value_do_not_become_gigabytes(root):
+    path = next(root.glob("data/*/*.parquet"))
+    pq.write_table(pa.table({"episode_index": np.zeros(2_000_000, np.int64)}), path)
+    assert path.stat().st_size < 10_000
+    assert "episode_index: found 2,000,000 values, needs numbers that were written" in line(root)

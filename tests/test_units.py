@@ -11,7 +11,7 @@ from skillhier.agents.learner import with_init_params
 from skillhier.data import dataset, sources, toy
 from skillhier.data import units as data_units
 from skillhier.data.faults import DataFault
-from skillhier.types import TimeStep
+from skillhier.types import Bounds, TimeStep
 
 SMALL = {"low": ("arm",), "mid": ("arm", "object"), "hidden": (16, 16), "lookahead": 2, "learning_rate": 3e-3}
 WINDOW = {"sequence_length": 10, "lookahead": 2, "stack": 1}
@@ -125,10 +125,10 @@ def test_ordinary_actions_give_the_same_bits_as_without_units():
 
 def test_units_are_handed_on_to_what_begins_with_the_skills():
     """A clone that is fine-tuned acts as the clone did, in units of the world, from whatever run it was read."""
-    small = data(0.008, 0.02)
+    small = data(0.008, 3.0)
     measured = data_units.measure(small)
     agent, params, _ = learned(small, "bc", updates=5, units=measured)
-    spec = dataset.spec(small)
+    spec = dataset.spec(small)._replace(action=Bounds((3,), 2.9, 3.1))  # the world's own range
     shared = registry.entry("bc_finetuned").settings_of(SMALL)
     tuned = registry.make("bc_finetuned", spec, source=params, **shared)
     begun = jax.jit(tuned.learner.init)(jax.random.key(0)).params

@@ -120,8 +120,9 @@ def make(name: str, spec: Spec, *, units: Mapping[str, Any] | None = None, **set
     source = settings.get("source")
     if agent_units.of(source) is not None:
         units, settings["source"] = agent_units.of(source), agent_units.without(source)
-    agent = entry(name).make(spec, **settings)
-    return agent if units is None else agent_units.with_units(agent, units)
+    if units is None:
+        return entry(name).make(spec, **settings)
+    return agent_units.with_units(entry(name).make(agent_units.inner_spec(spec, units), **settings), units)
 
 
 def defaults(name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from skillhier.types import Agent, Array, Key, Learner, LearnerState, Params, Policy, TimeStep, Trajectory
+from skillhier.types import Agent, Array, Bounds, Key, Learner, LearnerState, Params, Policy, Spec, TimeStep, Trajectory
 
 PART = "units"  # of the parameters: {"action": {"offset", "scale" [A]}, "quaternions": {entry: {"first", "axis"}}}
 
@@ -37,6 +37,11 @@ def with_units(agent: Agent, units: dict[str, Any]) -> Agent:
         and (lambda params, batch, key: agent.assess(without(params), learned_from(params[PART], batch), key)),
         hold=agent.hold and (lambda skill, **settings: _policy(agent.hold(skill, **settings))),
     )
+
+
+def inner_spec(spec: Spec, units: dict[str, Any]) -> Spec:
+    """What worlds of `spec` are to an agent with these units: its actions are in [-1, 1]."""
+    return spec._replace(action=Bounds(spec.action.shape, -1.0, 1.0)) if "action" in units else spec
 
 
 def normalised(units: dict[str, Any], action: Array) -> Array:

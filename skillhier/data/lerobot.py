@@ -58,8 +58,18 @@ class Columns:
             raise at.fault("no such column", f"one of {episodes.listed(self.names)}")
         if name not in self._kept:
             with hdf5.reading(at):
+                self._check_size(name, at)
                 self._kept[name] = self._file.read([name]).column(0).combine_chunks()
         return self._kept[name]
+
+    def _check_size(self, name: str, at: DataLocation) -> None:
+        """Refuses a column of many more values than the file could hold: runs of one value take no space in it."""
+        about = self._file.metadata
+        chunks = [about.row_group(g).column(c) for g in range(about.num_row_groups) for c in range(about.num_columns)]
+        values = sum(one.num_values for one in chunks if one.path_in_schema.split(".list.")[0] == name)
+        limit = max(hdf5.UNCHECKED_BYTES, hdf5.MAX_COMPRESSION * self.location.file.stat().st_size)
+        if values > hdf5.MAX_VALUES or 8 * values > limit:
+            raise at.fault(f"{values:,} values", "numbers that were written")
 
     def numbers(self, name: str, at: DataLocation) -> np.ndarray:
         """A column of numbers, or of lists of one length, [rows, ...]; not converted."""
