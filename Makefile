@@ -1,5 +1,5 @@
 # Two commands, each of which sets everything up by itself:
-#   make skills   demonstrations, HeLMS skills, a report      RUN=folder of the run, DATA=other demonstrations
+#   make skills   demonstrations, HeLMS skills, a report      RUN=folder of the run, DATA=other demonstrations (any entries)
 #   make test     the fast tests                              ARGS=anything pytest takes, WORKERS=processes
 # On a machine with an NVIDIA GPU: make benchmark EXTRAS=dev,cuda,warp ARGS="--suite=gpu --minutes=5"
 # PYTHON chooses the interpreter (3.11 to 3.13), EXTRAS what to install: EXTRAS=dev,cuda on a machine with a GPU.

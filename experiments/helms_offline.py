@@ -5,6 +5,7 @@ python -m experiments.helms_offline --config=experiments/configs/helms_offline.p
 python -m experiments.helms_offline --config=experiments/configs/helms_offline.py:cpu,task=all_pairs,agent=npmp
 python -m experiments.helms_offline --config=experiments/configs/helms_offline.py:rgb_stacking --config.data.path=LOGS
 
+Of data of your own `python -m experiments.data --path=DATA` prints the command that learns skills from them.
 Writes a run folder: config.json, metrics.jsonl, tensorboard/, checkpoints/, summary.json, report.html.
 The same command on the same --workdir continues the run.
 """
@@ -16,10 +17,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, learning, run_report
+from experiments.shared import cli, data_settings, learning, run_report
 from experiments.stacking import demonstrations as stacking
 from skillhier.agents import registry
+from skillhier.agents import units as agent_units
 from skillhier.data import dataset, sources, toy
+from skillhier.data import units as data_units
 from skillhier.train import session
 from skillhier.train.evaluate import Evaluation
 from skillhier.types import LearnerState, Trajectory
@@ -30,9 +33,13 @@ def main(run: cli.Run) -> None:
     learning.check_divisible(run, "train.batch_size")
     data, about_data = demonstrations(config)
     train, held_out = dataset.split(data, config.data.held_out, config.data.seed)
+    units = data_units.measure(train, config.data.actions, config.data.quaternions)
+    statistics = dataset.statistics(data_units.continuous(train, units), config.data.least_deviation)
     agent = registry.make(
-        **config.agent, spec=dataset.spec(train, config.data.stack), statistics=dataset.statistics(train)
+        **config.agent, spec=dataset.spec(train, config.data.stack), statistics=statistics, units=units
     )
+    for note in (*data.notes, *data_settings.describe_units(train, units, config.data.least_deviation)):
+        print(note, file=sys.stderr)
     window = {
         "sequence_length": config.train.sequence_length,
         "lookahead": config.agent.lookahead,
@@ -54,7 +61,7 @@ def main(run: cli.Run) -> None:
         save_every=config.train.save_every,
         evaluations=[
             held_out_evaluation(
-                agent.assess, list(sources.windows(held_out, **window)), config.train.eval_every, config.seed
+                agent.assess, list(sources.windows(held_out, **window)), config.train.eval_every, config.seed, units
             )
         ],
         terms=("elbo/bound", "elbo/log_likelihood", "elbo/skill_kl", "imitation/log_likelihood", "heldout/action_mse"),
@@ -73,20 +80,29 @@ def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float
     if config.data.path == "toy":
         data = toy.demonstrations({name: d or 4 for name, d in widths.items()}, steps=4 * length)
     else:
-        wanted = {"optional": (stacking.SUCCESS,), "min_length": length, "pictures": False}
-        data = dataset.load(config.data.path, widths, **wanted)
-    summary = {"episodes": len(data.length), "expert_success": stacking.share_stacked(data)}
+        data = data_settings.load(config.data, widths, optional=(stacking.SUCCESS,), min_length=length, pictures=False)
+    success = None if config.data.path == "toy" else stacking.share_successful(data)
+    summary = {"episodes": len(data.length)} | ({} if success is None else {"expert_success": success})
     return data._replace(obs={name: values for name, values in data.obs.items() if name in widths}), summary
 
 
-def held_out_evaluation(assess: Callable, windows: list[Trajectory], every: int, seed: int) -> Evaluation:
-    """Means of `assess` over held-out windows: the same windows and the same noise every time."""
+def held_out_evaluation(
+    assess: Callable, windows: list[Trajectory], every: int, seed: int, units: dict | None = None
+) -> Evaluation:
+    """Means of `assess` over held-out windows: the same windows and the same noise every time.
+
+    Errors are in the agent's units. `explained_variance` is 1 - error / variance of these windows' actions: 1 for a
+    perfect guess, 0 for their mean; NaN where they do not vary.
+    """
+    variance = action_variance(windows, units or {})
     assess = jax.jit(assess)
     keys = jax.random.split(jax.random.key(seed), len(windows))
 
     def measure(state: LearnerState, batch: Callable[[], Trajectory]) -> dict[str, float]:
         values = [assess(state.params, window, key) for window, key in zip(windows, keys, strict=True)]
         means = jax.tree.map(lambda *each: np.mean(each, axis=0), *jax.device_get(values))
+        error = means["heldout_action_mse"]
+        means["explained_variance"] = 1 - error / variance if variance > 0 else np.array(np.nan)
         return {
             "/".join([name.removeprefix("heldout_"), *map(str, at)]): float(value)
             for name, values in means.items()
@@ -94,6 +110,15 @@ def held_out_evaluation(assess: Callable, windows: list[Trajectory], every: int,
         }
 
     return Evaluation("heldout", every, measure)
+
+
+def action_variance(windows: list[Trajectory], units: dict) -> float:
+    """The variance of the windows' actions in the agent's units, the mean over action dimensions."""
+    actions = [
+        np.asarray(agent_units.normalised(units, window.action), np.float64)[~np.asarray(window.step.last)]
+        for window in windows
+    ]
+    return float(np.concatenate(actions).var(0).mean())
 
 
 def summarise(rows: list[dict]) -> dict:
@@ -106,6 +131,7 @@ def summarise(rows: list[dict]) -> dict:
         "elbo_first": first[bound],
         "elbo_last": last[bound],
         "heldout_action_mse": last["heldout/action_mse"],
+        "heldout_explained_variance": last["heldout/explained_variance"],
         "updates_per_second": last["step"] / seconds,
         "seconds": {"train": seconds},
     }

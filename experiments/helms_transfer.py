@@ -31,6 +31,7 @@ def main(run: cli.Run) -> None:
         config,
         worlds.env.spec,
         statistics=warm_start.statistics(rows),
+        units=start.units,
         **start.skills,
         **({} if source is None else {"source": source}),
     )

@@ -1,4 +1,4 @@
-"""The main job: stacking data in, HeLMS skills out, with baselines and a report.
+"""The main job: demonstrations in, HeLMS skills out, with baselines and a report.
 
 python -m experiments.skills --config=experiments/configs/skills.py:quickstart --workdir=runs/skills
 python -m experiments.skills --config=experiments/configs/skills.py:quickstart --config.data=LOGS     # other data
@@ -7,6 +7,9 @@ python -m experiments.skills --config=experiments/configs/skills.py:debug       
 Runs these commands one after the other: collect, helms_offline three times (five skills; one skill; NPMP),
 helms_skills, watch. The run folder is that of the five skills; the baselines are in its rivals/. A finished stage is
 not run again, so the same command on the same --workdir continues.
+
+Other data may have any entries (experiments/data.py says which settings they need). The last two commands act in the
+world that the data are from: that of stacking data, the one that a recording names, or --config.world.
 """
 
 import json
@@ -17,7 +20,11 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.shared import cli, run_report
+from ml_collections import ConfigDict
+
+from experiments.shared import cli, data_contents, run_report
+from skillhier.data import contents, dataset
+from skillhier.envs import registry
 from skillhier.train import metrics
 
 ROOT = Path(__file__).parent.parent
@@ -37,40 +44,46 @@ def main(run: cli.Run) -> None:
             *arguments,
             leaves=Path(data) / "data" / "main_data.hdf5",
         )
+    settings, shown = chosen_for(contents.examine(config.data), config) if config.data else ((), True)
     rivals = {name: folder / "rivals" / name for name in ("k1", "npmp")}
-    for name, path, agent, *settings in (
+    for name, path, agent, *count in (
         ("helms", folder, "helms", "--config.agent.skills=5"),
         ("k1", rivals["k1"], "helms", "--config.agent.skills=1"),
         ("npmp", rivals["npmp"], "npmp_ar1"),
     ):
         file = f"{cli.CONFIGS}/helms_offline.py:{config.preset},task=red_on_blue,agent={agent}"
-        settings += [f"--config.data.path={data}", f"--config.seed={config.seed}", f"--workdir={path}"]
-        job.stage(f"train/{name}", "helms_offline", file, *settings, leaves=path / "summary.json")
-    arguments = [f"--run={folder}", f"--episodes={config.rollouts}"]
-    job.stage("report/rollouts", "helms_skills", "", *arguments, leaves=folder / "skills.json")
-
-    arguments = [f"--run={folder}", "--skill=each", "--width=240", "--height=180", f"--film={str(config.film).lower()}"]
-    job.stage("report/watch", "watch", "", *arguments, leaves=folder / "watch" / "episode.html")
+        arguments = [f"--config.data.path={data}", f"--config.seed={config.seed}", f"--workdir={path}"]
+        job.stage(f"train/{name}", "helms_offline", file, *count, *settings, *arguments, leaves=path / "summary.json")
+    act = [f"--run={folder}", *([f"--env={config.world}"] if config.world else [])]
+    if shown:
+        arguments = [*act, f"--episodes={config.rollouts}"]
+        job.stage("report/rollouts", "helms_skills", "", *arguments, leaves=folder / "fixed_skills.json")
+        arguments = [*act, "--skill=each", "--width=240", "--height=180", f"--film={str(config.film).lower()}"]
+        job.stage("report/watch", "watch", "", *arguments, leaves=folder / "watch" / "episode.json")
 
     start = time.monotonic()
     own, k1, npmp = (_json(path / "summary.json") for path in (folder, *rivals.values()))
-    measures = _json(folder / "skills.json")
+    stacked = folder / "skills.json"
+    measures = _json(stacked) if shown and stacked.is_file() else {}  # of worlds where objects are stacked
     summary = {
         "episodes": own["episodes"],
-        "expert_success": own["expert_success"],
+        "expert_success": own.get("expert_success"),
         "train_steps": own["train_steps"],
         "elbo_first": own["elbo_first"],
         "elbo_last": own["elbo_last"],
         "heldout_action_mse": own["heldout_action_mse"],
         "heldout_action_mse_k1": k1["heldout_action_mse"],
         "heldout_action_mse_npmp": npmp["heldout_action_mse"],
+        "heldout_explained_variance": own["heldout_explained_variance"],
         "skill_usage": own["skill_usage"],
         "transition_diagonal": own["transition_diagonal"],
         "skill_entropy": own["skill_entropy"],
-        "fixed_skill_spread": measures["spread"],
-        "fixed_skill_noise": measures["noise"],
+        "fixed_skill_spread": measures.get("spread"),
+        "fixed_skill_noise": measures.get("noise"),
         "seconds": job.seconds(),
     }
+    unknown = ("expert_success", "fixed_skill_spread", "fixed_skill_noise") if config.data else ()
+    summary = {name: value for name, value in summary.items() if value is not None or name not in unknown}
     metrics.write_json(folder / "summary.json", summary)  # the report shows it
     page = run_report.write(folder)
     summary["seconds"]["report"] += time.monotonic() - start
@@ -78,6 +91,27 @@ def main(run: cli.Run) -> None:
     for name, value in summary.items():
         print(f"{name:24} {_shown(value)}")
     print(f"report: {page}")
+
+
+def chosen_for(content: contents.Contents, config: ConfigDict) -> tuple[tuple[str, ...], bool]:
+    """(the settings that data need, whether a world is known in which their skills can act). Raises Refused."""
+    suggestion = data_contents.suggest(content)
+    for remark in suggestion.remarks:
+        print(remark, file=sys.stderr)
+    world = config.world or dataset.world(content.about)
+    if not world:
+        shown = suggestion.stacking
+        why = f"{config.data} does not say which world it is of; set config.world"
+    else:
+        try:
+            shown, why = bool(registry.check(world)), ""
+        except ValueError as error:
+            shown, why = False, f"{error}; set config.world"
+    if not shown and config.world:
+        raise cli.Refused(why)
+    if not shown:
+        print(f"skills are learned, and not rolled out or filmed: {why}", file=sys.stderr)
+    return suggestion.settings, shown
 
 
 class Job:

@@ -31,6 +31,7 @@ from experiments.shared import coverage as entries
 from experiments.stacking import coverage as stacking
 from experiments.stacking.worlds import is_stacking
 from skillhier.agents import registry as known_agents
+from skillhier.agents import units
 from skillhier.report import coverage_page
 from skillhier.report.coverage_page import Row
 from skillhier.train import checkpoint, coverage, metrics
@@ -115,7 +116,7 @@ def begun(path: Path, agent: dict, params: Params, config: ConfigDict, env: Env)
 
     def make() -> tuple[Policy, Params]:
         if choice == "prior":
-            system = known_agents.make(**agent, spec=env.spec)
+            system = known_agents.make(**agent, spec=env.spec, units=units.of(params))
             shapes = jax.eval_shape(system.learner.init, jax.random.key(0)).params
             if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, shapes):
                 raise cli.Refused(f"the skills of {path} see other things than these worlds show; set config.env.stack")

@@ -60,10 +60,10 @@ def test_a_name_that_no_episode_has(path):
         ("observations/arm.angle", np.float32(3), "found shape (), needs one row per step"),
         ("actions", np.zeros((30, 3), np.float32), "found shape (30, 3), needs (30, 2)"),
         ("rewards", np.zeros((30, 2), np.float32), "found shape (30, 2), needs (30,)"),
-        ("observations/arm.angle", np.zeros((31, 2), int), "found dtype int64, needs float32"),
+        ("actions", np.zeros((30, 2), int), "found dtype int64, needs float32 (integer actions are discrete"),
         ("observations/arm.angle", np.zeros((31, 2), np.complex64), "found dtype complex64, needs float32"),
         ("observations/arm.angle", np.full(31, b"text"), "found dtype |S4, needs float32"),
-        ("truncations", np.zeros(30, np.float32), "found dtype float32, needs bool"),
+        ("truncations", np.full(30, 0.5, np.float32), "found shape (30,), values up to 0.5, needs (30,) of 0 and 1"),
         ("observations/arm.angle", np.zeros((30, 2), np.float32), "found 30 rows, needs 31"),
         ("observations/arm.angle", np.zeros((0, 2), np.float32), "found 0 rows, needs 31"),
         ("rewards", np.zeros(29, np.float32), "found 29 rows, needs 30"),
@@ -224,7 +224,7 @@ def test_no_episodes(path):
 
 def test_no_file(tmp_path):
     assert f"{tmp_path}/absent: found nothing at this path" in line(tmp_path / "absent")
-    assert "found a folder without .h5 or .hdf5 files" in line(tmp_path)
+    assert "found a folder without .h5, .hdf5 or .npz files" in line(tmp_path)
 
 
 @pytest.mark.parametrize(

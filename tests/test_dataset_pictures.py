@@ -64,7 +64,7 @@ def test_they_have_no_statistics(path):
         (np.zeros((32, 36), np.float32), "found shape (32, 36), needs (32, 3, 4, 3)"),
         (np.zeros((32, 3, 4), np.uint8), "found dtype uint8, shape (32, 3, 4), needs float32, or pictures (rows, "),
         (np.zeros((32, 0, 4, 3), np.uint8), "found dtype uint8, shape (32, 0, 4, 3), needs float32, or pictures"),
-        (np.zeros((32, 3, 4, 3), np.int8), "found dtype int8, needs float32"),
+        (np.zeros((32, 3, 4, 3), np.int8), "found shape (32, 3, 4, 3), needs (32, 3, 4, 3)"),
         (h5py.Empty(np.uint8), "found dtype uint8, shape None, needs float32, or pictures"),
     ],
 )
@@ -91,7 +91,7 @@ def test_other_sizes_than_asked_for_are_refused(path, names, found):
 
 
 def test_who_reads_numbers_only_says_so(path):
-    with pytest.raises(DataFault, match="camera: found dtype uint8, needs float32$"):
+    with pytest.raises(DataFault, match=r"camera: found pictures \(3, 4, 3\), needs vectors; name other"):
         dataset.load(path, pictures=False)
 
 

@@ -4,9 +4,11 @@ import json
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import jax
+import jax.numpy as jnp
 import kills
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from skillhier.agents.registry import OFFLINE as SYSTEMS
 from skillhier.data import toy
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.train import checkpoint, run_folder
+from skillhier.types import TimeStep, Trajectory
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "experiments" / "configs" / "helms_offline.py"
@@ -61,7 +64,7 @@ def test_every_number_has_its_limits_and_every_limit_its_setting():
     numbers = {
         name
         for name, value in settings.items()
-        if isinstance(value, int | float) or (isinstance(value, tuple) and isinstance(value[0], int))
+        if isinstance(value, int | float) or (isinstance(value, tuple) and isinstance((*value, "")[0], int))
     }
     assert numbers - {name for name, value in settings.items() if isinstance(value, bool)} <= set(module.LIMITS)
     assert set(module.LIMITS) <= set(settings) and set(module.FREE) <= set(settings)
@@ -92,6 +95,21 @@ def test_what_cannot_be_is_refused_before_anything_compiles(preset, changes, sai
     with pytest.raises(cli.Refused, match="^[^\n]*$") as caught:
         cli.load_config(f"{FILE}:{preset}", [tuple(change.split("=")) for change in changes])
     assert said in str(caught.value)
+
+
+def test_the_error_beside_the_variance_of_the_actions():
+    """Two windows whose actions are 0 and 2 in one dimension, 1 in the other: variances 1 and 0."""
+    step = TimeStep({}, *[jnp.zeros((3, 1))] * 2, *[jnp.zeros((3, 1), bool)] * 2)
+    rows = [Trajectory(step, jnp.stack([jnp.full((3, 1), value), jnp.ones((3, 1))], -1), {}) for value in (0.0, 2.0)]
+    assess = lambda params, batch, key: {"heldout_action_mse": jnp.float32(0.125)}  # noqa: E731
+    state = SimpleNamespace(params=())
+    measured = helms_offline.held_out_evaluation(assess, rows, 1, 0).measure(state, None)
+    assert measured == {"action_mse": 0.125, "explained_variance": pytest.approx(1 - 0.125 / 0.5)}
+    units = {"action": {"offset": np.ones(2, np.float32), "scale": np.float32([2, 0])}}  # -1/2 and 1/2; a constant
+    measured = helms_offline.held_out_evaluation(assess, rows, 1, 0, units).measure(state, None)
+    assert measured["explained_variance"] == pytest.approx(1 - 0.125 / 0.125)
+    still = helms_offline.held_out_evaluation(assess, rows[:1], 1, 0).measure(state, None)
+    assert np.isnan(still["explained_variance"])
 
 
 # --- the command ---

@@ -202,8 +202,8 @@ def test_what_is_imported_is_installed_by_the_project():
                 here if testing else set()
             ):
                 continue
-            allowed = needed | (extras["dev"] | extras["launch"] if testing else set())
-            optional = ("warp", "playground", "launch", "dev")  # asked for only when it is used
+            allowed = needed | (extras["dev"] | extras["launch"] | extras["lerobot"] if testing else set())
+            optional = ("warp", "playground", "launch", "lerobot", "dev")  # asked for only when it is used
             allowed |= set() if top else set().union(*(extras[name] for name in optional))
             if PACKAGES.get(package, package).lower().replace("-", "_") not in allowed:
                 missing.append(f"{module_of(file)} imports {package}")

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from experiments import skills
@@ -16,7 +18,7 @@ CONFIG = ROOT / "experiments" / "configs" / "skills.py"
 NUMBERS = {
     "episodes", "expert_success", "train_steps", "elbo_first", "elbo_last", "heldout_action_mse",
     "heldout_action_mse_k1", "heldout_action_mse_npmp", "skill_usage", "transition_diagonal", "skill_entropy",
-    "fixed_skill_spread", "fixed_skill_noise", "seconds",
+    "fixed_skill_spread", "fixed_skill_noise", "seconds", "heldout_explained_variance",
 }  # fmt: skip
 
 
@@ -48,6 +50,44 @@ def test_a_stage_that_fails_stops_the_job_and_is_tried_again(tmp_path):
     for _ in range(2):
         with pytest.raises(cli.Refused, match="stage train/a ended with code 2"):
             job.stage("train/a", "helms_offline", f"{cli.CONFIGS}/helms_offline.py:debg", leaves=tmp_path)
+
+
+def test_other_data_are_learned_from_with_the_settings_that_they_need(tmp_path, monkeypatch, capsys):
+    """D4RL's arrays: no world is known, so skills are neither rolled out nor filmed, and no success is invented."""
+    rng, rows = np.random.default_rng(0), 120
+    with h5py.File(tmp_path / "walk.hdf5", "w") as file:
+        file["observations"], file["actions"] = rng.normal(size=(rows, 5)), 0.01 * rng.normal(size=(rows, 2))
+        file["rewards"], file["terminals"] = np.ones(rows), np.zeros(rows, bool)
+        file["timeouts"] = np.arange(rows) % 40 == 39
+    stages = []
+
+    def stage(self, name, entry, config, *arguments, leaves):
+        stages.append((name, *arguments))
+        leaves.parent.mkdir(parents=True, exist_ok=True)
+        numbers = dict.fromkeys(NUMBERS - {"expert_success", "fixed_skill_spread", "fixed_skill_noise", "seconds"}, 1.0)
+        leaves.write_text(json.dumps(numbers | {"skill_usage": [1.0]}))
+
+    monkeypatch.setattr(skills.Job, "stage", stage)
+    monkeypatch.setattr(skills.run_report, "write", lambda folder: folder / "report.html")
+
+    def run(*changes: tuple[str, str]) -> dict:
+        stages.clear()
+        config, _ = cli.load_config(f"{CONFIG}:debug", [("data", str(tmp_path / "walk.hdf5")), *changes])
+        skills.main(cli.Run("skills", config, tmp_path / "run"))
+        return json.loads((tmp_path / "run" / "summary.json").read_text())
+
+    summary = run()
+    assert [name for name, *_ in stages] == ["train/helms", "train/k1", "train/npmp"]
+    for _, *arguments in stages:
+        assert {"--config.agent.low=observation", "--config.agent.mid=observation"} <= set(arguments)
+    assert set(summary) == NUMBERS - {"expert_success", "fixed_skill_spread", "fixed_skill_noise"}
+    assert "not rolled out or filmed" in (said := capsys.readouterr().err) and "walk.hdf5 does not say which" in said
+    run(("world", "dmc.walker_walk"))
+    shown = {name: arguments for name, *arguments in stages[3:]}
+    assert set(shown) == {"report/rollouts", "report/watch"}
+    assert all("--env=dmc.walker_walk" in arguments for arguments in shown.values())
+    with pytest.raises(cli.Refused, match="'dmc.walker_wak' is not known"):
+        run(("world", "dmc.walker_wak"))
 
 
 @pytest.mark.slow

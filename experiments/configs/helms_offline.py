@@ -4,7 +4,7 @@ import os
 
 from ml_collections import ConfigDict
 
-from experiments.shared import agent_settings, cli
+from experiments.shared import agent_settings, cli, data_settings
 from skillhier.agents import registry
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 
@@ -26,6 +26,7 @@ LIMITS = {
     "data.held_out": (0.001, 0.999),
     "data.seed": (0, 2**31 - 1),
     "data.stack": (1, 16),
+    **data_settings.LIMITS,
     **agent_settings.limits(registry.OFFLINE),
     "train.updates": (1, 10**9),
     "train.updates_per_epoch": (1, 10**6),
@@ -44,10 +45,11 @@ def get_config(arg: str = "") -> ConfigDict:
     config.seeds = 1  # runs in one program: seed, seed + 1, ...; each keeps its metrics in RUN/seed_<n>
     config.task = chosen.task  # what the demonstrations show, and the worlds that the skills are shown in
     config.data = ConfigDict()
-    config.data.path = f"datasets/{chosen.task}"  # a file, a folder of .h5 files, a Minari folder, or 'toy': made up
+    config.data.path = f"datasets/{chosen.task}"  # a file, a folder (docs/data.md says which), or 'toy': made up
     config.data.held_out = 0.1  # share of the episodes that is not learned from
     config.data.seed = 0  # which ones they are
     config.data.stack = 3  # frames that low and mid level see, newest first
+    data_settings.add_settings(config.data)
     config.agent = agent(chosen.agent, chosen.task)
     config.train = ConfigDict()
     config.train.batch_size = 128  # windows in an update
@@ -119,6 +121,9 @@ def check(config: ConfigDict) -> None:
     for level in ("low", "mid"):
         if not config.agent[level]:  # data do not say which of their entries are privileged
             example = next(iter(PROPRIO))
-            raise cli.Refused(f"config.agent.{level} is empty; name the observations that it sees, such as {example}")
+            raise cli.Refused(
+                f"config.agent.{level} is empty; name the observations that it sees, such as {example}; "
+                f"python -m experiments.data --path={config.data.path} says which there are"
+            )
     if config.data.path == "":
         raise cli.Refused("config.data.path is empty; give a file, a folder, or toy")

@@ -1,4 +1,4 @@
-"""Settings of experiments/skills.py, the main job: stacking data in, skills out."""
+"""Settings of experiments/skills.py, the main job: demonstrations in, skills out."""
 
 from ml_collections import ConfigDict
 
@@ -21,6 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.data = ""  # demonstrations to learn from; empty: the expert makes its own, once, in config.collected
+    config.world = ""  # in which the skills of other data are rolled out and filmed; empty: the one that data name
     config.collected = "datasets/red_on_blue"  # folder of the demonstrations that the expert makes
     config.episodes = 200  # of the expert
     config.rollouts = 20  # episodes of each skill held fixed

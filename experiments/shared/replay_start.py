@@ -81,7 +81,13 @@ def _load(config: ConfigDict, spec: Spec | None) -> dataset.Dataset:
             raise cli.Refused(f"data hold one array of actions, not the parts {', '.join(action)}; set config.env.name")
         limits = {"names": (), "optional": tuple(spec.obs), "action": action.shape[0], "bounds": action[1:]}
     shortest = config.train.sequence_length if config.data.alone else 1
+    declared = dataset.action_bounds(path)  # of the world that the data are from, in its own units
+    if declared is not None:
+        limits["bounds"] = None
     data = dataset.load(path, **limits, min_length=shortest)
+    data = data if declared is None else dataset.in_bounds(data, *declared)
+    for note in data.notes:
+        print(f"{path}: {note}", file=sys.stderr)
     _check_origin(config, spec)
     if config.data.reward != "relabel":
         return data

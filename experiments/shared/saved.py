@@ -1,7 +1,6 @@
 """The agent of a run folder, as it was saved, and the world that it belongs in."""
 
 import inspect
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,9 @@ from absl import flags
 
 from experiments.shared import cli, warm_start, world_settings
 from skillhier.agents import registry as agents
+from skillhier.agents import units
+from skillhier.data import dataset
+from skillhier.data.faults import DataFault
 from skillhier.envs import registry
 from skillhier.envs.batch import Task
 from skillhier.train import checkpoint
@@ -101,7 +103,7 @@ def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = Fals
     params = checkpoint.read(path, "learner/params")
     skills = warm_start.origin(path) if agents.entry(name).sources else {}
     try:
-        system = agents.make(**own, **skills, spec=env.spec)
+        system = agents.make(**own, **skills, spec=env.spec, units=units.of(params))
         shapes = jax.eval_shape(system.learner.init, jax.random.key(0)).params
         fits = jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
     except TypeError as error:
@@ -123,14 +125,11 @@ def _recorded(settings: dict[str, Any]) -> str:
     """The world that the data set of a run says it comes from. Raises Refused."""
     data = settings["data"]["path"]
     try:
-        about = json.loads((Path(data) / "data" / "metadata.json").read_text())
-        gymnasium_id = json.loads(about.get("env_spec") or "{}").get("id")  # as Minari has it
-    except (OSError, ValueError, AttributeError, TypeError):
-        about, gymnasium_id = {}, None
-    if about.get("world"):
-        return about["world"]
-    if gymnasium_id:
-        return f"gymnasium:{gymnasium_id}"
+        name = dataset.world(dataset.about(data))
+    except DataFault:
+        name = None
+    if name:
+        return name
     if any(name.startswith("sawyer.") for name in settings.get("agent", {}).get("low", ())):
         print(
             f"{data} does not say which world it comes from; acting in {FALLBACK}, --env chooses another",

@@ -4,12 +4,10 @@ A config file that has them defines `LIMITS = {..., **start_settings.LIMITS}`, c
 `check_beginning = start_settings.check`, which is given --init_from as well.
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
 from experiments.shared import cli, learning, world_settings
-from skillhier.data import hdf5
+from skillhier.data import layouts
 from skillhier.data.faults import DataFault
 from skillhier.envs import registry
 
@@ -52,7 +50,7 @@ def check(config: ConfigDict, address: str | None) -> None:
         )
     if data.path:
         try:
-            hdf5.files(Path(data.path))
+            layouts.check(data.path)
         except DataFault as fault:
             raise cli.Refused(f"{fault}; set config.data.path") from None
     if "relabel" in (transfer.replay, data.reward if data.path else ""):

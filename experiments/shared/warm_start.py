@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from experiments.shared import cli, learning
 from skillhier import rollout
 from skillhier.agents import registry
+from skillhier.agents import units as agent_units
 from skillhier.data import dataset
 from skillhier.policies import open_loop
 from skillhier.train import checkpoint, run_folder
@@ -27,6 +28,7 @@ class Start(NamedTuple):
     name: str | None = None  # of the offline agent that learned them
     settings: dict[str, Any] | None = None  # of that agent
     resumed: bool = False  # --init_from names a run of this very agent, whose parameters it begins with
+    units: Params | None = None  # that run's agent learns in, if it has any
 
 
 def start(run: cli.Run) -> Start:
@@ -50,7 +52,8 @@ def start(run: cli.Run) -> Start:
     path, part = learning.split_init_from(address)
     other = run_settings(path).get("agent", {}).get("name")
     if other == name:
-        return Start(origin(path) if sources else {}, resumed=True)
+        units = agent_units.of(checkpoint.read(path, "learner/params"))
+        return Start(origin(path) if sources else {}, resumed=True, units=units)
     if other not in sources:
         wanted = f"agent={' or '.join((*sources, name))}"
         raise cli.Refused(f"--init_from={address} is a run of {other or 'no agent'}; {name} begins with {wanted}")

@@ -10,8 +10,15 @@ SUCCESS = "task.success"  # the public success test, in data that these worlds r
 STACKED = 0.75  # in other data, a dense reward this high on the last row means a stack
 
 
-def share_stacked(data: Dataset) -> float:
-    """The share of episodes that end with a stack."""
+def share_successful(data: Dataset) -> float | None:
+    """The share of episodes that succeeded; None of data that do not say: only stacking is known by its rewards."""
     ends = data.start + data.length
-    stacked = data.obs[SUCCESS][ends, 0] > 0.5 if SUCCESS in data.obs else data.reward[ends] >= STACKED
-    return float(np.mean(stacked))
+    if SUCCESS in data.obs:
+        succeeded = data.obs[SUCCESS][ends, 0] > 0.5
+    elif "success" in data.info and data.info["success"].dtype.kind in "biuf":
+        succeeded = data.info["success"] > 0.5
+    elif set(data.obs) & set(OBJECTS):
+        succeeded = data.reward[ends] >= STACKED
+    else:
+        return None
+    return float(np.mean(succeeded))

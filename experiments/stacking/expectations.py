@@ -67,6 +67,8 @@ def _error(summary: dict, scripted: bool) -> Headline | None:
     if not _is_number(value):
         return None
     meaning = "Squared error per action dimension on held-out episodes."
+    if _is_number(summary.get("heldout_explained_variance")):
+        meaning += f" {summary['heldout_explained_variance']:.0%} of the actions' variance is explained."
     if not _is_number(single):
         return Headline("held-out action error", f"{value:.4f}", "", None, meaning)
     expected = f"below one component's {single:.4f}" if scripted else f"at most 0.75 of one component's {single:.4f}"
@@ -109,7 +111,7 @@ def _expert(summary: dict) -> Headline | None:
         f"{value:.0%}",
         "",
         None,
-        "Share of the demonstrations that end with red stacked; failures are included in the data.",
+        "Share of the demonstrations that succeed; failures are included in the data.",
     )
 
 

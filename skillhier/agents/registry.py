@@ -29,6 +29,7 @@ from skillhier.agents import (
     ppo,
     rest,
 )
+from skillhier.agents import units as agent_units
 from skillhier.types import Agent, Spec
 
 
@@ -111,9 +112,17 @@ def entry(name: str) -> Entry:
     return AGENTS[name]
 
 
-def make(name: str, spec: Spec, **settings) -> Agent:
-    """The agent of that name for worlds, or data, of `spec`; settings as for its own `make`. Raises ValueError."""
-    return entry(name).make(spec, **settings)
+def make(name: str, spec: Spec, *, units: Mapping[str, Any] | None = None, **settings) -> Agent:
+    """The agent of that name for worlds, or data, of `spec`; settings as for its own `make`. Raises ValueError.
+
+    units: those that it learns in (agents/units.py); where it begins with a `source` that has units, they are that's.
+    """
+    source = settings.get("source")
+    if agent_units.of(source) is not None:
+        units, settings["source"] = agent_units.of(source), agent_units.without(source)
+    if units is None:
+        return entry(name).make(spec, **settings)
+    return agent_units.with_units(entry(name).make(agent_units.inner_spec(spec, units), **settings), units)
 
 
 def defaults(name: str) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 Layout on disk (Minari's, https://minari.farama.org): groups episode_<i> with observations/<name>
 [T + 1, d], actions [T, A], rewards [T], terminations and truncations [T]; single frames. Files of
-robomimic are read too, see robomimic.py.
+robomimic, D4RL, OGBench and LeRobot are read too, see layouts.py.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from skillhier.data import episodes, hdf5, robomimic
-from skillhier.data.episodes import Request
-from skillhier.data.faults import DataFault, DataLocation
+from skillhier.data import episodes, hdf5, layouts, lerobot
+from skillhier.data.episodes import Request, ShortEpisode
+from skillhier.data.faults import DataFault
 from skillhier.types import Bounds, Spec
 
 FLOOR = 1e-2  # the smallest standard deviation that whitening divides by
@@ -34,6 +35,7 @@ class Dataset(NamedTuple):
     start: np.ndarray  # int [E]
     length: np.ndarray  # int [E] actions
     info: dict[str, np.ndarray]  # [E] each: terminated (bool), file, and the attributes that all episodes have
+    notes: tuple[str, ...] = ()  # what reading has left out, a line each
 
 
 def load(
@@ -46,8 +48,10 @@ def load(
     bounds: tuple[float, float] | None = (-1.0, 1.0),
     subset: str | None = None,
     pictures: bool = True,
+    drop_short: bool = False,
+    episode_length: int | None = None,
 ) -> Dataset:
-    """The episodes of a file, a folder of files or a Minari folder; of a robomimic file its demos.
+    """The episodes of a file, of a folder of files, or of a Minari or LeRobot folder.
 
     Args:
       path: what to read.
@@ -58,8 +62,11 @@ def load(
       min_length: the fewest actions an episode may have: the length of a window.
       action: the width the actions must have; the first episode's if None.
       bounds: the closed range of actions, or None.
-      subset: of a robomimic file, the mask whose demos are read (train, valid); all if None.
+      subset: of a robomimic file, the mask whose demos are read (train, valid), of a LeRobot folder the split; all if
+        None.
       pictures: whether entries may be pictures, uint8 [T + 1, height, width, channels].
+      drop_short: leaves out episodes that are shorter than `min_length`, with a note; else they are refused.
+      episode_length: of all episodes of a flat file that does not say where they end.
 
     Raises:
       DataFault: one line with file, episode, field, what the file has and what is needed.
@@ -67,26 +74,80 @@ def load(
     widths = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names or ())
     optional = set(optional) - set(widths)
     request = Request(widths | {episodes.ACTION: action}, names is None, optional, min_length, bounds, pictures)
-    loaded = []
-    for file_path in hdf5.files(path):
-        with hdf5.open_file(file_path) as file:
-            location = DataLocation(file_path)
-            layout = robomimic if robomimic.is_robomimic(file, location) else episodes
-            for group, at in layout.groups(file, location, subset):
-                with hdf5.reading(at):
-                    loaded.append(layout.read(group, at, request))
-                loaded[-1]["info"] |= {"file": str(file_path)}
-    return _joined(loaded, optional)
+    loaded, short = [], None
+    for unread in layouts.each(path, subset, episode_length):
+        try:
+            loaded.append(unread.read(request))
+        except ShortEpisode as fault:
+            if not drop_short:
+                raise
+            short = (fault, (short[1] if short else 0) + 1)
+            continue
+        loaded[-1]["info"] |= {"file": str(unread.at.file)}
+    if not loaded:
+        raise short[0] if short else DataFault(f"{path}: found no episodes, needs at least one")
+    notes = () if not short else (
+        f"{short[1]} of {short[1] + len(loaded)} episodes have fewer than {min_length} steps and are left out",
+    )  # fmt: skip
+    whole = joined(loaded, optional)
+    return whole._replace(notes=(*notes, *whole.notes))
 
 
 def about(path: str | Path) -> dict[str, Any]:
-    """What a Minari folder says of its data (world, control_timestep, privileged, ...); {} where nothing does."""
+    """What a Minari or LeRobot folder says of its data (world, control_timestep, ...); {} where nothing does."""
+    if lerobot.is_lerobot(path):
+        return lerobot.about(path)
     (first, *_) = hdf5.files(path)
     metadata = first.parent / hdf5.METADATA
     return hdf5.read_metadata(metadata) if first.name == hdf5.MAIN and metadata.is_file() else {}
 
 
-def _joined(loaded: list[dict], optional: set[str]) -> Dataset:
+def world(about: Mapping[str, Any]) -> str | None:
+    """The world that data are of, as the registry of worlds names it, where they say so (see `about`)."""
+    if about.get("world"):
+        return str(about["world"])
+    try:
+        gymnasium_id = json.loads(about.get("env_spec") or "{}").get("id")  # as Minari has it
+    except (ValueError, AttributeError, TypeError):
+        return None
+    return f"gymnasium:{gymnasium_id}" if gymnasium_id else None
+
+
+def action_bounds(path: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """(low, high) [A] of the actions that the world takes, where a Minari folder says so; None if it is [-1, 1]."""
+    if lerobot.is_lerobot(path):
+        return None
+    try:
+        space = json.loads(about(path).get("action_space", "{}"))
+        low, high = (np.asarray(space[bound], np.float64).ravel() for bound in ("low", "high"))
+    except (KeyError, TypeError, ValueError):
+        return None
+    proper = low.shape == high.shape and np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()
+    return (low, high) if proper and ((low != -1).any() or (high != 1).any()) else None
+
+
+def in_bounds(dataset: Dataset, low: np.ndarray, high: np.ndarray) -> Dataset:
+    """`dataset` with actions in the units of a world whose range [low, high] is [-1, 1], as adapters have it."""
+    if len(low) != dataset.action.shape[1]:
+        raise DataFault(f"found {dataset.action.shape[1]} action dimensions, needs {len(low)}, as in the action_space")
+    action = 2 * (dataset.action - low) / (high - low) - 1
+    action[dataset.start + dataset.length] = 0  # rows without one
+    return dataset._replace(action=action.astype(np.float32))
+
+
+def _lost(loaded: list[dict]) -> list[str]:
+    """A note on rewards that no row is left for."""
+    lost = [episode["lost"] for episode in loaded if episode["lost"]]
+    if not lost:
+        return []
+    return [
+        f"no observation follows on the last action of {len(lost)} episodes, and so their last rewards are left out: "
+        f"{sum(lost):g} in all"
+    ]
+
+
+def joined(loaded: list[dict], optional: Iterable[str] = ()) -> Dataset:
+    """Episodes as layouts read them as one data set; of `optional` entries those that all have."""
     rows = np.array([len(episode["reward"]) for episode in loaded])
     names = [name for name in loaded[0]["obs"] if name not in optional or all(name in e["obs"] for e in loaded)]
     shared = set.intersection(*(set(episode["info"]) for episode in loaded))
@@ -97,6 +158,7 @@ def _joined(loaded: list[dict], optional: set[str]) -> Dataset:
         start=np.concatenate([[0], np.cumsum(rows)[:-1]]),
         length=rows - 1,
         info={name: np.array([episode["info"][name] for episode in loaded]) for name in sorted(shared)},
+        notes=tuple(_lost(loaded)),
     )
 
 
@@ -111,6 +173,7 @@ def select(dataset: Dataset, episodes: np.ndarray) -> Dataset:
         start=np.concatenate([[0], np.cumsum(lengths + 1)[:-1]]),
         length=lengths,
         info={name: values[episodes] for name, values in dataset.info.items()},
+        notes=dataset.notes,
     )
 
 

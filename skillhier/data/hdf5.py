@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -19,19 +20,23 @@ from skillhier.data.faults import DataFault, DataLocation
 MAIN = "main_data.hdf5"  # Minari's name for the one file with all episodes
 METADATA = "metadata.json"
 PARTS = "part_*.h5"  # files of a recording that was interrupted
-SUFFIXES = (".h5", ".hdf5")
+SUFFIXES = (".h5", ".hdf5", ".npz")
 MAX_VALUES = 2**28  # values in one array: 1 GiB of float32
 UNCHECKED_BYTES = 2**20  # up to this size an array is read whatever its stored size
 MAX_COMPRESSION = 1100  # bytes of an array per stored byte; gzip, the strongest filter, reaches 1,032
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 MAX_TEXT = 1024  # characters of a text attribute; longer ones (e.g. model files) are skipped
-KINDS = {"f": "float32", "b": "bool", "S": "fixed-length text"}
+KINDS = {"f": "float32", "b": "0 and 1", "S": "fixed-length text"}
+NUMBERS, FLAGS = "fiub", "biuf"  # numpy's letters of the types that observations and rewards, and flags, may have
 ROWS = "observations have one row more than actions, the rest as many"  # the usual reason for `rows`
-FORMS = "an .h5 or .hdf5 file, a folder of them, or a Minari folder (data/main_data.hdf5)"
+FORMS = (
+    "an .h5, .hdf5 or .npz file, a folder of them, a Minari folder (data/main_data.hdf5) or a LeRobot one "
+    "(meta/info.json)"
+)
 
 
 def files(path: str | Path) -> list[Path]:
-    """The HDF5 files at `path`: the file itself, those of a folder by name, or the one of a Minari folder."""
+    """The files at `path`: the file itself, those of a folder by name, or the one of a Minari folder."""
     path = Path(path).expanduser()
     location = DataLocation(path)
     if path.is_file():
@@ -47,7 +52,7 @@ def files(path: str | Path) -> list[Path]:
             return [folder / MAIN]
     matches = sorted(f for f in path.iterdir() if f.suffix in SUFFIXES and f.is_file() and not f.name.startswith("."))
     if not matches:
-        raise location.fault("a folder without .h5 or .hdf5 files", FORMS)
+        raise location.fault("a folder without .h5, .hdf5 or .npz files", FORMS)
     return matches
 
 
@@ -109,25 +114,17 @@ def is_array(parent: h5py.Group, name: str, location: DataLocation) -> bool:
     return isinstance(member(parent, name, location, "a group"), h5py.Dataset)
 
 
-def read_array(
-    parent: h5py.Group,
-    name: str,
-    location: DataLocation,
-    *,
-    kind: str = "f",
-    rows: int | None = None,
-    why: str = ROWS,
-    needed: str = "",
-    pictures: bool = False,
-) -> np.ndarray:
-    """An array of `parent`: float32 [rows, ...] (kind "f", from any float type) or bool (kind "b"), finite.
+class Stored(NamedTuple):
+    """What a file says of one of its arrays."""
 
-    Args:
-      kind: numpy's letters of the allowed kinds; others than "f" are not converted.
-      rows: the required length, checked before anything is read; `why` explains it in the error.
-      needed: names the required kind in the error.
-      pictures: whether uint8 [rows, height, width, channels] is allowed as well; it is not converted.
-    """
+    item: h5py.Dataset
+    dtype: np.dtype
+    shape: tuple[int, ...] | None
+    filters: list[int]
+
+
+def inspect(parent: h5py.Group, name: str, location: DataLocation) -> Stored:
+    """An array of `parent`, unread; refused where its numbers are kept outside the file."""
     item = member(parent, name, location, "an array")
     if not isinstance(item, h5py.Dataset):
         raise location.fault("a group", "an array")
@@ -140,37 +137,90 @@ def read_array(
         where = "the numbers themselves (nothing is followed out of a file)"
         raise location.fault("numbers kept outside this file", where)
     with reading(location):
-        dtype, shape, chunks, stored = item.dtype, item.shape, item.chunks, item.id.get_storage_size()
-    needed = needed or KINDS.get(kind[0], kind)
-    if dtype.hasobject:
-        raise location.fault("an object array", f"plain {KINDS.get(kind[0], kind)} numbers")
-    is_picture = pictures and dtype == np.uint8
-    if is_picture and (shape is None or len(shape) != 4 or 0 in shape[1:]):
-        raise location.fault(f"dtype uint8, shape {shape}", f"{needed}, or pictures (rows, height, width, channels)")
-    if dtype.kind not in kind and not is_picture:
-        raise location.fault(f"dtype {dtype}", needed)
+        return Stored(item, item.dtype, item.shape, filters)
+
+
+def read_array(
+    parent: h5py.Group,
+    name: str,
+    location: DataLocation,
+    *,
+    kind: str = "f",
+    rows: int | None = None,
+    why: str = ROWS,
+    needed: str = "",
+    pictures: bool = False,
+) -> np.ndarray:
+    """An array of `parent`: finite float32 [rows, ...] where `kind` begins with "f", else as it is stored.
+
+    Args:
+      kind: numpy's letters of the allowed kinds.
+      rows: the required length, checked before anything is read; `why` explains it in the error.
+      needed: names the required kind in the error.
+      pictures: whether uint8 [rows, height, width, channels] is allowed as well; it is not converted.
+    """
+    item, dtype, shape, filters = inspect(parent, name, location)
+    with reading(location):
+        chunks, stored = item.chunks, item.id.get_storage_size()
+    is_picture = check_type(dtype, shape, location, kind, needed, pictures)
     unknown = [code for code in filters if code not in FILTERS]
     if unknown:  # HDF5 would search for a plugin library to load
         raise location.fault(f"filter {unknown[0]}", f"no filters but {', '.join(FILTERS.values())}")
+    check_rows(shape, location, rows, why)
+    check_size(shape, dtype, stored, location)
+    if math.prod(chunks or ()) > MAX_VALUES:
+        raise location.fault(f"chunks {chunks}", f"at most {MAX_VALUES} values in one array")
+    with reading(location):
+        values = item[()]
+    return values if is_picture or kind[0] != "f" else to_float32(values, location)
+
+
+def check_type(
+    dtype: np.dtype,
+    shape: tuple[int, ...] | None,
+    location: DataLocation,
+    kind: str,
+    needed: str = "",
+    pictures: bool = False,
+) -> bool:
+    """Refuses arrays of other kinds; whether this one is of pictures."""
+    needed = needed or KINDS.get(kind[0], kind)
+    if dtype.hasobject:
+        raise location.fault("an object array", f"plain {needed} numbers")
+    may_be_pictures = dtype == np.uint8 and "u" in kind and (shape is None or len(shape) > 2)
+    is_picture = may_be_pictures and shape is not None and len(shape) == 4 and 0 not in shape[1:]
+    if is_picture and not pictures:
+        raise location.fault(f"pictures {shape[1:]}", "vectors; name other observation entries")
+    if may_be_pictures and not is_picture:
+        raise location.fault(f"dtype uint8, shape {shape}", f"{needed}, or pictures (rows, height, width, channels)")
+    if dtype.kind not in kind:
+        raise location.fault(f"dtype {dtype}", needed)
+    return is_picture
+
+
+def check_rows(shape: tuple[int, ...] | None, location: DataLocation, rows: int | None, why: str = ROWS) -> None:
+    """Refuses arrays without rows, or with another number of them than `rows`, if it is known."""
     if not shape:
         raise location.fault(f"shape {shape}", "one row per step")
     if rows is not None and shape[0] != rows:
         raise location.fault(f"{shape[0]} rows", f"{rows} ({why})")
-    for what, size in (("shape", shape), ("chunks", chunks or ())):
-        if math.prod(size) > MAX_VALUES:
-            raise location.fault(f"{what} {size}", f"at most {MAX_VALUES} values in one array")
+
+
+def check_size(shape: tuple[int, ...], dtype: np.dtype, stored: int, location: DataLocation) -> None:
+    """Refuses arrays that are huge, or much larger than the `stored` bytes could be unpacked to."""
+    if math.prod(shape) > MAX_VALUES:
+        raise location.fault(f"shape {shape}", f"at most {MAX_VALUES} values in one array")
     nominal = math.prod(shape) * dtype.itemsize
     if nominal > max(UNCHECKED_BYTES, MAX_COMPRESSION * stored):
         raise location.fault(
             f"shape {shape}, {nominal:,} bytes of which {stored:,} are stored", "numbers that were written"
         )
-    with reading(location):
-        values = item[()]
-    if kind == "f" and not is_picture:
-        with np.errstate(over="ignore"):  # overflow gives infinity, which is refused below
-            values = values.astype(np.float32, copy=False)
-    if values.dtype.kind != "f":
-        return values
+
+
+def to_float32(values: np.ndarray, location: DataLocation) -> np.ndarray:
+    """`values` as float32; refused where they are not finite."""
+    with np.errstate(over="ignore"):  # overflow gives infinity, which is refused below
+        values = values.astype(np.float32, copy=False)
     wrong = ~np.isfinite(values)
     if wrong.any():
         first = np.argwhere(wrong)[0]
@@ -178,6 +228,20 @@ def read_array(
         at = f"row {first[0]}" + "".join(f", column {i}" for i in first[1:])
         raise location.fault(f"{what} at {at} ({wrong.sum()} such values)", "finite numbers")
     return values
+
+
+def read_flags(parent: h5py.Group, name: str, location: DataLocation, rows: int, why: str = ROWS) -> np.ndarray:
+    """Flags [rows] as bool, of any type whose values are 0 and 1."""
+    values = read_array(parent, name, location, kind=FLAGS, rows=rows, why=why)
+    return to_flags(values, location)
+
+
+def to_flags(values: np.ndarray, location: DataLocation) -> np.ndarray:
+    """`values` [T] or [T, 1] as bool [T]; refused where they are not 0 and 1."""
+    if values.size != len(values) or not np.isin(values, (0, 1)).all():
+        high = f", values up to {values.max():g}" if values.size else ""
+        raise location.fault(f"shape {values.shape}{high}", f"({len(values)},) of 0 and 1")
+    return values.reshape(len(values)).astype(bool)
 
 
 def read_attributes(item: h5py.Group) -> dict[str, float | str]:
@@ -195,17 +259,17 @@ def read_attributes(item: h5py.Group) -> dict[str, float | str]:
     return attributes
 
 
-def read_metadata(path: Path) -> dict:
+def read_metadata(path: Path, what: str = "Minari's metadata") -> dict:
     """The dictionary in a metadata file of at most 16 MiB."""
     location = DataLocation(path)
     try:
         if path.stat().st_size > 2**24:
-            raise location.fault("more than 16 MiB", "the metadata of one data set")
+            raise location.fault("more than 16 MiB", what)
         content = json.loads(path.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise location.fault(f"no valid JSON ({_line(error)})", "Minari's metadata") from None
+        raise location.fault(f"no valid JSON ({_line(error)})", what) from None
     if not isinstance(content, dict):
-        raise location.fault("no dictionary", "Minari's metadata")
+        raise location.fault("no dictionary", what)
     return content
 
 

@@ -1,11 +1,13 @@
 """One episode of a robomimic file, checked (https://robomimic.github.io, "Dataset Contents").
 
 Layout: data/demo_<i>/{obs/<name> [T, d], actions [T, A], rewards [T], dones [T]}, attributes `num_samples` of a demo
-and `total` of `data`, mask/<name> with names of demos. States and models are never opened.
+and `total` of `data`, mask/<name> with names of demos. States and models are never opened. Imitation needs neither
+rewards nor dones: where a demo has none, rewards are 0 and it counts as truncated.
 
 The observation after the last action is in next_obs. Without next_obs that action and its reward are dropped, since no
-observation may be invented, and the episode counts as truncated. `dones` may be set before the end, while the robot
-stays in a goal state; the episode continues, and is terminated (not truncated) if the last one is set.
+observation may be invented, and the episode counts as truncated; a Dataset's notes say what reward that was. `dones`
+may be set before the end, while the robot stays in a goal state; the episode continues, and is terminated (not
+truncated) if the last one is set.
 """
 
 import re
@@ -19,13 +21,6 @@ from skillhier.data.episodes import Request
 from skillhier.data.faults import DataLocation
 
 ROWS = "a demo has as many observations, rewards and dones as actions"
-
-
-def is_robomimic(file: h5py.File, location: DataLocation) -> bool:
-    """Whether a file has this layout, not Minari's."""
-    with hdf5.reading(location):
-        names = list(file)
-    return "data" in names and not any(name.startswith("episode_") for name in names)
 
 
 def groups(file: h5py.File, location: DataLocation, subset: str | None) -> Iterator[tuple[h5py.Group, DataLocation]]:
@@ -57,19 +52,26 @@ def read(group: h5py.Group, at: DataLocation, request: Request) -> dict:
     if info.get("num_samples", steps) != steps:
         raise at.under("attribute num_samples").fault(f"{info['num_samples']}", f"{steps}, the number of actions")
     obs = episodes.read_observations(hdf5.group(group, "obs", at.under("obs")), at.under("obs"), request, steps, ROWS)
-    rewards = episodes.read_rewards(group, at.under("rewards"), steps)
-    dones = hdf5.read_array(group, "dones", at.under("dones"), kind="biuf", rows=steps, why=ROWS, needed="0 and 1")
-    if dones.ndim != 1 or not np.isin(dones, (0, 1)).all():
-        raise at.under("dones").fault(f"shape {dones.shape}, values up to {dones.max():g}", f"({steps},) of 0 and 1")
     with hdf5.reading(at):
-        has_next_obs = hdf5.has_member(group, "next_obs")
-    if not has_next_obs:
+        there = {name for name in ("rewards", "dones", "next_obs") if hdf5.has_member(group, name)}
+    rewards, done = np.zeros(steps, np.float32), False
+    if "rewards" in there:
+        rewards = episodes.read_rewards(group, at.under("rewards"), steps)
+    if "dones" in there:
+        done = bool(hdf5.read_flags(group, "dones", at.under("dones"), steps, ROWS)[-1])
+    if "next_obs" not in there:
         episodes.check_length(steps - 1, at.under("actions"), request)
-        return episodes.to_rows(obs, actions[:-1], rewards[:-1], info | {"terminated": False})
-    inside = at.under("next_obs")
-    after = episodes.read_observations(hdf5.group(group, "next_obs", inside), inside, request, steps, ROWS)
-    obs = {name: np.concatenate([values, after[name][-1:]]) for name, values in obs.items() if name in after}
-    return episodes.to_rows(obs, actions, rewards, info | {"terminated": bool(dones[-1])})
+    else:
+        inside = at.under("next_obs")
+        after = episodes.read_observations(hdf5.group(group, "next_obs", inside), inside, request, steps, ROWS)
+        obs = {name: np.concatenate([values, after[name][-1:]]) for name, values in obs.items() if name in after}
+    complete = "next_obs" in there
+    return episodes.to_rows(obs, actions, rewards, info | {"terminated": done}, complete=complete)
+
+
+def contents(group: h5py.Group, at: DataLocation) -> dict[str, episodes.Content]:
+    """The observation entries of a demo, unread."""
+    return episodes.all_contents(hdf5.group(group, "obs", at.under("obs")), at.under("obs"))
 
 
 def _masked_names(file: h5py.File, location: DataLocation, subset: str, names: list[str]) -> list[str]:

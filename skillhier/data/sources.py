@@ -102,7 +102,7 @@ def _check(dataset: Dataset, sequence_length: int) -> None:
     if not len(dataset.length) or shortest < sequence_length:
         raise DataFault(
             f"found an episode of {shortest} steps, needs at least {sequence_length}; "
-            "set train.sequence_length or leave it out"
+            "set train.sequence_length, or data.drop_short=true"
         )
 
 
