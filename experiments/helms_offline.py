@@ -21,7 +21,7 @@ from experiments.shared import cli, data_settings, learning, run_report
 from experiments.stacking import demonstrations as stacking
 from skillhier.agents import registry
 from skillhier.agents import units as agent_units
-from skillhier.data import dataset, sources, toy
+from skillhier.data import contents, dataset, sources, toy
 from skillhier.data import units as data_units
 from skillhier.train import session
 from skillhier.train.evaluate import Evaluation
@@ -83,6 +83,8 @@ def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float
         data = data_settings.load(config.data, widths, optional=(stacking.SUCCESS,), min_length=length, pictures=False)
     success = None if config.data.path == "toy" else stacking.share_successful(data)
     summary = {"episodes": len(data.length)} | ({} if success is None else {"expert_success": success})
+    if data.reward.any() and config.data.path != "toy":
+        summary["expert_return"] = float(contents.returns(data).mean())
     return data._replace(obs={name: values for name, values in data.obs.items() if name in widths}), summary
 
 

@@ -79,11 +79,12 @@ def test_an_episode_that_is_over_keeps_what_it_has_earned():
 def test_the_page_shows_every_skill_and_how_far_they_are_apart(tmp_path):
     content = measures.measure(episodes()) | {"env": "<line>"}
     (tmp_path / sections.FILE).write_text(json.dumps(content))
-    page = sections.section(Folder(tmp_path, {}, {}, []))
+    page = sections.section(Folder(tmp_path, {}, [], {"expert_return": 7.25}))
+    assert "<td>demonstrations</td><td>7.25</td>" in page
     assert "&lt;line&gt;" in page and "<line>" not in page
     for shown in ("skill 0", "skill 1", "prior", "4.5 (18.0)", "place [0]"):
         assert shown in page
-    assert sections.section(Folder(tmp_path / "none", {}, {}, [])) == ""
+    assert sections.section(Folder(tmp_path / "none", {}, [], {})) == ""
 
 
 def test_pictures_and_privileged_entries_are_no_paths():

@@ -46,7 +46,8 @@ def section(run: Folder) -> str:
         "differ by chance alone."
     )
     parts = ["<h2>Each skill held fixed: what it earns, and what it moves</h2>", f"<p>{escape(caption)}</p>"]
-    parts += [strip(run), f'<div class="fig-card wide">{_table(rows, content["entries"])}</div>']
+    table = _table(rows, content["entries"], run.summary.get("expert_return"))
+    parts += [strip(run), f'<div class="fig-card wide">{table}</div>']
     parts.append("<p>Means of each skill over an episode, of the numbers by which skills differ most.</p>")
     parts.append(side_by_side(curves(content)))
     return "".join(parts)
@@ -61,12 +62,14 @@ def strip(run: Folder) -> str:
     return f'<p>The first episode of each skill.</p><div class="fig-card wide">{image}</div>'
 
 
-def _table(rows: list[dict[str, Any]], entries: dict[str, dict[str, float | None]]) -> str:
+def _table(rows: list[dict[str, Any]], entries: dict[str, dict[str, float | None]], expert: float | None) -> str:
     names = sorted(entries, key=lambda entry: -(entries[entry]["ratio"] or 0.0))[:SHOWN]
     cells = [["", "return", *map(escape, names)]]
     for row in sorted(rows, key=lambda row: row["skill"] is None):
         earned = f"{number(row['return'])} ± {number(row['return_stddev'])}"
         cells.append([name(row["skill"]), earned, *(number(row["covered"][entry]) for entry in names)])
+    if expert is not None:
+        cells.append(["demonstrations", number(expert), *[""] * len(names)])
     apart = [_apart(entries[entry]) for entry in names]
     if any(apart):
         cells.append(["apart", "", *apart])
