@@ -51,14 +51,17 @@ def main(run: cli.Run) -> None:
 def summarise(rows: list[dict], config: ConfigDict) -> dict:
     """What came out, in numbers: `rows` are the lines of metrics.jsonl. Tenths are of the updates."""
     last = rows[-1]
-    figures = {
-        "return_last_tenth": online_run.late(rows, "episodes/return"),
+    known = {
         "success_last_tenth": online_run.late(rows, "episodes/success"),
-        "eval_return": last.get("eval/return"),
         "eval_staged": last.get("eval/staged"),
         "eval_success": last.get("eval/success"),
     }
-    return online_run.totals(rows) | {name: value for name, value in figures.items() if value is not None}
+    return {
+        **online_run.totals(rows),
+        "return_last_tenth": online_run.late(rows, "episodes/return"),
+        "eval_return": last.get("eval/return"),
+        **{name: value for name, value in known.items() if value is not None},
+    }
 
 
 if __name__ == "__main__":
