@@ -143,10 +143,10 @@ def make(
 ) -> Env:
     """`worlds` worlds called `name`. `worlds` to `repeat`: see `batch.make`; `settings`: the task's.
 
-    `stack` is by default 3 in Sawyer worlds and 1 in others. `NAME@pixels` has pictures in place of its entries
-    (privileged ones stay), by default one frame; it takes the settings of `pixels.drawing`, and with `entries` shows
-    its entries beside the pictures. `gymnasium:NAME` and `playground:NAME` are worlds of those libraries, with
-    settings as in `adapters.from_gymnasium` and `adapters.from_playground`.
+    `stack`, newest frame first, is by default 3 in Sawyer worlds and 1 in others. `NAME@pixels` has pictures in place
+    of its entries (privileged ones stay), by default one frame; it takes the settings of `pixels.drawing`, and with
+    `entries` shows its entries beside the pictures. `gymnasium:NAME` and `playground:NAME` are worlds of those
+    libraries, with settings as in `adapters.from_gymnasium` and `adapters.from_playground`.
     """
     name = canonical(name)
     if ":" in name:

@@ -21,15 +21,16 @@ def register() -> None:
     """Registers every world of the registry that is not registered yet."""
     from gymnasium.envs import registration
 
-    from skillhier.envs import registry
+    from skillhier.envs import limits, registry
 
     module = "skillhier.envs.adapters.env_to_gymnasium"
     for name in registry.names():
         if identifier(name) not in registration.registry:
             registration.register(
                 identifier(name),
-                entry_point=f"{module}:GymnasiumEnv",
+                entry_point=f"{module}:RegisteredEnv",
                 vector_entry_point=f"{module}:GymnasiumVectorEnv",
+                max_episode_steps=limits.of(name),
                 kwargs={"name": name},
             )
 
