@@ -188,7 +188,19 @@ def test_ids_say_how_long_an_episode_lasts():
     assert set(of_family) == set(limits.LIMITS)
     for name in of_family.values():
         assert gymnasium.spec(registration.identifier(name)).max_episode_steps == registry.make(name).spec.limit
-    assert all(limits.of(name) == limits.LIMITS[name.split(".")[0]] for name in registry.names())
+
+
+def test_a_world_of_ones_own_has_its_own_limit(monkeypatch):
+    """Even by a family's name; its id says nothing of it, and no clock but its own cuts it."""
+    monkeypatch.setattr(registry, "WORLDS", dict(registry.WORLDS))
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    task = registry.task("dmc.pendulum_swingup")._replace(limit=3)
+    registry.register_task("dmc.mine", lambda: task)
+    registration.register()
+    env = gymnasium.make("skillhier/dmc.mine-v0", disable_env_checker=True)
+    assert env.spec.max_episode_steps is None
+    env.reset(seed=0)
+    assert [env.step(np.zeros(1, np.float32))[3] for _ in range(3)] == [False, False, True]
 
 
 @pytest.mark.parametrize("given", [3, 210])

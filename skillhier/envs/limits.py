@@ -8,8 +8,3 @@ LIMITS = {  # control steps
     "point": 200,
 }
 ENDLESS = 2**30  # control steps of a world whose episodes are cut by whoever steps it
-
-
-def of(name: str) -> int | None:
-    """Control steps of an episode of the world `name`, if no limit is set; None for a family that is not listed."""
-    return LIMITS.get(name.split(".")[0])

@@ -147,7 +147,7 @@ class RegisteredEnv(GymnasiumEnv):
 
     def __init__(self, name: str, **settings):
         _refuse_limit(settings)
-        self.clock_outside = limits.of(name) is not None
+        self.clock_outside = registry.limit_of(name) is not None
         super().__init__(name, **settings, **({"limit": limits.ENDLESS} if self.clock_outside else {}))
 
 

@@ -21,7 +21,7 @@ def register() -> None:
     """Registers every world of the registry that is not registered yet."""
     from gymnasium.envs import registration
 
-    from skillhier.envs import limits, registry
+    from skillhier.envs import registry
 
     module = "skillhier.envs.adapters.env_to_gymnasium"
     for name in registry.names():
@@ -30,7 +30,7 @@ def register() -> None:
                 identifier(name),
                 entry_point=f"{module}:RegisteredEnv",
                 vector_entry_point=f"{module}:GymnasiumVectorEnv",
-                max_episode_steps=limits.of(name),
+                max_episode_steps=registry.limit_of(name),
                 kwargs={"name": name},
             )
 
