@@ -27,6 +27,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from experiments.shared import world_settings
+from experiments.shared.compilation_cache import open_cache
 from experiments.shared.settings import (
     CONFIGS,
     Refused,
@@ -100,7 +101,7 @@ def run(
     name = Path(module.__file__).stem
     try:
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
-            print(help_text(name, module.__doc__ or ""), flush=True)
+            print(help_text(name, module.__doc__ or "", argv), flush=True)
             sys.exit(0)
         if "--check_each" in argv[1:]:
             check_each(name, needs_config)
@@ -250,46 +251,39 @@ def set_numerics() -> None:
         jax.config.update("jax_default_matmul_precision", flags.FLAGS.matmul_precision)
 
 
-def open_cache() -> None:
-    """Compiled programs are kept between runs, per user, in a folder that nobody else can write.
+def help_text(name: str, doc: str, argv: Sequence[str] = ()) -> str:
+    """The entry point's docstring, its presets and their times, all of its settings, all flags.
 
-    Whoever can write there can have this process run any code: a folder open to others is refused.
+    Settings are those of the --config in `argv`, since they depend on options such as the agent; else of the first
+    preset.
     """
-    top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skillhier"
-    for cache in (top, top / "xla"):
-        try:
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = cache.stat()
-        except OSError as error:
-            print(f"no compilation cache: {cache}: {error.strerror}; set XDG_CACHE_HOME to keep one", file=sys.stderr)
-            return
-        if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise Refused(f"others can write the compilation cache {cache}; chmod 700 it, or set XDG_CACHE_HOME")
-        if status.st_mode & 0o077:
-            cache.chmod(0o700)
-    jax.config.update("jax_compilation_cache_dir", str(top / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def help_text(name: str, doc: str) -> str:
-    """The entry point's docstring, its presets and their times, its settings, its flags."""
     lines = [doc.strip(), ""]
     known = presets(name)
     if known:
         file = f"experiments/configs/{name}.py"
         lines += [f"presets (--config={file}:PRESET):"]
         lines += [f"  {preset:<14} {purpose}" for preset, purpose in known.items()]
-        config, _ = load_config(f"{CONFIGS / name}.py:{next(iter(known))}")
-        lines += ["", f"settings (--config.NAME=VALUE), here as in {next(iter(known))}:"]
+    given = [argument.partition("=")[2] for argument in argv if argument.lstrip("-").startswith("config=")]
+    if known or given:
+        address = given[-1] if given else f"{CONFIGS / name}.py:{next(iter(known))}"
+        config, _ = load_config(address)
+        lines += ["", f"settings (--config.NAME=VALUE), here as in {address.partition(':')[2]}:"]
         lines += [f"  {path} = {value}" for path, value in sorted(flat(config).items())]
+        lines += ["  those of another preset or agent: --help with its --config"]
+    ours, others = split_flags(name)
     lines += ["", "flags:"]
+    lines += [f"  --{flag.name:<12} {flag.help}" for flag in ours]
+    lines += ["", f"flags of libraries: {', '.join(f'--{flag}' for flag in others)}"]
+    return "\n".join(lines)
+
+
+def split_flags(name: str) -> tuple[list[flags.Flag], list[str]]:
+    """The flags of the entry point `name`, with those that all share; and the names of those that libraries define."""
     modules = flags.FLAGS.flags_by_module_dict()
     ours = {__name__, sys.argv[0], f"experiments.{name}"}  # absl names the file that was run by its command
     ours |= {module for module in modules if module.startswith("experiments.") and module.count(".") == 2}  # its parts
-    shown = [flag for module in sorted(ours) for flag in modules.get(module, [])]
-    lines += [f"  --{flag.name:<12} {flag.help}" for flag in sorted(shown, key=lambda flag: flag.name)]
-    return "\n".join(lines)
+    mine = {flag.name: flag for module in ours for flag in modules.get(module, [])}
+    return [mine[flag] for flag in sorted(mine)], sorted(set(flags.FLAGS) - set(mine))
 
 
 def _stop(number: int, _frame: object) -> None:
