@@ -42,7 +42,7 @@ from experiments.shared.settings import (
 )
 from skillhier.data import faults
 from skillhier.distributed import hosts, sharding
-from skillhier.train import checkpoint, run_folder
+from skillhier.train import checkpoint, run_folder, trackers
 
 __all__ = ["CONFIGS", "Refused", "change", "choose", "flat", "load_config", "pick", "validate"]  # of settings.py
 
@@ -63,10 +63,14 @@ flags.DEFINE_string(
 flags.DEFINE_integer("hosts", None, "how many hosts work together, each started with this command; 1: this one alone")
 flags.DEFINE_integer("host", None, "which of them this is, from 0 on")
 flags.DEFINE_float("host_timeout", 60.0, "s without a word from another host until it is given up", lower_bound=1.0)
+flags.DEFINE_enum("track", "none", ["none", *trackers.LIBRARIES], "also keep metrics there; on this machine by default")
+flags.DEFINE_string("track_project", "skillhier", "the project there")
+flags.DEFINE_bool("track_online", False, "send them to wandb while the run goes on; else `wandb sync` does")
 flags.DEFINE_bool("check", False, "validate flags and config, and exit")
 flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
 SHORT = ("run",)  # flags of some entry points that stand for the setting of that name
-LEARNING = ("init_from", "devices", "coordinator", "hosts", "host")  # flags of entry points that learn
+TRACKING = ("track", "track_project", "track_online")
+LEARNING = ("init_from", "devices", "coordinator", "hosts", "host", *TRACKING)  # flags of entry points that learn
 
 
 class RunStopped(Exception):
@@ -86,6 +90,7 @@ class Run(NamedTuple):
     free: tuple[str, ...] = ()  # settings that may change when a run goes on
     init_from: str | None = None  # RUN:PART, see learning.with_init_from
     mesh: Mesh | None = None  # the devices that share the work, if there are several
+    tracker: trackers.Tracker | None = None  # where metrics go beside the run folder
     env_from: tuple[str, ...] = ()  # modules that register the user's own worlds
 
 
@@ -112,6 +117,7 @@ def run(
                 given = f"--{flag}={flags.FLAGS[flag].value}"
                 raise Refused(f"{given} means nothing to {name}, which learns nothing; leave it out")
         place = find_host(asked) if learns else None
+        asked = asked._replace(tracker=find_tracker())
         if flags.FLAGS.check:
             print("the command and its config are valid")
             sys.exit(0)
@@ -233,6 +239,22 @@ def join(place: hosts.HostPlace, asked: Run, argv: Sequence[str]) -> None:
         hosts.join(place, shared, patience=flags.FLAGS.host_timeout, last=last)
     except ValueError as error:
         raise Refused(str(error)) from None
+
+
+def find_tracker() -> trackers.Tracker | None:
+    """What --track asks for. Raises Refused where its library is not installed."""
+    given = flags.FLAGS
+    if given.track == "none":
+        for flag in TRACKING[1:]:
+            if given[flag].present:
+                raise Refused(f"--{flag} means nothing without --track; set --track=wandb or --track=trackio")
+        return None
+    tracker = trackers.Tracker(given.track, given.track_project, given.track_online)
+    try:
+        trackers.check(tracker)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    return tracker
 
 
 def make_mesh() -> Mesh | None:
