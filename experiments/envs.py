@@ -8,7 +8,8 @@ python -m experiments.envs --env_from=my_package.worlds --name=mine
 Columns: size of the observation of one frame (numbers and images, without privileged entries), size of an action,
 control steps of an episode and their seconds, seconds of a control step, engines that build the model. Engine warp
 builds what mjx builds, on an NVIDIA GPU with the extra `warp`; worlds without bodies need no engine but JAX. --json
-lists all entries with their shapes, the privileged ones, and the entry that says success.
+lists all entries with the shapes of one frame, the privileged ones, how many frames a stack holds by default (newest
+first, as in every stack here), and the entry that says success.
 """
 
 import contextlib
@@ -63,6 +64,7 @@ def world(name: str, known: dict[int, bool]) -> dict:
         "interval": round(spec.interval, 6),
         "engines": engines,
         "stack": next(iter(visible.values())).shape[0],
+        "stack_order": "newest first",
         "entries": {k: list(v.shape[1:]) for k, v in sorted(visible.items())},
         "privileged": {k: list(spec.obs[k].shape[1:]) for k in sorted(spec.privileged)},
         "success": spec.success,

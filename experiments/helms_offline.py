@@ -68,6 +68,7 @@ def main(run: cli.Run) -> None:
         label=config.agent.name,
         about={**about, "data": dataset.digest(train)},  # the data is not saved: it is held to be the same by this
         mesh=run.mesh,
+        tracker=run.tracker,
     )
     learning.check_stopped(outcome, path)
     session.finish(path, config.seed, config.seeds, lambda rows: about_data | summarise(rows), run_report.write)

@@ -78,7 +78,11 @@ class Work:
 
 def check(options: SimpleNamespace) -> None:
     """Raises Refused for options that do not fit together. Looks at nothing on this machine."""
-    minutes(options.time)
+    if minutes(options.time) * 60 <= WARNING:
+        raise Refused(
+            f"--time={options.time} is not longer than the {WARNING} s before its end at which Slurm warns a job, so a "
+            f"run would be stopped as it starts; give at least {WARNING // 60 + 1} minutes"
+        )
 
 
 def show(pending: Sequence[Run], options: SimpleNamespace) -> str:

@@ -223,6 +223,63 @@ def test_help_needs_nothing(tmp_path):
     assert told.returncode == 0 and "Trains nothing at all." in told.stdout and "--workdir" in told.stdout
 
 
+@pytest.mark.parametrize("entry", ["helms_transfer", "lsp", "envs", "watch"])
+def test_help_lists_every_flag_and_every_setting_of_the_config(entry):
+    """All that the parser would take, also of libraries; settings of another agent with its --config."""
+    code = f"""
+import contextlib, io, json, runpy, sys
+from absl import flags
+out = io.StringIO()
+with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+    runpy.run_module("experiments.{entry}", run_name="__main__", alter_sys=True)
+print(json.dumps([out.getvalue(), list(flags.FLAGS)]))
+"""
+    command = [sys.executable, "-c", code, "--help"]
+    file = f"experiments/configs/{entry}.py"
+    agent = {"helms_transfer": "debug,agent=mpo", "lsp": "debug,agent=hiro"}.get(entry)
+    if agent:
+        command.append(f"--config={file}:{agent}")
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    listed, known = json.loads(told.stdout)
+    words = set(listed.replace(",", " ").split())
+    assert len(known) > 20 and not [flag for flag in known if f"--{flag}" not in words]
+    if agent:
+        config, _ = cli.load_config(f"{ROOT / file}:{agent}")
+        assert not [name for name in cli.flat(config) if f"\n  {name} = " not in listed]
+
+
+def test_a_damaged_entry_of_the_compilation_cache_is_named_and_compiled_anew(tmp_path):
+    """Cut short, empty, or garbage: one line with the folder, and the next start finds it whole."""
+    code = """
+import jax, jax.numpy as jnp
+from experiments.shared import cli
+cli.open_cache()
+misses = []
+jax.monitoring.register_event_listener(lambda name, **_: misses.append(name))
+print(float(jax.jit(lambda x: x @ x.T).lower(jnp.ones((2, 2))).compile()(jnp.ones((2, 2)))[0, 0]))
+print(misses.count("/jax/compilation_cache/cache_misses"))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+
+    def start():
+        told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+        assert told.stdout.split()[0] == "2.0", told.stderr
+        return int(told.stdout.split()[1]), told.stderr
+
+    misses, said = start()
+    assert misses >= 1 and said == ""
+    folder = tmp_path / "skillhier" / "xla"
+    (entry,) = folder.glob("jit__lambda*-cache")
+    whole = entry.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", bytes(range(256)) * 8):
+        entry.write_bytes(damaged)
+        misses, said = start()
+        assert misses == 1 and len(said.splitlines()) == 1, said
+        assert "holds a damaged entry of jit__lambda" in said and f"delete {folder}" in said
+        assert entry.read_bytes() != damaged
+        assert start() == (0, "")
+
+
 def test_a_config_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     for content in ("", "{", "[]", "{}", '{"config": 3, "starts": []}'):

@@ -87,7 +87,10 @@ def test_the_nearest_name_of_a_typo_is_the_name_that_was_meant():
             line = settings.unknown("setting", typo, known)
             assert line.startswith(f"setting {typo} is not known; did you mean {name}? choose seed, "), line
     assert "did you mean" not in settings.unknown("setting", "xyzzy", known)
-    assert settings.unknown("setting", "xyzzy", map(str, range(13))).endswith("is not known; --help lists all")
+    many = [*map(str, range(13))]
+    assert settings.unknown("flag", "xyzzy", many).endswith("is not known; --help lists all")
+    assert settings.unknown("setting", "xyzzy", many).endswith("is not known; --help with this --config lists all")
+    assert settings.unknown("agent", "xyzzy", many).endswith(f"choose {', '.join(many)}")  # which --help does not list
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

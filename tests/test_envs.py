@@ -50,7 +50,8 @@ def test_the_same_as_json(capsys):
     assert code == 0, err
     told = json.loads(out)[0]
     spec = registry.make("sawyer.pyramid.set1").spec
-    assert told["stack"] == 3 and told["action"] == 5 and (told["limit"], told["interval"]) == (400, 0.05)
+    assert (told["stack"], told["stack_order"]) == (3, "newest first") and told["action"] == 5
+    assert (told["limit"], told["interval"]) == (400, 0.05)
     assert told["success"] == spec.success
     assert set(told["privileged"]) == {"task.success", "task.staged"}
     assert {**told["entries"], **told["privileged"]} == {k: list(v.shape[1:]) for k, v in spec.obs.items()}

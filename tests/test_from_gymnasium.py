@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
+import skillhier  # noqa: F401  its worlds are to be had by their ids
 from skillhier.envs import adapters, registry
 from skillhier.policies.flat import sequence
 from skillhier.rollout import rollout, start
@@ -91,6 +93,34 @@ def test_a_state_that_is_not_the_latest_is_refused():
     jax.block_until_ready(env.step(later, jnp.zeros((1, 1))))
 
 
+@pytest.mark.parametrize(
+    ("source", "limit", "holds"),
+    [
+        ("Pendulum-v1", None, 200),
+        ("Pendulum-v1", 12, 12),
+        ("Pendulum-v1", 300, 300),  # an id's own limit is replaced
+        (lambda: gymnasium.make("Pendulum-v1", max_episode_steps=9), 200, 9),
+        (lambda: gymnasium.make("Pendulum-v1", max_episode_steps=9), 4, 4),
+        (lambda: gymnasium.wrappers.TimeLimit(gymnasium.make("Pendulum-v1", max_episode_steps=9), 20), None, 9),
+        (lambda: gymnasium.wrappers.RescaleAction(gymnasium.make("Pendulum-v1", max_episode_steps=9), -1, 1), 20, 9),
+        (lambda: SyncVectorEnv([lambda: gymnasium.make("Pendulum-v1", max_episode_steps=9)]), 20, 9),
+        (lambda: AsyncVectorEnv([lambda: gymnasium.make("Pendulum-v1", max_episode_steps=9)]), 20, 9),
+        (lambda: gymnasium.make_vec("CartPole-v1", 1), None, 500),
+        (lambda: gymnasium.make_vec("CartPole-v1", 1, max_episode_steps=900), None, 900),
+        (lambda: gymnasium.make_vec("CartPole-v1", 1, max_episode_steps=7), 20, 7),
+    ],
+)
+def test_the_limit_that_holds_is_the_one_that_is_reported(source, limit, holds):
+    env = adapters.from_gymnasium(inner := source if isinstance(source, str) else source(), limit=limit)
+    assert env.spec.limit == holds
+    if holds < 100:
+        actions = np.zeros((holds + 2, *env.spec.action.shape), np.float32)
+        _, seen = played(env, actions, jax.random.key(0))
+        assert np.flatnonzero(seen.step.last[:, 0]).tolist() == [holds]
+    if isinstance(inner, AsyncVectorEnv):
+        inner.close(terminate=True)
+
+
 def test_our_evaluation_runs_in_it():
     env = registry.make("gymnasium:Pendulum-v1", worlds=2, limit=6, g=5.0)
     found = evaluate.episodes(env, sequence(jnp.zeros((1, 1))))({}, jax.random.key(0))
@@ -165,6 +195,8 @@ def test_a_vector_environment_comes_as_it_is():
     ("source", "settings", "said"),
     [
         ("FrozenLake-v1", {}, "entry 'observation' in Discrete"),
+        ("skillhier/dmc.pendulum_swingup-v0", {}, "is a world of this library; make it with envs.registry.make"),
+        (lambda: gymnasium.make_vec("skillhier/dmc.pendulum_swingup-v0"), {}, "is a world of this library"),
         ("Nowhere-v1", {}, "gymnasium does not make 'Nowhere-v1'"),
         ("Pendulum-v1", {"gravity": 3}, "gravity"),
         (
@@ -178,6 +210,16 @@ def test_a_vector_environment_comes_as_it_is():
         (lambda: Odd(spaces.Box(0, 1, (2,))), {}, "no time limit; set limit"),
         (lambda: Odd(spaces.Box(0, 1, (2,))), {"limit": 3, "worlds": 2}, "pass its id"),
         (lambda: gymnasium.make_vec("CartPole-v1", num_envs=2), {"worlds": 3}, "neither worlds nor settings"),
+        (
+            lambda: gymnasium.make_vec("CartPole-v1", num_envs=2),
+            {"limit": 50},
+            "its own time limit, 500, and not limit=50",
+        ),
+        (
+            lambda: SyncVectorEnv([lambda: Odd(spaces.Box(0, 1, (2,)))]),
+            {"limit": 5},
+            "own time limit, none, and not limit=5",
+        ),
         (
             lambda: gymnasium.make_vec(
                 "CartPole-v1", vector_kwargs={"autoreset_mode": "SameStep"}, vectorization_mode="sync"

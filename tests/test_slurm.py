@@ -37,6 +37,18 @@ def test_what_is_no_time_limit(text):
         slurm.minutes(text)
 
 
+@pytest.mark.parametrize(("text", "refused"), [("1", True), ("2", True), ("0:02:00", True), ("3", False)])
+def test_a_limit_that_the_warning_takes_up_is_refused(text, refused, capsys, asked):
+    """Slurm warns 120 s before the end: of two minutes nothing is left to run in."""
+    assert sweep.main([*asked, f"--time={text}", "--dry_run"]) == (2 if refused else 0)
+    said = capsys.readouterr()
+    if refused:
+        assert said.err.startswith(f"--time={text} is not longer than the 120 s") and said.err.count("\n") == 1
+        assert "give at least 3 minutes" in said.err
+    else:
+        assert "#SBATCH --time=3" in said.out and "#SBATCH --signal=USR2@120" in said.out
+
+
 COUNTS = """
 import os, signal, sys, time
 from pathlib import Path

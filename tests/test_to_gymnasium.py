@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import skillhier  # noqa: F401  its worlds are to be had by their ids
 from skillhier.agents import registry as agents
-from skillhier.envs import adapters, registry
+from skillhier.envs import adapters, limits, registry
 from skillhier.envs.adapters import registration
 from skillhier.envs.adapters.rows import key_from_seed
 from skillhier.envs.render import rays
@@ -24,6 +24,7 @@ from skillhier.policies.flat import sequence
 from skillhier.policies.numpy_policy import NumpyPolicy
 from skillhier.rollout import rollout, start
 from skillhier.train import checkpoint
+from skillhier.types import Policy
 
 STACKING = "sawyer.stack_red_on_blue.set4"
 LIMIT = 12  # control steps, here; one for all tests, so that they share their programs
@@ -181,6 +182,69 @@ def test_every_world_has_its_id():
     assert len({registration.identifier(name) for name in registry.names()}) == len(registry.names())
 
 
+def test_ids_say_how_long_an_episode_lasts():
+    """Known without building the world, and what the world itself says; every family is listed."""
+    of_family = {name.split(".")[0]: name for name in registry.names() if "@" not in name}
+    assert set(of_family) == set(limits.LIMITS)
+    for name in of_family.values():
+        assert gymnasium.spec(registration.identifier(name)).max_episode_steps == registry.make(name).spec.limit
+
+
+def test_a_world_of_ones_own_has_its_own_limit(monkeypatch):
+    """Even by a family's name; its id says nothing of it, and no clock but its own cuts it."""
+    monkeypatch.setattr(registry, "WORLDS", dict(registry.WORLDS))
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    task = registry.task("dmc.pendulum_swingup")._replace(limit=3)
+    registry.register_task("dmc.mine", lambda: task)
+    registration.register()
+    env = gymnasium.make("skillhier/dmc.mine-v0", disable_env_checker=True)
+    assert env.spec.max_episode_steps is None
+    env.reset(seed=0)
+    assert [env.step(np.zeros(1, np.float32))[3] for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize("given", [3, 210])
+def test_the_limit_of_an_id_is_its_max_episode_steps(given):
+    """Shorter or longer than the world's own 1000; it counts steps of the environment, `repeat` control steps each."""
+    settings = {"max_episode_steps": given, "repeat": 5}  # 1050 control steps
+    one = gymnasium.make("skillhier/dmc.pendulum_swingup-v0", disable_env_checker=True, **settings)
+    many = gymnasium.make_vec("skillhier/dmc.pendulum_swingup-v0", num_envs=1, **settings)
+    assert one.spec.max_episode_steps == many.spec.max_episode_steps == given
+    one.reset(seed=0), many.reset(seed=0)
+    for row in range(1, given + 1):
+        truncated = one.step(np.zeros(1, np.float32))[3], many.step(np.zeros((1, 1), np.float32))[3].item()
+        assert truncated == (row == given, row == given)
+    for make in (gymnasium.make, gymnasium.make_vec):
+        with pytest.raises(ValueError, match="limit=50 is not a setting .*; pass max_episode_steps=50"):
+            make("skillhier/dmc.pendulum_swingup-v0", limit=50)
+
+
+ASYNC = """
+import gymnasium, skillhier
+if __name__ == "__main__":
+    env = gymnasium.make_vec(
+        "skillhier/dmc.pendulum_swingup-v0", num_envs=2, vectorization_mode="async", vector_kwargs={"context": "%s"}
+    )
+    obs, _ = env.reset(seed=0)
+    print(obs["velocity"].shape, env.step(env.action_space.sample())[1].shape)
+    env.close()
+"""
+
+
+def test_a_forked_process_is_refused_in_one_line_and_does_not_hang(tmp_path):
+    (tmp_path / "async.py").write_text(ASYNC % "fork")
+    ended = subprocess.run([sys.executable, tmp_path / "async.py"], capture_output=True, text=True, timeout=120)
+    last = ended.stderr.strip().splitlines()[-1]
+    assert ended.returncode == 1 and "without vectorization_mode" in last and "vector_entry_point" in last, ended.stderr
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_works(tmp_path):
+    (tmp_path / "async.py").write_text(ASYNC % "spawn")
+    ended = subprocess.run([sys.executable, tmp_path / "async.py"], capture_output=True, text=True, timeout=240)
+    assert ended.stdout == "(2, 1, 1) (2,)\n", ended.stderr
+
+
 @pytest.mark.parametrize("order", ["import skillhier, gymnasium", "import gymnasium, skillhier", "import skillhier"])
 def test_ids_are_there_whichever_is_imported_first_and_the_import_alone_is_light(order):
     code = f"""
@@ -205,7 +269,7 @@ def test_made_by_their_ids_and_checked():
         "skillhier/dmc.pendulum_swingup-v0", render_mode="rgb_array", disable_env_checker=True, **small
     )
     checked(env.unwrapped)
-    env = gymnasium.make(f"skillhier/{STACKING}-v0", limit=LIMIT, disable_env_checker=True)
+    env = gymnasium.make(f"skillhier/{STACKING}-v0", max_episode_steps=LIMIT, disable_env_checker=True)
     assert env.spec.id == f"skillhier/{STACKING}-v0"
     env.unwrapped.spec = None
     checked(env.unwrapped)
@@ -273,7 +337,7 @@ def test_our_policies_live_the_same_episodes_in_gymnasium(who, cloned):
     policy, params = (expert.make(4), {}) if who == "expert" else cloned
     rows = 26
     seen, keys = ours(registry.make(STACKING, limit=LIMIT), policy, params, 5, rows)
-    env = gymnasium.make(f"skillhier/{STACKING}-v0", limit=LIMIT, privileged=True)
+    env = gymnasium.make(f"skillhier/{STACKING}-v0", max_episode_steps=LIMIT, privileged=True)
     act = NumpyPolicy(policy, params)
     obs, _ = env.reset(seed=5)
     first, closed = True, False
@@ -310,6 +374,38 @@ def test_and_in_a_vector_of_worlds(cloned):
         action = act(obs, first, keys[t])
         obs, reward, terminated, truncated, _ = env.step(action)
         first, closed = closed, terminated | truncated
+
+
+def test_frames_in_the_order_of_gymnasium():
+    """`oldest_first` is what FrameStackObservation makes of single frames, within an episode and where one opens."""
+    stacked = adapters.to_gymnasium("dmc.pendulum_swingup", stack=3, oldest_first=True)
+    many = adapters.to_gymnasium_vector("dmc.pendulum_swingup", 1, stack=3, oldest_first=True)
+    theirs = gymnasium.wrappers.FrameStackObservation(adapters.to_gymnasium("dmc.pendulum_swingup"), 3)
+    newest_first = adapters.to_gymnasium("dmc.pendulum_swingup", stack=3)
+    shown = [env.reset(seed=3)[0] for env in (theirs, stacked, newest_first, many)]
+    dice = np.random.default_rng(0)
+    for _ in range(5):
+        for name, frames in shown[0].items():
+            np.testing.assert_allclose(shown[1][name], frames[:, 0], atol=1e-5)
+            np.testing.assert_allclose(shown[2][name], frames[::-1, 0], atol=1e-5)
+            np.testing.assert_allclose(shown[3][name][0], frames[:, 0], atol=1e-5)
+        action = dice.uniform(-1, 1, 1).astype(np.float32)
+        shown = [env.step(action)[0] for env in (theirs, stacked, newest_first)] + [many.step(action[None])[0]]
+
+
+def test_a_policy_that_is_handed_oldest_first_acts_the_same():
+    """The difference of the two latest frames, which has the wrong sign in the wrong order."""
+    difference = lambda obs: obs["observation"][:, 0, :1] - obs["observation"][:, 1, :1]  # noqa: E731
+    policy = Policy(lambda worlds: (), lambda params, carry, step, key: (carry, difference(step.obs), {}))
+    act, naive = NumpyPolicy(policy, {}, oldest_first=True), NumpyPolicy(policy, {})
+    theirs = gymnasium.wrappers.FrameStackObservation(gymnasium.make("Pendulum-v1"), 2)
+    obs, _ = theirs.reset(seed=0)
+    for row in range(4):
+        newest, older = obs[-1, :1], obs[-2, :1]
+        assert act({"observation": obs}, row == 0) == pytest.approx(newest - older)
+        assert naive({"observation": obs}, row == 0) == pytest.approx(older - newest)
+        obs, *_ = theirs.step(np.ones(1, np.float32))
+    assert abs(newest - older) > 1e-3
 
 
 def test_a_policy_outside_starts_anew_where_first():

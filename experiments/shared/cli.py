@@ -27,6 +27,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from experiments.shared import world_settings
+from experiments.shared.compilation_cache import open_cache
 from experiments.shared.settings import (
     CONFIGS,
     Refused,
@@ -41,7 +42,7 @@ from experiments.shared.settings import (
 )
 from skillhier.data import faults
 from skillhier.distributed import hosts, sharding
-from skillhier.train import checkpoint, run_folder
+from skillhier.train import checkpoint, run_folder, trackers
 
 __all__ = ["CONFIGS", "Refused", "change", "choose", "flat", "load_config", "pick", "validate"]  # of settings.py
 
@@ -62,10 +63,14 @@ flags.DEFINE_string(
 flags.DEFINE_integer("hosts", None, "how many hosts work together, each started with this command; 1: this one alone")
 flags.DEFINE_integer("host", None, "which of them this is, from 0 on")
 flags.DEFINE_float("host_timeout", 60.0, "s without a word from another host until it is given up", lower_bound=1.0)
+flags.DEFINE_enum("track", "none", ["none", *trackers.LIBRARIES], "also keep metrics there; on this machine by default")
+flags.DEFINE_string("track_project", "skillhier", "the project there")
+flags.DEFINE_bool("track_online", False, "send them to wandb while the run goes on; else `wandb sync` does")
 flags.DEFINE_bool("check", False, "validate flags and config, and exit")
 flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
 SHORT = ("run",)  # flags of some entry points that stand for the setting of that name
-LEARNING = ("init_from", "devices", "coordinator", "hosts", "host")  # flags of entry points that learn
+TRACKING = ("track", "track_project", "track_online")
+LEARNING = ("init_from", "devices", "coordinator", "hosts", "host", *TRACKING)  # flags of entry points that learn
 
 
 class RunStopped(Exception):
@@ -85,6 +90,7 @@ class Run(NamedTuple):
     free: tuple[str, ...] = ()  # settings that may change when a run goes on
     init_from: str | None = None  # RUN:PART, see learning.with_init_from
     mesh: Mesh | None = None  # the devices that share the work, if there are several
+    tracker: trackers.Tracker | None = None  # where metrics go beside the run folder
     env_from: tuple[str, ...] = ()  # modules that register the user's own worlds
 
 
@@ -100,7 +106,7 @@ def run(
     name = Path(module.__file__).stem
     try:
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
-            print(help_text(name, module.__doc__ or ""), flush=True)
+            print(help_text(name, module.__doc__ or "", argv), flush=True)
             sys.exit(0)
         if "--check_each" in argv[1:]:
             check_each(name, needs_config)
@@ -111,6 +117,7 @@ def run(
                 given = f"--{flag}={flags.FLAGS[flag].value}"
                 raise Refused(f"{given} means nothing to {name}, which learns nothing; leave it out")
         place = find_host(asked) if learns else None
+        asked = asked._replace(tracker=find_tracker())
         if flags.FLAGS.check:
             print("the command and its config are valid")
             sys.exit(0)
@@ -234,6 +241,22 @@ def join(place: hosts.HostPlace, asked: Run, argv: Sequence[str]) -> None:
         raise Refused(str(error)) from None
 
 
+def find_tracker() -> trackers.Tracker | None:
+    """What --track asks for. Raises Refused where its library is not installed."""
+    given = flags.FLAGS
+    if given.track == "none":
+        for flag in TRACKING[1:]:
+            if given[flag].present:
+                raise Refused(f"--{flag} means nothing without --track; set --track=wandb or --track=trackio")
+        return None
+    tracker = trackers.Tracker(given.track, given.track_project, given.track_online)
+    try:
+        trackers.check(tracker)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    return tracker
+
+
 def make_mesh() -> Mesh | None:
     """The devices that --devices asks for; None for a single one. Raises Refused."""
     try:
@@ -250,46 +273,39 @@ def set_numerics() -> None:
         jax.config.update("jax_default_matmul_precision", flags.FLAGS.matmul_precision)
 
 
-def open_cache() -> None:
-    """Compiled programs are kept between runs, per user, in a folder that nobody else can write.
+def help_text(name: str, doc: str, argv: Sequence[str] = ()) -> str:
+    """The entry point's docstring, its presets and their times, all of its settings, all flags.
 
-    Whoever can write there can have this process run any code: a folder open to others is refused.
+    Settings are those of the --config in `argv`, since they depend on options such as the agent; else of the first
+    preset.
     """
-    top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skillhier"
-    for cache in (top, top / "xla"):
-        try:
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = cache.stat()
-        except OSError as error:
-            print(f"no compilation cache: {cache}: {error.strerror}; set XDG_CACHE_HOME to keep one", file=sys.stderr)
-            return
-        if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise Refused(f"others can write the compilation cache {cache}; chmod 700 it, or set XDG_CACHE_HOME")
-        if status.st_mode & 0o077:
-            cache.chmod(0o700)
-    jax.config.update("jax_compilation_cache_dir", str(top / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def help_text(name: str, doc: str) -> str:
-    """The entry point's docstring, its presets and their times, its settings, its flags."""
     lines = [doc.strip(), ""]
     known = presets(name)
     if known:
         file = f"experiments/configs/{name}.py"
         lines += [f"presets (--config={file}:PRESET):"]
         lines += [f"  {preset:<14} {purpose}" for preset, purpose in known.items()]
-        config, _ = load_config(f"{CONFIGS / name}.py:{next(iter(known))}")
-        lines += ["", f"settings (--config.NAME=VALUE), here as in {next(iter(known))}:"]
+    given = [argument.partition("=")[2] for argument in argv if argument.lstrip("-").startswith("config=")]
+    if known or given:
+        address = given[-1] if given else f"{CONFIGS / name}.py:{next(iter(known))}"
+        config, _ = load_config(address)
+        lines += ["", f"settings (--config.NAME=VALUE), here as in {address.partition(':')[2]}:"]
         lines += [f"  {path} = {value}" for path, value in sorted(flat(config).items())]
+        lines += ["  those of another preset or agent: --help with its --config"]
+    ours, others = split_flags(name)
     lines += ["", "flags:"]
+    lines += [f"  --{flag.name:<12} {flag.help}" for flag in ours]
+    lines += ["", f"flags of libraries: {', '.join(f'--{flag}' for flag in others)}"]
+    return "\n".join(lines)
+
+
+def split_flags(name: str) -> tuple[list[flags.Flag], list[str]]:
+    """The flags of the entry point `name`, with those that all share; and the names of those that libraries define."""
     modules = flags.FLAGS.flags_by_module_dict()
     ours = {__name__, sys.argv[0], f"experiments.{name}"}  # absl names the file that was run by its command
     ours |= {module for module in modules if module.startswith("experiments.") and module.count(".") == 2}  # its parts
-    shown = [flag for module in sorted(ours) for flag in modules.get(module, [])]
-    lines += [f"  --{flag.name:<12} {flag.help}" for flag in sorted(shown, key=lambda flag: flag.name)]
-    return "\n".join(lines)
+    mine = {flag.name: flag for module in ours for flag in modules.get(module, [])}
+    return [mine[flag] for flag in sorted(mine)], sorted(set(flags.FLAGS) - set(mine))
 
 
 def _stop(number: int, _frame: object) -> None:

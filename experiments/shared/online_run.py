@@ -175,6 +175,7 @@ def train(
         left_out=(REPLAY,) if "replay" in config and not config.replay.in_checkpoint else (),
         about={**shared, **(about or {})},
         mesh=run.mesh,
+        tracker=run.tracker,
     )
     learning.check_stopped(outcome, path)
     if agent.dream is not None and hosts.is_main_host():

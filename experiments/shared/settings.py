@@ -18,6 +18,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+# what an entry point's --help lists all of; settings depend on options of the preset, such as the agent
+IN_HELP = dict.fromkeys(("flag", "preset"), "--help lists all") | {"setting": "--help with this --config lists all"}
 
 
 class Refused(ValueError):
@@ -149,10 +151,11 @@ def _convert(name: str, text: str, like: Any) -> Any:
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> str:
+    """One line about a name that is not known: the nearest one, and all there are or where they are listed."""
     known = [str(name) for name in known]
     near = nearest(given.strip("'"), known)
     guess = f"did you mean {near}? " if near else ""
-    listed = f"choose {', '.join(known)}" if len(known) <= 12 else "--help lists all"
+    listed = f"choose {', '.join(known)}" if len(known) <= 12 or what not in IN_HELP else IN_HELP[what]
     return f"{what} {given} is not known; {guess}{listed}"
 
 

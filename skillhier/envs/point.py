@@ -16,14 +16,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skillhier.envs import batch, physics
+from skillhier.envs import batch, limits, physics
 from skillhier.types import Array, Bounds, Key
 
 STRAIGHT = 20.0  # units between two vertices
 SPEED = 1.0  # units a step, of dynamics `velocity`
 STIFFNESS, DAMPING = 0.5, 0.7  # of dynamics `damped`: acceleration per unit of distance, per unit of velocity
 FINISH = 1.0  # units from the end that count as there
-LIMIT = 200  # steps
+LIMIT = limits.LIMITS["point"]  # control steps
 TURNS = ("sharp", "mixed", "none")
 DYNAMICS = ("velocity", "damped")
 SIZES = {"position": 2, "velocity": 2, "path": 6, "progress": 1, "success": 1}

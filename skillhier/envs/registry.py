@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 
-from skillhier.envs import batch, relabel
+from skillhier.envs import batch, limits, relabel
 from skillhier.envs.adapters import libraries
 from skillhier.envs.render import pixels
 from skillhier.types import Env, TimeStep
@@ -84,6 +84,7 @@ WORLDS: dict[str, Callable[[], Callable[..., batch.Task]]] = {
 # the same worlds with pictures
 WORLDS |= {f"{name}{pixels.SUFFIX}": constructor for name, constructor in WORLDS.items()}
 WORLDS["point.path"] = _point  # has no bodies to be drawn
+BUILT_IN = frozenset(WORLDS)
 ENVS: dict[str, Callable[..., Env]] = {}  # worlds of one's own that are no tasks
 STACK = {"sawyer": 3}  # default of `stack` for a family of worlds; 1 for others
 
@@ -91,6 +92,11 @@ STACK = {"sawyer": 3}  # default of `stack` for a family of worlds; 1 for others
 def names() -> tuple[str, ...]:
     """All worlds."""
     return (*WORLDS, *ENVS)
+
+
+def limit_of(name: str) -> int | None:
+    """Control steps of an episode of the world `name`, without building it; None for a world of one's own."""
+    return limits.LIMITS[name.split(".")[0]] if name in BUILT_IN else None
 
 
 def register_task(name: str, constructor: Callable[..., batch.Task]) -> None:
@@ -143,10 +149,10 @@ def make(
 ) -> Env:
     """`worlds` worlds called `name`. `worlds` to `repeat`: see `batch.make`; `settings`: the task's.
 
-    `stack` is by default 3 in Sawyer worlds and 1 in others. `NAME@pixels` has pictures in place of its entries
-    (privileged ones stay), by default one frame; it takes the settings of `pixels.drawing`, and with `entries` shows
-    its entries beside the pictures. `gymnasium:NAME` and `playground:NAME` are worlds of those libraries, with
-    settings as in `adapters.from_gymnasium` and `adapters.from_playground`.
+    `stack`, newest frame first, is by default 3 in Sawyer worlds and 1 in others. `NAME@pixels` has pictures in place
+    of its entries (privileged ones stay), by default one frame; it takes the settings of `pixels.drawing`, and with
+    `entries` shows its entries beside the pictures. `gymnasium:NAME` and `playground:NAME` are worlds of those
+    libraries, with settings as in `adapters.from_gymnasium` and `adapters.from_playground`.
     """
     name = canonical(name)
     if ":" in name:

@@ -1,4 +1,4 @@
-"""Writers of metrics: a progress bar, JSON lines, TensorBoard events.
+"""Writers of metrics: a progress bar, JSON lines, TensorBoard events; see trackers.py for other libraries.
 
 The JSON lines are the record. TensorBoard's events are rebuilt from them when a run resumes, so that neither holds an
 epoch twice. Wall-clock metrics are named time/...; all others are identical in a repeated run. Metrics named total/...

@@ -3,6 +3,7 @@
 config.json     the config; for each start of the run its command, versions, git commit, device, flags
 metrics.jsonl   a line an epoch
 tensorboard/    the same as events
+tracker.json    with --track: the id of the run in that library; wandb/ what it keeps there
 checkpoints/    see checkpoint.py
 origin.json     of agents that start from pretrained skills: the settings of those skills
 seed_<n>/       with several seeds: the folder of a run of that seed alone, without checkpoints

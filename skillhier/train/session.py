@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from skillhier.distributed import hosts, sharding
-from skillhier.train import checkpoint, faults, loop, metrics, run_folder
+from skillhier.train import checkpoint, faults, loop, metrics, run_folder, trackers
 from skillhier.train.evaluate import Evaluation
 from skillhier.types import Learner, Source, Trajectory
 
@@ -29,6 +29,7 @@ def execute(
     left_out: tuple[str, ...] = (),
     about: dict[str, str] | None = None,
     mesh: Mesh | None = None,
+    tracker: trackers.Tracker | None = None,
 ) -> loop.Outcome:
     """Trains until `budget` updates are done in all, from the last checkpoint of the run folder on if it has one.
 
@@ -39,6 +40,7 @@ def execute(
     left_out: names in the run state that the source rebuilds, and checkpoints do without ('source/replay')
     about: what a resumed run must share with the one that began it
     mesh: the devices that share the work; it may be another when the run goes on
+    tracker: where metrics go beside the run folder
 
     Raises loop.NonFiniteError where a learner stops because of NaN or Inf, after writing what led there.
     """
@@ -58,11 +60,15 @@ def execute(
             state = state._replace(source=reopened)
     done = loop.updates_of(state)
     writers = []
-    for place in run_folder.seed_folders(path, seed, seeds) if hosts.is_main_host() else ():
+    places = run_folder.seed_folders(path, seed, seeds) if hosts.is_main_host() else []
+    for place in places:
         place.mkdir(exist_ok=True)
         record = place / "metrics.jsonl"
         lines = metrics.json_lines(record, after=done)
         writers.append([lines, metrics.tensorboard(place / "tensorboard", past=metrics.rows(record))])
+    if tracker and places:
+        for of_seed_writers, writer in zip(writers, trackers.writers(tracker, path, places), strict=True):
+            of_seed_writers.append(writer)
     if writers:
         writers[0].append(metrics.progress(budget, done=done, terms=terms, label=label))
     keep = loop.every(save_every, lambda report: saved.save(report.done, report.state, left_out), stopped=True)

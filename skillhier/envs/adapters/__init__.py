@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def to_gymnasium(name: "str | Env", **settings) -> "GymnasiumEnv":
     """The world `name` as a gymnasium environment.
 
-    `settings`: `render_mode`, `privileged` (privileged entries stand in the observation, not in the info), and those
-    of `registry.make`. See rows.py for the meaning of its rows.
+    `settings`: `render_mode`, `privileged` (privileged entries stand in the observation, not in the info),
+    `oldest_first` (stacks of frames in gymnasium's order, not newest first), and those of `registry.make`. See rows.py
+    for the meaning of its rows.
     """
     from skillhier.envs.adapters.env_to_gymnasium import GymnasiumEnv
 
@@ -57,9 +58,11 @@ def to_brax(name: "str | Env", *, flat: bool = True, **settings) -> "BraxEnv":
 def from_gymnasium(source: "str | gymnasium.Env | gymnasium.vector.VectorEnv", **settings) -> "Env":
     """A gymnasium environment as an Env: an id, an environment, or a vector environment.
 
-    worlds: number of environments of an id. limit: steps of an episode, if the environment has no or a larger limit.
-    interval: seconds of a step, if the environment does not say. stack: latest frames in an observation (default 1).
-    Further settings go to gymnasium.make. Unsupported spaces raise ValueError (see gymnasium_to_env.py).
+    worlds: number of environments of an id. limit: steps of an episode; the spec has the shorter of it and the limits
+    of a made environment, while it replaces an id's own, and a vector environment keeps its own. interval: seconds of a
+    step, if the environment does not say. stack: latest frames in an observation (default 1), newest first, unlike
+    those of gymnasium's FrameStackObservation. Further settings go to gymnasium.make. Unsupported spaces raise
+    ValueError (see gymnasium_to_env.py).
     """
     from skillhier.envs.adapters import libraries
 
@@ -69,8 +72,8 @@ def from_gymnasium(source: "str | gymnasium.Env | gymnasium.vector.VectorEnv", *
 def from_playground(name: str, **settings) -> "Env":
     """`worlds` MuJoCo Playground environments `name` as an Env in pure JAX; needs the extra `playground`.
 
-    limit: control steps of an episode (default: its episode_length). stack: latest frames in an observation. impl:
-    the engine, jax or warp; auto is warp on a GPU where it is installed. Further settings override the
+    limit: control steps of an episode (default: its episode_length). stack: latest frames in an observation, newest
+    first. impl: the engine, jax or warp; auto is warp on a GPU where it is installed. Further settings override the
     environment's config.
     """
     from skillhier.envs.adapters import libraries

@@ -13,10 +13,8 @@ import jax.numpy as jnp
 from brax import envs
 from brax.envs.base import State
 
-from skillhier.envs import physics, registry
+from skillhier.envs import limits, physics, registry
 from skillhier.types import Array, Env, EnvState, Key, TimeStep
-
-ENDLESS = 2**30  # control steps
 
 
 class Pipeline(NamedTuple):
@@ -39,7 +37,7 @@ class BraxEnv(envs.Env):
         else:
             if "limit" in settings:
                 raise ValueError("limit is not a setting here; pass episode_length to brax's wrapper")
-            self._env = registry.make(name, limit=ENDLESS, **settings)
+            self._env = registry.make(name, limit=limits.ENDLESS, **settings)
             self.episode_length = registry.make(name, **settings).spec.limit
         self._flat = flat
         spec = self._env.spec

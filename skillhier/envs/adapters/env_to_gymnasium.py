@@ -4,6 +4,7 @@ See rows.py for the meaning of rows. `info["broken"]` says whether the world bro
 under their names, and in the observation only with `privileged=True`. Actions beyond the bounds are clipped.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -12,11 +13,12 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from skillhier.envs import registry
-from skillhier.envs.adapters.rows import Carry, Row, key_from_seed, programs, to_numpy
+from skillhier.envs import limits, registry
+from skillhier.envs.adapters.rows import Carry, Row, key_from_seed, programs, refuse_fork, to_numpy
 from skillhier.envs.render import pixels
 from skillhier.types import Array, Env, EnvState, Key, Spec
 
@@ -73,6 +75,7 @@ class GymnasiumEnv(gymnasium.Env):
     """One world. `reset()` without a seed after the end of an episode opens the same next episode as our rollout."""
 
     metadata = {"render_modes": MODES}
+    clock_outside = False  # whether a wrapper's time limit cuts its episodes
 
     def __init__(
         self,
@@ -82,15 +85,17 @@ class GymnasiumEnv(gymnasium.Env):
         privileged: bool = False,
         render_camera: int | str | None = None,
         render_size: tuple[int, int] = (240, 320),
+        oldest_first: bool = False,
         **settings,
     ):
         """`settings`: those of `registry.make`; an unknown one raises ValueError with one line.
 
         render_mode "rgb_array" renders `render_camera` of the model (by default that of pixel variants) with height and
-        width `render_size`, without OpenGL (see render/rays.py).
+        width `render_size`, without OpenGL (see render/rays.py). Stacks of frames are newest first; with `oldest_first`
+        they are in the order of gymnasium's FrameStackObservation.
         """
+        self._programs = programs(name, 1, settings, oldest_first)
         self._draw = make_renderer(name, render_mode, settings, render_camera, *render_size)
-        self._programs = programs(name, 1, settings)
         spec = self._programs.spec
         self.metadata = {**self.metadata, "render_fps": 1 / spec.interval}
         self.render_mode = render_mode
@@ -100,8 +105,11 @@ class GymnasiumEnv(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         super().reset(seed=seed)
+        refuse_fork()
         if seed is None and self._carry is not None and self._carry.closed.any():
             self._carry, row = self._programs.step(self._carry, jnp.zeros((1, *self.action_space.shape)))
+        elif seed is None and self._carry is not None and self.clock_outside:
+            self._carry, row = self._programs.reopen(self._carry)
         else:
             self._carry, row = self._programs.reset(
                 _random_key(self.np_random) if seed is None else key_from_seed(seed)
@@ -130,6 +138,19 @@ class GymnasiumEnv(gymnasium.Env):
         return obs, {"broken": bool(row.broken)} | {k: v for k, v in row.obs.items() if k not in obs}, row
 
 
+class RegisteredEnv(GymnasiumEnv):
+    """One world by its gymnasium id, whose episodes gymnasium's TimeLimit cuts: after `max_episode_steps` of its steps.
+
+    So that the limit that holds is the one that its spec has, the world has none of its own. A reset without a seed
+    opens the next episode of our rollout wherever the present one is.
+    """
+
+    def __init__(self, name: str, **settings):
+        _refuse_limit(settings)
+        self.clock_outside = registry.limit_of(name) is not None
+        super().__init__(name, **settings, **({"limit": limits.ENDLESS} if self.clock_outside else {}))
+
+
 class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
     """Many worlds in one program.
 
@@ -138,6 +159,17 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
     stepped twice whenever one closes); DISABLED, where closed worlds wait for
     `reset(options={"reset_mask": bool [num_envs]})`. One seed is for all worlds together.
     """
+
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """With the time limit that holds; gymnasium.make_vec would leave the registered one there."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = spec and dataclasses.replace(spec, max_episode_steps=self._programs.spec.limit)
 
     def __init__(
         self,
@@ -149,15 +181,17 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         privileged: bool = False,
         render_camera: int | str | None = None,
         render_size: tuple[int, int] = (240, 320),
+        oldest_first: bool = False,
         max_episode_steps: int | None = None,
         **settings,
     ):
-        """`max_episode_steps` is the world's `limit`; the rest as in GymnasiumEnv."""
+        """`max_episode_steps` is the world's `limit`, in steps of this environment; the rest as in GymnasiumEnv."""
         if max_episode_steps is not None:
-            settings["limit"] = max_episode_steps
+            _refuse_limit(settings)
+            settings["limit"] = max_episode_steps * settings.get("repeat", 1)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self._programs = programs(name, num_envs, settings, oldest_first)
         self._draw = make_renderer(name, render_mode, settings, render_camera, *render_size)
-        self._programs = programs(name, num_envs, settings)
         spec = self._programs.spec
         self.num_envs = num_envs
         self.metadata = {"render_modes": MODES, "render_fps": 1 / spec.interval}
@@ -170,6 +204,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         self._carry: Carry | None = None
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+        refuse_fork()
         if seed is not None and not isinstance(seed, (int, np.integer)):
             raise ValueError(f"seed must be an integer (one for all {self.num_envs} worlds), got {seed}")
         super().reset(seed=seed)
@@ -225,3 +260,9 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
             k: v for k, v in row.obs.items() if k not in self.single_observation_space.spaces
         }
         return info | {f"_{k}": mask.copy() for k in info}
+
+
+def _refuse_limit(settings: dict) -> None:
+    if "limit" in settings:
+        limit = settings["limit"]
+        raise ValueError(f"limit={limit} is not a setting of gymnasium's ids; pass max_episode_steps={limit}")

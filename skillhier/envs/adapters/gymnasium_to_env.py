@@ -8,11 +8,15 @@ on from a checkpoint opens its worlds anew.
 Observations: a Box is the entry `observation`, a Dict of Boxes its entries (nested names joined by dots); uint8 stays
 as it is, other numbers become float32 vectors. Actions are clipped to [-1, 1]; they are scaled to the bounds of a Box,
 and of Discrete(n) the largest of n scores is chosen. Other spaces raise ValueError.
+
+A world that is no longer finite is broken and reset (see finite.py). A vector environment that cannot reset some of its
+worlds (any but gymnasium's own SyncVectorEnv and AsyncVectorEnv) is reset as a whole, and all of its episodes count as
+broken.
 """
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -20,11 +24,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from jax.experimental import io_callback
 
-from skillhier.envs.adapters import stacks
+from skillhier.envs.adapters import finite, stacks
 from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
+
+OURS = "skillhier.envs.adapters.env_to_gymnasium"  # where our worlds are made gymnasium's
+RESETS = 10  # attempts at an opening observation that is finite
 
 
 class Ticket(NamedTuple):
@@ -46,8 +53,16 @@ def make(
 ) -> Env:
     """See `adapters.from_gymnasium`."""
     env = _vector(source, worlds, limit, settings)
-    title = source if isinstance(source, str) else getattr(env.spec, "id", None) or type(env).__name__
-    limit = min((n for n in (limit, _limit(env)) if n), default=None)
+    title = source if isinstance(source, str) else getattr(source.spec, "id", None) or type(source.unwrapped).__name__
+    if type(getattr(env, "envs", [env])[0].unwrapped).__module__ == OURS:  # JAX within a callback of JAX may hang
+        raise ValueError(f"'{title}' is a world of this library; make it with envs.registry.make, by its own name")
+    own = min(filter(None, _limits(env)), default=None)
+    if isinstance(source, VectorEnv) and limit and (limit < own if own else isinstance(env, SyncVectorEnv)):
+        raise ValueError(
+            f"the vector environment '{title}' keeps its own time limit, {own or 'none'}, and not limit={limit}; "
+            f"make it with max_episode_steps={limit}"
+        )
+    limit = min(filter(None, (limit, own)), default=None)
     if limit is None:
         raise ValueError(f"'{title}' has no time limit; set limit, the steps after which an episode is truncated")
     interval = interval or _interval(env)
@@ -55,7 +70,7 @@ def make(
         raise ValueError(f"'{title}' does not say how long a step takes; set interval, in s")
     frames = _entries(env.single_observation_space, title)
     bounds, to_action = _actions(env.single_action_space, title)
-    host = _Host(env, list(frames), to_action)
+    host = _Host(env, title, list(frames), to_action)
     depth = dict.fromkeys(frames, stack or 1)
     vector = lambda dtype: jax.ShapeDtypeStruct((env.num_envs,), dtype)  # noqa: E731
     obs = {k: jax.ShapeDtypeStruct((env.num_envs, *v.shape), v.dtype) for k, v in frames.items()}
@@ -69,12 +84,12 @@ def make(
         return ticket, TimeStep(ticket.frames, zeros, zeros + 1, ~no, no)
 
     def step(ticket: Ticket, action: Array) -> tuple[Ticket, TimeStep]:
-        results = (turn, obs, vector(jnp.float32), vector(jnp.bool_), vector(jnp.bool_))
-        now, shown, reward, terminated, truncated = io_callback(
+        results = (turn, obs, vector(jnp.float32), *[vector(jnp.bool_)] * 3)
+        now, shown, reward, terminated, truncated, broken = io_callback(
             host.step, results, ticket.turn, bounds.clip(action), ordered=True
         )
-        first = ticket.last
-        last = terminated | truncated
+        first = ticket.last | broken
+        terminated, last = ~first & terminated, ~first & (terminated | truncated)
         ticket = Ticket(now, last, stacks.push_frame(ticket.frames, shown, first))
         discount = jnp.where(terminated, 0.0, 1.0)
         return ticket, TimeStep(ticket.frames, jnp.where(first, 0.0, reward), discount, first, last)
@@ -87,15 +102,16 @@ def make(
 class _Host:
     """The environments and the number of their next call."""
 
-    def __init__(self, env: VectorEnv, names: list[str], to_action: Callable):
-        self.env, self.names, self.to_action, self.turn = env, names, to_action, 0
+    def __init__(self, env: VectorEnv, title: str, names: list[str], to_action: Callable):
+        self.env, self.title, self.names, self.to_action, self.turn = env, title, names, to_action, 0
+        self.partial = isinstance(env, (SyncVectorEnv, AsyncVectorEnv))  # whether some of its worlds can be reset
         self.lock = threading.Lock()
 
     def reset(self, seed: np.ndarray) -> tuple[np.ndarray, dict]:
         with self.lock:
             self.turn += 1
             obs, _ = self.env.reset(seed=int(seed))
-            return np.int32(self.turn), self._flatten(obs)
+            return np.int32(self.turn), self._opened(self._flatten(obs))[0]
 
     def step(self, turn: np.ndarray, action: np.ndarray) -> tuple:
         with self.lock:
@@ -106,8 +122,35 @@ class _Host:
                 )
             self.turn += 1
             obs, reward, terminated, truncated, _ = self.env.step(self.to_action(np.asarray(action)))
-            terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
-            return np.int32(self.turn), self._flatten(obs), np.array(reward, np.float32), terminated, truncated
+            with np.errstate(over="ignore"):  # becomes infinite, and the world broken
+                reward = np.array(reward, np.float32)
+            entries, broken = self._opened(self._flatten(obs), reward)
+            return np.int32(self.turn), entries, reward, np.array(terminated, bool), np.array(truncated, bool), broken
+
+    def _opened(self, entries: dict, reward: np.ndarray | float = 0.0) -> tuple[dict, np.ndarray]:
+        """The entries with those of a new episode in worlds that are not finite, and which worlds that are [B]."""
+        broken = again = self._not_finite(entries, np.broadcast_to(reward, self.env.num_envs))
+        for _ in range(RESETS):
+            if not again.any():
+                return entries, broken
+            if not self.partial:
+                again = broken = np.ones_like(broken)
+            obs, _ = self.env.reset(options={"reset_mask": again}) if self.partial else self.env.reset()
+            entries = self._flatten(obs)
+            again = self._not_finite(entries, np.zeros(self.env.num_envs))
+        if not again.any():
+            return entries, broken
+        wrong = [k for k, v in entries.items() if v.dtype.kind == "f" and not np.isfinite(v).all()] or ["its state"]
+        raise RuntimeError(
+            f"'{self.title}' is not finite where episodes open, after {RESETS} resets: {', '.join(wrong)}; "
+            "entries that may be NaN or infinite must be replaced by a wrapper of the environment"
+        )
+
+    def _not_finite(self, entries: dict, reward: np.ndarray) -> np.ndarray:
+        finite_worlds = finite.rows_are_finite(entries, reward)
+        if isinstance(self.env, SyncVectorEnv):
+            finite_worlds &= [finite.state_is_finite(env) for env in self.env.envs]
+        return ~finite_worlds
 
     def _flatten(self, obs: Any) -> dict[str, np.ndarray]:
         entries = {}
@@ -116,7 +159,8 @@ class _Host:
             for part in name.split(".") if isinstance(obs, dict) else ():
                 value = value[part]
             value = np.asarray(value)
-            entries[name] = value if value.dtype == np.uint8 else value.astype(np.float32).reshape(len(value), -1)
+            with np.errstate(over="ignore"):
+                entries[name] = value if value.dtype == np.uint8 else value.astype(np.float32).reshape(len(value), -1)
         return entries
 
 
@@ -138,9 +182,19 @@ def _vector(source: Any, worlds: int, limit: int | None, settings: dict) -> Vect
         raise ValueError(" ".join(f"gymnasium does not make '{source}': {error}".split())) from None
 
 
-def _limit(env: VectorEnv) -> int | None:
-    inner = env.envs[0] if isinstance(env, SyncVectorEnv) else env
-    return getattr(inner.spec, "max_episode_steps", None)
+def _limits(env: VectorEnv) -> Iterator[int | None]:
+    """The time limits that cut episodes of an environment: those of its wrappers, and what its spec says."""
+    if not isinstance(env, SyncVectorEnv):
+        spec = env.get_attr("spec")[0] if isinstance(env, AsyncVectorEnv) else env.spec
+        asked = getattr(spec, "kwargs", {}).get("max_episode_steps")  # of make_vec, which leaves the spec as it was
+        yield asked or getattr(spec, "max_episode_steps", None)
+        return
+    inner = env.envs[0]
+    while isinstance(inner, gymnasium.Wrapper):
+        if isinstance(inner, gymnasium.wrappers.TimeLimit):
+            yield inner._max_episode_steps
+        inner = inner.env
+    yield getattr(inner.spec, "max_episode_steps", None)
 
 
 def _interval(env: VectorEnv) -> float | None:

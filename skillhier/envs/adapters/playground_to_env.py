@@ -2,7 +2,8 @@
 
 It has neither time limit nor automatic reset; both are added here. Actions are clipped to [-1, 1], the range of all of
 its environments. Entries named `privileged...` are privileged. A `done` with `time_out` or `truncation` in its info is
-a truncation. A world whose observation or reward is not finite is broken and reset.
+a truncation. A world whose observation, reward or state (`qpos` and `qvel` of its data) is not finite is broken and
+reset, as in finite.py.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 
 from skillhier.envs.adapters import stacks
 from skillhier.types import Array, Bounds, Env, Key, Spec, TimeStep
+
+STATE = ("qpos", "qvel")  # what is looked at of an environment's data
 
 
 class Worlds(NamedTuple):
@@ -82,8 +85,9 @@ def wrapped(env: Any, *, worlds: int, limit: int, stack: int = 1, repeat: int = 
     def step(state: Worlds, action: Array) -> tuple[Worlds, TimeStep]:
         inner, reward = jax.vmap(act_repeatedly)(state.inner, bounds.clip(action))
         finite = jnp.isfinite(reward)
-        for entry in jax.vmap(_entries)(inner).values():
-            finite &= jnp.isfinite(entry.reshape(worlds, -1)).all(-1)
+        state_parts = [part for part in (getattr(inner.data, name, None) for name in STATE) if part is not None]
+        for part in (*jax.vmap(_entries)(inner).values(), *state_parts):
+            finite &= jnp.isfinite(part.reshape(worlds, -1)).all(-1)
         first = state.last | ~finite
         episode = state.episode + first
 

@@ -28,8 +28,9 @@ def register() -> None:
         if identifier(name) not in registration.registry:
             registration.register(
                 identifier(name),
-                entry_point=f"{module}:GymnasiumEnv",
+                entry_point=f"{module}:RegisteredEnv",
                 vector_entry_point=f"{module}:GymnasiumVectorEnv",
+                max_episode_steps=registry.limit_of(name),
                 kwargs={"name": name},
             )
 

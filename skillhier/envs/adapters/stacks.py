@@ -1,9 +1,12 @@
-"""Frame stacks for worlds of other libraries, as `envs/batch.py` has them for ours."""
+"""Frame stacks for worlds of other libraries, as `envs/batch.py` has them for ours: newest first.
+
+gymnasium's FrameStackObservation has them oldest first. What expects that order gets it from `oldest_first`.
+"""
 
 import jax
 import jax.numpy as jnp
 
-from skillhier.types import Array
+from skillhier.types import Array, Env, EnvState, TimeStep
 
 OBSERVATION = "observation"  # the entry of an observation without a name
 
@@ -33,3 +36,13 @@ def where_worlds(where: Array, new: Array, old: Array) -> Array:
 def shapes(frames: dict[str, jax.ShapeDtypeStruct], depth: dict[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of stacked entries for a spec: the stack axis, then one frame's shape."""
     return {k: jax.ShapeDtypeStruct((depth[k], *v.shape), v.dtype) for k, v in frames.items()}
+
+
+def oldest_first(env: Env) -> Env:
+    """`env` with the frames of every entry in gymnasium's order."""
+
+    def reverse(result: tuple[EnvState, TimeStep]) -> tuple[EnvState, TimeStep]:
+        state, step = result
+        return state, step._replace(obs={k: v[:, ::-1] for k, v in step.obs.items()})
+
+    return Env(lambda key: reverse(env.reset(key)), lambda state, action: reverse(env.step(state, action)), env.spec)

@@ -23,13 +23,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skillhier.envs import batch, physics
+from skillhier.envs import batch, limits, physics
 from skillhier.envs.antmaze import mazes
 from skillhier.envs.antmaze import model as scenery
 from skillhier.types import Array, Bounds, Key
 
 INTERVAL, SUBSTEPS = 0.02, 4  # s of a control step; physics steps in it
-LIMIT = 3000  # control steps: 60 s
+LIMIT = limits.LIMITS["antmaze"]  # control steps
 TOUCH = 1e-3  # N, felt from here on
 SIZES = {
     "joints_pos": 8, "joints_vel": 8, "body_height": 1, "end_effectors_pos": 12, "appendages_pos": 12,

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from skillhier.envs import batch, physics
+from skillhier.envs import batch, limits, physics
 from skillhier.types import Array, Bounds, Key
 
-LIMIT = 1000  # control steps of every task; only the time limit ends an episode
+LIMIT = limits.LIMITS["dmc"]  # control steps of every task; only the time limit ends an episode
 PROFILES = ("parity", "fast")  # or auto, see `world`
 # Iterations of the solver under profile fast: with 4, a tenth of a walker's steps in contact end 1e-3 or more away.
 ITERATIONS = {"cheetah": 6, "walker": 8, "hopper": 6}  # elsewhere 4

@@ -20,13 +20,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skillhier.envs import batch, physics
+from skillhier.envs import batch, limits, physics
 from skillhier.envs.fetch import hand
 from skillhier.envs.fetch import model as scenery
 from skillhier.types import Array, Bounds, Key
 
 INTERVAL = scenery.SUBSTEPS * scenery.TIMESTEP  # s of a control step
-LIMIT = 100  # control steps; gymnasium-robotics has 50
+LIMIT = limits.LIMITS["fetch"]  # control steps
 NEAR = 0.05  # m: a block within this of the goal is there
 SPEED = 0.05  # m that the hand is asked to move, at most, along an axis in a control step
 AROUND = 0.15  # m from the grip's first place, along x and y, for block and goal

@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
-from skillhier.envs import batch, physics, unrolled
+from skillhier.envs import batch, limits, physics, unrolled
 from skillhier.envs.sawyer import bank as banks
 from skillhier.envs.sawyer import controller, objects, observations, rewards, sensing
 from skillhier.envs.sawyer import model as scenery
 from skillhier.envs.sawyer import randomise as randomisation
 from skillhier.types import Array, Bounds, Key
 
-LIMIT = 400  # control steps: 20 s
+LIMIT = limits.LIMITS["sawyer"]  # control steps
 REACH = 10.0  # m, rad: joints turn by less, and objects get further only if thrown by a solver failure
 ALL, PYRAMID = "all", "pyramid"  # goals beside a pair
 SUCCESS = "task.success"  # the entry of the public success test

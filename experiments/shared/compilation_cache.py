@@ -1,0 +1,62 @@
+"""Where compiled programs are kept between runs, and what is done about an entry that cannot be read."""
+
+import glob
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+
+from experiments.shared.settings import Refused
+
+UNREADABLE = "Error reading persistent compilation cache entry for "  # what JAX warns of, with the program's name
+
+
+def open_cache() -> None:
+    """Compiled programs are kept between runs, per user, in a folder that nobody else can write.
+
+    Whoever can write there can have this process run any code: a folder open to others is refused.
+    """
+    top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skillhier"
+    for cache in (top, top / "xla"):
+        try:
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = cache.stat()
+        except OSError as error:
+            print(f"no compilation cache: {cache}: {error.strerror}; set XDG_CACHE_HOME to keep one", file=sys.stderr)
+            return
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise Refused(f"others can write the compilation cache {cache}; chmod 700 it, or set XDG_CACHE_HOME")
+        if status.st_mode & 0o077:
+            cache.chmod(0o700)
+    jax.config.update("jax_compilation_cache_dir", str(top / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    _rebuild_damaged(top / "xla")
+
+
+def _rebuild_damaged(cache: Path) -> None:
+    """From here on an entry that JAX cannot read is removed, so that what JAX compiles in its place is kept.
+
+    JAX writes no entry that is there already, so it would warn of the damaged one at every start. Its warning comes
+    before it compiles; it names the program and not the entry, so all entries of that program are removed.
+    """
+    show = warnings.showwarning
+
+    def show_or_rebuild(message: Warning | str, *about, **settings) -> None:
+        program = re.match(f"{UNREADABLE}'(.+?)': ", str(message))
+        if program is None:
+            return show(message, *about, **settings)
+        try:
+            for entry in cache.glob(f"{glob.escape(program[1])}-*-cache"):
+                entry.unlink(missing_ok=True)
+        except OSError as error:
+            done = f"it cannot be removed ({error.strerror}), so delete {cache}"
+        else:
+            done = f"it is removed and compiled anew; if this happens again, delete {cache}"
+        print(f"the compilation cache holds a damaged entry of {program[1]}: {done}", file=sys.stderr)
+
+    warnings.filterwarnings("always", message=UNREADABLE)
+    warnings.showwarning = show_or_rebuild
