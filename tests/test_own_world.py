@@ -1,5 +1,6 @@
 """A user's own worlds go through every command that acts: registered by --env_from, or gymnasium's by their ids."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -24,11 +25,10 @@ GYM = "gymnasium:OwnLine-v0"
 @pytest.fixture
 def own(monkeypatch):
     """What --env_from=own_worlds registers, for the length of a test."""
-    import own_worlds
-
-    for table in (registry.WORLDS, registry.ENVS):
-        monkeypatch.setattr(registry, "WORLDS" if table is registry.WORLDS else "ENVS", dict(table))
-    registry.ENVS.setdefault("own.line", own_worlds.line)
+    monkeypatch.setattr(registry, "WORLDS", dict(registry.WORLDS))
+    monkeypatch.setattr(registry, "ENVS", {})
+    own_worlds = importlib.import_module("own_worlds")
+    registry.ENVS.setdefault("own.line", own_worlds.line)  # imported before, it does not register again
     return own_worlds
 
 

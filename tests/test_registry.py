@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from skillhier.envs import batch, registry
+from skillhier.envs.adapters import identifiers
 from skillhier.types import Bounds
 
 
@@ -73,6 +74,13 @@ def test_an_unknown_name_is_one_line_with_the_nearest(name, settings, said):
         registry.make(name, **settings)
     assert name in str(error.value) and said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["dmc.cheetah_run", "dmc.cheetah_run@pixels", "sawyer.pyramid.set1"])
+def test_our_worlds_by_the_ids_that_gymnasium_has_of_them(name):
+    assert registry.canonical(f"gymnasium:{identifiers.identifier(name)}") == name
+    assert registry.canonical("gymnasium:skillhier/dmc.nothing-v0") == "gymnasium:skillhier/dmc.nothing-v0"
+    assert registry.canonical("gymnasium:Pendulum-v1") == "gymnasium:Pendulum-v1"
 
 
 def test_nothing_near_lists_all(probe):

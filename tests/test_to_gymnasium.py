@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import skillhier  # noqa: F401  its worlds are to be had by their ids
 from skillhier.agents import registry as agents
 from skillhier.envs import adapters, limits, registry
-from skillhier.envs.adapters import registration
+from skillhier.envs.adapters import identifiers, registration
 from skillhier.envs.adapters.rows import key_from_seed
 from skillhier.envs.render import rays
 from skillhier.envs.sawyer import expert
@@ -177,9 +177,9 @@ def test_wrong_use_is_one_line():
 
 def test_every_world_has_its_id():
     for name in registry.names():
-        assert registration.identifier(name) in gymnasium.registry
-    assert registration.identifier("dmc.cheetah_run@pixels") == "skillhier/dmc.cheetah_run.pixels-v0"
-    assert len({registration.identifier(name) for name in registry.names()}) == len(registry.names())
+        assert identifiers.identifier(name) in gymnasium.registry
+    assert identifiers.identifier("dmc.cheetah_run@pixels") == "skillhier/dmc.cheetah_run.pixels-v0"
+    assert len({identifiers.identifier(name) for name in registry.names()}) == len(registry.names())
 
 
 def test_ids_say_how_long_an_episode_lasts():
@@ -187,7 +187,7 @@ def test_ids_say_how_long_an_episode_lasts():
     of_family = {name.split(".")[0]: name for name in registry.names() if "@" not in name}
     assert set(of_family) == set(limits.LIMITS)
     for name in of_family.values():
-        assert gymnasium.spec(registration.identifier(name)).max_episode_steps == registry.make(name).spec.limit
+        assert gymnasium.spec(identifiers.identifier(name)).max_episode_steps == registry.make(name).spec.limit
 
 
 def test_a_world_of_ones_own_has_its_own_limit(monkeypatch):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from skillhier.envs import batch, limits, relabel
-from skillhier.envs.adapters import libraries
+from skillhier.envs.adapters import identifiers, libraries
 from skillhier.envs.render import pixels
 from skillhier.types import Env, TimeStep
 
@@ -119,7 +119,11 @@ def register_env(name: str, constructor: Callable[..., Env]) -> None:
 
 
 def canonical(name: str) -> str:
-    """How the registry spells `name`: dmc/cheetah_run is dmc.cheetah_run. Names of other libraries are theirs."""
+    """How the registry spells `name`: dmc/cheetah_run is dmc.cheetah_run. Names of other libraries are theirs, but
+    gymnasium:skillhier/dmc.cheetah_run-v0, which data recorded through gymnasium name, is that world too.
+    """
+    if name.startswith(f"gymnasium:{identifiers.NAMESPACE}/"):
+        return {identifiers.identifier(own): own for own in names()}.get(name.partition(":")[2], name)
     return name if ":" in name else name.replace("/", ".", 1)
 
 

@@ -9,12 +9,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-NAMESPACE, VERSION = "skillhier", 0
-
-
-def identifier(name: str) -> str:
-    """The id of the world `name`; gymnasium allows no `@`: `dmc.cheetah_run@pixels` is `dmc.cheetah_run.pixels`."""
-    return f"{NAMESPACE}/{name.replace('@', '.')}-v{VERSION}"
+from skillhier.envs.adapters.identifiers import identifier
 
 
 def register() -> None:
