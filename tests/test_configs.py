@@ -109,6 +109,7 @@ def test_every_setting_is_explained_where_it_is_defined(file):
         ROOT / "experiments" / place
         for place in (
             "shared/online_settings.py",
+            "shared/data_settings.py",
             "shared/start_settings.py",
             "shared/skill_trial.py",
             "stacking/worlds.py",

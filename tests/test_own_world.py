@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from skillhier.envs import registry
 from skillhier.policies import open_loop
 from skillhier.train import checkpoint
 
+ROOT = Path(__file__).parents[1]
 GYM = "gymnasium:OwnLine-v0"
 
 
@@ -246,3 +249,49 @@ def test_worlds_that_a_checkpoint_holds_are_not_opened_anew():
         env, policy, replay.make(20, env.spec), unroll_length=5, batch_size=2, sequence_length=2, prefill=5
     )
     assert env.spec.restorable and source.reopen is None
+
+
+# --- the whole chain, by the real commands ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world", "entry"), [("own.line", "place"), (GYM, "observation")])
+def test_every_command_acts_there(tmp_path, world, entry):
+    """Recorded, learned from, measured, put to work, compared, imitated, dreamt of and watched."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+    def command(name: str, *arguments: str, preset: str = "", run: str = "") -> str:
+        config = [f"--config=experiments/configs/{name}.py:{preset}"] if preset else []
+        place = [f"--workdir={tmp_path / run}"] if run else []
+        result = subprocess.run(
+            [sys.executable, "-m", f"experiments.{name}", *config, *arguments, *place, "--env_from=own_worlds"],
+            cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    task = f"task={world}"
+    command("collect", "--config.episodes=20", "--config.env.worlds=4", preset=f"world,{task}", run="data")
+    assert "--config.agent.low=" in command("data", f"--path={tmp_path / 'data'}")
+    small = ("--config.train.sequence_length=6", "--config.train.updates=50", "--config.train.eval_every=50")
+    command(
+        "helms_offline", f"--config.data.path={tmp_path / 'data'}", f"--config.agent.low={entry}",
+        f"--config.agent.mid={entry}", "--config.agent.skills=2", "--config.data.stack=1", *small, preset="debug",
+        run="skills",
+    )  # fmt: skip
+    skills = f"{tmp_path / 'skills'}"
+    command("helms_skills", f"--run={skills}", "--episodes=4")
+    measured = json.loads((tmp_path / "skills" / "fixed_skills.json").read_text())
+    assert measured["env"] == world and len(measured["skills"]) == 3
+    command("helms_transfer", f"--init_from={skills}:all", preset=f"debug,agent=helms_cat,{task}", run="agent")
+    assert json.loads((tmp_path / "agent" / "summary.json").read_text())["train_steps"] == 40
+    said = command("zero_shot", f"--skills={skills}", "--config.env.stack=1", preset=f"debug,{task}", run="table")
+    assert "HeLMS" in said and "MPO from scratch" in said and f"{entry} variance" in said
+    command("imitate", f"--run={tmp_path / 'agent'}", preset=f"debug,{task}", run="clone")
+    assert "expert_return" in json.loads((tmp_path / "clone" / "summary.json").read_text())
+    command("lsp", preset=f"debug,agent=lsp,{task}", run="dreams")
+    assert "8 skills" in command("lsp_skills", f"--run={tmp_path / 'dreams'}", "--rows=8", "--episodes=2")
+    for run in ("skills", "agent", "clone", "dreams"):
+        command("watch", f"--run={tmp_path / run}", "--height=32", "--width=64")
+        left = {file.name for file in (tmp_path / run / "watch").iterdir()}
+        assert "episode.json" in left and ("episode.mp4" in left) == (world == GYM)

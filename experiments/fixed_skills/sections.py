@@ -1,13 +1,12 @@
 """The part of a run's page on skills held fixed, in a world of any kind."""
 
-import base64
 from html import escape
 from math import nan
 from typing import Any
 
 from skillhier.report import figures
 from skillhier.report.drawing import colour, number
-from skillhier.report.sections import Folder, read_json, side_by_side
+from skillhier.report.sections import Folder, picture, read_json, side_by_side
 
 FILE, STRIP = "fixed_skills.json", "skills.jpg"  # STRIP: frames of every fixed skill
 SHOWN = 6  # entries in the table at most, those first by which skills are told apart best
@@ -47,19 +46,11 @@ def section(run: Folder) -> str:
     )
     parts = ["<h2>Each skill held fixed: what it earns, and what it moves</h2>", f"<p>{escape(caption)}</p>"]
     table = _table(rows, content["entries"], run.summary.get("expert_return"))
-    parts += [strip(run), f'<div class="fig-card wide">{table}</div>']
+    parts.append(picture(run, run.path / STRIP, "the first episode of each skill"))
+    parts.append(f'<div class="fig-card wide">{table}</div>')
     parts.append("<p>Means of each skill over an episode, of the numbers by which skills differ most.</p>")
     parts.append(side_by_side(curves(content)))
     return "".join(parts)
-
-
-def strip(run: Folder) -> str:
-    """Frames of the first episode of each skill."""
-    if not (run.path / STRIP).is_file():
-        return ""
-    data = base64.b64encode((run.path / STRIP).read_bytes()).decode()
-    image = f'<img alt="each skill over an episode" style="max-width:100%" src="data:image/jpeg;base64,{data}">'
-    return f'<p>The first episode of each skill.</p><div class="fig-card wide">{image}</div>'
 
 
 def _table(rows: list[dict[str, Any]], entries: dict[str, dict[str, float | None]], expert: float | None) -> str:

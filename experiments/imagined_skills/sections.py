@@ -48,13 +48,19 @@ def distances(content: dict) -> str:
 
 
 def paths(content: dict) -> str:
-    """The paths of all skills from the first start, as SVG."""
+    """The paths of all skills from the first start, as SVG: of places that are one number over time."""
+    legend = [(str(of["skill"]), colour(of["skill"])) for of in content["skills"]]
+    if len(content["skills"][0]["paths"][0][0]) == 1:
+        over = {
+            name: (np.linspace(0, content["seconds"], len(of["paths"][0])), np.ravel(of["paths"][0]), paint)
+            for of, (name, paint) in zip(content["skills"], legend, strict=True)
+        }
+        return figures.curves(over, "from one start", "s")
     lines = [
         plan.Line(np.array(points), colour(of["skill"]), marks=(len(points) - 1,), tooltip=f"skill {of['skill']}")
         for of in content["skills"]
         for points in of["paths"]
     ]
-    legend = [(str(of["skill"]), colour(of["skill"])) for of in content["skills"]]
     first, second = ("x, m", f"{content['place'][1]}, m") if content["unit"] else ("first number", "second number")
     return plan.draw(lines, "paths from one start", (first, second), legend=legend)
 
