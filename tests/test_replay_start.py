@@ -322,7 +322,7 @@ def test_what_begins_anew_is_as_in_a_run_without_a_beginning(source):
         (["transfer.optimiser=true"], "RUN:world", "=RUN:world names a part, and an optimiser's state is that"),
         (["transfer.replay=keep"], "RUN", "--init_from=RUN is not RUN:PART"),
         (["data.alone=true"], None, "config.data.alone=true needs data; set config.data.path"),
-        (["data.path=nowhere"], None, "nowhere: found nothing at this path, needs an .h5 or .hdf5 file"),
+        (["data.path=nowhere"], None, "nowhere: found nothing at this path, needs an .h5, .hdf5 or .npz file"),
         (["data.path=tests", "transfer.replay=keep"], "RUN:all", "not with both; leave one out"),
         (["transfer.replay=relabel", "env.name=dmc.walker_walk"], "RUN:all", "what 'dmc.walker_walk' pays cannot be"),
         (["transfer.replay=relabel", "env.name=dmc.quadruped_wlak"], "RUN:all", "did you mean 'dmc.quadruped_walk'"),

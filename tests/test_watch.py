@@ -54,6 +54,7 @@ def run(tmp_path_factory) -> Path:
     saved.close()
     (path / "made" / "data").mkdir(parents=True)
     (path / "made" / "data" / "metadata.json").write_text(json.dumps({"world": WORLD}))
+    (path / "made" / "data" / "main_data.hdf5").touch()  # nobody looks into it
     config = {**{f"agent.{name}": value for name, value in agent.items()}, "data.stack": 2}
     config["data.path"] = str(path / "made")
     (path / "config.json").write_text(json.dumps({"entry": "helms_offline", "config": config, "starts": []}))
