@@ -41,6 +41,7 @@ from skillhier.train import metrics, run_folder
 from skillhier.types import Env, Trajectory
 
 FRAMES, SIZE = 8, (180, 240)  # images of each skill, and their height and width
+OF_STACKING = ("skills.json", "skills.npz", "skills.svg")  # files
 EPISODES = 20  # of each skill, unless --episodes says otherwise
 
 
@@ -68,6 +69,8 @@ def main(run: cli.Run) -> None:
     count, length = measured["episodes"], measured["seconds_each"]
     print(f"{name}, {count} episodes of {length:g} s for each skill, in {seconds:.0f} s\n")
     print(measures.table(measured))
+    for former in OF_STACKING:  # perhaps of another world
+        (path / former).unlink(missing_ok=True)
     if episodes.stacking is not None:
         print("\n" + stack_report(path, episodes.stacking, about))
     run_report.write(path)
