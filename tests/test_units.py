@@ -98,7 +98,10 @@ def test_the_last_rows_of_episodes_do_not_count():
 # --- what is learned ---
 
 
-@pytest.mark.parametrize("name", ["helms", pytest.param("npmp", marks=pytest.mark.slow), "bc"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("helms", "npmp")]
+
+
+@pytest.mark.parametrize("name", [*SLOW, "bc"])
 def test_the_same_is_learned_of_actions_of_another_scale(name):
     """Ranges are [-1, 1] in this data, so that actions times 0.008 become what they were, but for rounding."""
     plain, small = data(), data(0.008)
