@@ -68,6 +68,7 @@ def main(run: cli.Run) -> None:
     summary = {
         "episodes": own["episodes"],
         "expert_success": own.get("expert_success"),
+        "expert_return": own.get("expert_return"),
         "train_steps": own["train_steps"],
         "elbo_first": own["elbo_first"],
         "elbo_last": own["elbo_last"],
@@ -82,7 +83,7 @@ def main(run: cli.Run) -> None:
         "fixed_skill_noise": measures.get("noise"),
         "seconds": job.seconds(),
     }
-    unknown = ("expert_success", "fixed_skill_spread", "fixed_skill_noise") if config.data else ()
+    unknown = ("expert_success", "expert_return", "fixed_skill_spread", "fixed_skill_noise") if config.data else ()
     summary = {name: value for name, value in summary.items() if value is not None or name not in unknown}
     metrics.write_json(folder / "summary.json", summary)  # the report shows it
     page = run_report.write(folder)

@@ -16,7 +16,7 @@ from experiments.shared import cli
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "experiments" / "configs" / "skills.py"
 NUMBERS = {
-    "episodes", "expert_success", "train_steps", "elbo_first", "elbo_last", "heldout_action_mse",
+    "episodes", "expert_success", "expert_return", "train_steps", "elbo_first", "elbo_last", "heldout_action_mse",
     "heldout_action_mse_k1", "heldout_action_mse_npmp", "skill_usage", "transition_diagonal", "skill_entropy",
     "fixed_skill_spread", "fixed_skill_noise", "seconds", "heldout_explained_variance",
 }  # fmt: skip
@@ -64,7 +64,9 @@ def test_other_data_are_learned_from_with_the_settings_that_they_need(tmp_path, 
     def stage(self, name, entry, config, *arguments, leaves):
         stages.append((name, *arguments))
         leaves.parent.mkdir(parents=True, exist_ok=True)
-        numbers = dict.fromkeys(NUMBERS - {"expert_success", "fixed_skill_spread", "fixed_skill_noise", "seconds"}, 1.0)
+        numbers = dict.fromkeys(
+            NUMBERS - {"expert_success", "expert_return", "fixed_skill_spread", "fixed_skill_noise", "seconds"}, 1.0
+        )
         leaves.write_text(json.dumps(numbers | {"skill_usage": [1.0]}))
 
     monkeypatch.setattr(skills.Job, "stage", stage)
@@ -80,7 +82,7 @@ def test_other_data_are_learned_from_with_the_settings_that_they_need(tmp_path, 
     assert [name for name, *_ in stages] == ["train/helms", "train/k1", "train/npmp"]
     for _, *arguments in stages:
         assert {"--config.agent.low=observation", "--config.agent.mid=observation"} <= set(arguments)
-    assert set(summary) == NUMBERS - {"expert_success", "fixed_skill_spread", "fixed_skill_noise"}
+    assert set(summary) == NUMBERS - {"expert_success", "expert_return", "fixed_skill_spread", "fixed_skill_noise"}
     assert "not rolled out or filmed" in (said := capsys.readouterr().err) and "walk.hdf5 does not say which" in said
     run(("world", "dmc.walker_walk"))
     shown = {name: arguments for name, *arguments in stages[3:]}
