@@ -77,16 +77,16 @@ def main(run: cli.Run) -> None:
 def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float]]:
     """The data to learn from, and how many episodes of what worth it holds."""
     widths = {name: stacking.WIDTHS.get(name) for name in (*config.agent.low, *config.agent.mid)}
-    length = config.train.sequence_length
+    length, worth = config.train.sequence_length, {}
     if config.data.path == "toy":
         data = toy.demonstrations({name: d or 4 for name, d in widths.items()}, steps=4 * length)
     else:
         data = data_settings.load(config.data, widths, optional=(stacking.SUCCESS,), min_length=length, pictures=False)
-    success = None if config.data.path == "toy" else stacking.share_successful(data)
-    summary = {"episodes": len(data.length)} | ({} if success is None else {"expert_success": success})
-    if data.reward.any() and config.data.path != "toy":
-        summary["expert_return"] = float(contents.returns(data).mean())
-    return data._replace(obs={name: values for name, values in data.obs.items() if name in widths}), summary
+        worth["expert_success"] = stacking.share_successful(data)
+        worth["expert_return"] = float(contents.returns(data).mean()) if data.reward.any() else None
+    known = {name: value for name, value in worth.items() if value is not None}
+    data = data._replace(obs={name: values for name, values in data.obs.items() if name in widths})
+    return data, {"episodes": len(data.length), **known}
 
 
 def held_out_evaluation(

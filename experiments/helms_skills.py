@@ -59,8 +59,8 @@ def main(run: cli.Run) -> None:
     env = saved.worlds(name, episodes // REPEATS, args.engine, **world_settings)
     episodes = collect(path, settings, env, args.rollout_seed, args.rows)
     (path / STRIP).unlink(missing_ok=True)
-    if episodes.records is not None:
-        model = saved.model(name, args.engine, world_settings)
+    model = saved.model_or_none(name, args.engine, world_settings)
+    if episodes.records is not None and model is not None:
         (path / STRIP).write_bytes(strip(model, episodes, env.spec.interval))
     seconds = time.perf_counter() - start
     about = {"env": name, "engine": args.engine, "rollout_seed": args.rollout_seed, "seconds": seconds}

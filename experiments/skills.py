@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from experiments.shared import cli, data_contents, run_report
+from experiments.shared import cli, data_contents, run_report, world_settings
 from skillhier.data import contents, dataset
 from skillhier.envs import registry
 from skillhier.train import metrics
@@ -55,6 +55,7 @@ def main(run: cli.Run) -> None:
         arguments = [f"--config.data.path={data}", f"--config.seed={config.seed}", f"--workdir={path}"]
         job.stage(f"train/{name}", "helms_offline", file, *count, *settings, *arguments, leaves=path / "summary.json")
     act = [f"--run={folder}", *([f"--env={config.world}"] if config.world else [])]
+    act += [f"--env_from={','.join(run.env_from)}"] if run.env_from else []
     if shown:
         arguments = [*act, f"--episodes={config.rollouts}"]
         job.stage("report/rollouts", "helms_skills", "", *arguments, leaves=folder / "fixed_skills.json")
@@ -99,19 +100,16 @@ def chosen_for(content: contents.Contents, config: ConfigDict) -> tuple[tuple[st
     suggestion = data_contents.suggest(content)
     for remark in suggestion.remarks:
         print(remark, file=sys.stderr)
-    world = config.world or dataset.world(content.about)
-    if not world:
-        shown = suggestion.stacking
-        why = f"{config.data} does not say which world it is of; set config.world"
-    else:
-        try:
-            shown, why = bool(registry.check(world)), ""
-        except ValueError as error:
-            shown, why = False, f"{error}; set config.world"
-    if not shown and config.world:
-        raise cli.Refused(why)
+    if config.world:
+        world_settings.check_name("config.world:", config.world)
+        return suggestion.settings, True
+    world, why = dataset.world(content.about), f"{config.data} does not say which world it is of"
+    try:
+        shown = bool(registry.check(world)) if world else suggestion.stacking
+    except ValueError as error:
+        shown, why = False, str(error)
     if not shown:
-        print(f"skills are learned, and not rolled out or filmed: {why}", file=sys.stderr)
+        print(f"skills are learned, and not rolled out or filmed: {why}; set config.world", file=sys.stderr)
     return suggestion.settings, shown
 
 

@@ -58,7 +58,7 @@ flags.DEFINE_bool("shadows", True, "in the film")
 flags.DEFINE_integer("samples", 2, "rays per pixel and axis of the film; 1: rough edges, four times as fast", 1, 8)
 
 FRAME_WIDTH = 240  # pixels, of the frames in strip.jpg
-FILES = ("episode.mp4", "episode.html", "strip.jpg", "episode.json", dreams.FOLDER)
+FILES = ("episode.mp4", "episode.html", "strip.jpg", "episode.json")
 
 
 class Scene(NamedTuple):
@@ -82,8 +82,9 @@ def main(run: cli.Run) -> None:
     camera = choose_camera(scene, args.camera)
     recordings, dreamt_of = record(scene, skills, args.rollout_seed, args.rows)
     path = make_folder(args)
-    for file in FILES:  # of the episode before
-        (path / file).unlink(missing_ok=True) if file != dreams.FOLDER else shutil.rmtree(path / file, True)
+    shutil.rmtree(path / dreams.FOLDER, ignore_errors=True)  # of the episode before, as all of these
+    for file in FILES:
+        (path / file).unlink(missing_ok=True)
     summary = summarise(scene, recordings)
     title, line = f"{scene.agent_name} in {scene.world}", summary_line(summary)
     episodes = [episode for recording in recordings for episode in recording.episodes]
@@ -103,7 +104,7 @@ def main(run: cli.Run) -> None:
         rows = len(episodes[0].reward)
         episode_dreams.write(path, scene.agent, dreamt_of, rows, scene.env.spec.interval, args.rollout_seed)
     summary["seconds"] = time.perf_counter() - start
-    summary["files"] = [name for name in FILES if (path / name).exists()]
+    summary["files"] = [name for name in (*FILES, dreams.FOLDER) if (path / name).exists()]
     metrics.write_json(path / "episode.json", summary | {"title": title, "about": line})
     if args.run and (Path(args.run) / "report.html").is_file():
         run_report.write(Path(args.run))

@@ -88,6 +88,12 @@ def test_other_data_are_learned_from_with_the_settings_that_they_need(tmp_path, 
     shown = {name: arguments for name, *arguments in stages[3:]}
     assert set(shown) == {"report/rollouts", "report/watch"}
     assert all("--env=dmc.walker_walk" in arguments for arguments in shown.values())
+    config, _ = cli.load_config(
+        f"{CONFIG}:debug", [("data", str(tmp_path / "walk.hdf5")), ("world", "dmc.walker_walk")]
+    )
+    stages.clear()
+    skills.main(cli.Run("skills", config, tmp_path / "run", env_from=("mine.worlds", "more")))
+    assert all(("--env_from=mine.worlds,more" in arguments) == (name in shown) for name, *arguments in stages)
     with pytest.raises(cli.Refused, match="'dmc.walker_wak' is not known"):
         run(("world", "dmc.walker_wak"))
 

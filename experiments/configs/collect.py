@@ -3,7 +3,6 @@
 from ml_collections import ConfigDict
 
 from experiments.shared import cli, world_settings
-from experiments.stacking import worlds as stacking
 from skillhier.envs import registry
 
 PRESETS = {
@@ -86,7 +85,7 @@ def check(config: ConfigDict) -> None:
         if config.policy == "expert" and not config.run and ".stack_" not in task:
             raise cli.Refused(f"the expert knows stacking, not {task}; set config.policy=random or config.tasks")
         for name, plain in SAWYER_ONLY.items():
-            if config.env[name] != plain and not stacking.is_stacking(task.partition("@")[0]):
+            if config.env[name] != plain and not task.startswith("sawyer."):
                 given = f"config.env.{name}={config.env[name]}"
                 raise cli.Refused(f"{given} is for sawyer worlds, not {task}; set config.env.{name}={plain}")
         if world_settings.is_library(task) and tuple(config.env.delay) != (0, 0):

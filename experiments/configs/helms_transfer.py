@@ -57,6 +57,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def add_stacking(config: ConfigDict, reward: str) -> None:
+    """What stacking worlds have and others do not."""
     stacking.add_settings(config)
     config.env.reward = reward  # what is paid: dense, sparse_staged, sparse
     config.env.delay = (0, 2)  # fewest, most control steps between asking and acting, drawn for every episode
@@ -72,8 +73,7 @@ def agent(name: str, world: str) -> ConfigDict:
 
 def debug(config: ConfigDict) -> None:
     config.env.update(worlds=4, limit=30)
-    if "starts" in config.env:
-        config.env.starts = 8
+    stacking.change(config, starts=8)
     config.source.updates = 20
     config.agent.update(hidden=(32, 32), samples=4, target_period=10, actor_target_period=10)
     config.replay.update(rows=150, prefill=40)

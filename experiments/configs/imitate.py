@@ -12,6 +12,7 @@ PRESETS = {
     "cpu": "eight times the updates, in twice the worlds, with delays and physics drawn anew; under an hour on 2 cores",
 }
 AGENTS = ("bc", "hierarchical_bc")
+VARIED = {"delay": (0, 2), "randomise": True}  # delays, and physics drawn anew
 LIMITS = online_settings.LIMITS | stacking.LIMITS | agent_settings.limits(AGENTS)
 FREE = online_settings.FREE
 
@@ -34,9 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.eval.episodes = 20  # of the clone, each in a world of its own
     if chosen.preset == "debug":
         config.env.update(worlds=4, limit=30)
-        vary(config)
-        if "starts" in config.env:
-            config.env.starts = 8
+        stacking.change(config, starts=8, **VARIED)
         config.agent.hidden = (32, 32)
         config.replay.update(rows=150, prefill=40)
         config.train.update(batch_size=16, sequence_length=10)
@@ -44,18 +43,12 @@ def get_config(arg: str = "") -> ConfigDict:
         config.eval.episodes = 4
     if chosen.preset == "cpu":
         config.env.worlds = 40
-        vary(config)
+        stacking.change(config, **VARIED)
         config.agent.learning_rate = 5e-4
         config.train.update(batch_size=64, updates=16_000, updates_per_epoch=100, eval_every=2000, save_every=2000)
         config.eval.episodes = 40
     online_settings.suit_world(config)
     return config
-
-
-def vary(config: ConfigDict) -> None:
-    """Delays, and physics drawn anew, in worlds that have them."""
-    if "randomise" in config.env:
-        config.env.update(delay=(0, 2), randomise=True)
 
 
 def check(config: ConfigDict) -> None:

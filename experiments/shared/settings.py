@@ -153,12 +153,11 @@ def _convert(name: str, text: str, like: Any) -> Any:
 def unknown(what: str, given: str, known: Iterable[str]) -> str:
     """One line about a name that is not known: the nearest one, and all there are or where they are listed."""
     known = [str(name) for name in known]
-    near = nearest(given.strip("'"), known)
-    guess = f"did you mean {near}? " if near else ""
     listed = f"choose {', '.join(known)}" if len(known) <= 12 or what not in IN_HELP else IN_HELP[what]
-    return f"{what} {given} is not known; {guess}{listed}"
+    return f"{what} {given} is not known; {guess(given, known)}{listed}"
 
 
-def nearest(given: str, known: Iterable[str]) -> str | None:
-    """The name most like it, if any is like it."""
-    return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)), None)
+def guess(given: str, known: Iterable[str]) -> str:
+    """A question whether the name most like it was meant; empty where none is like it."""
+    near = difflib.get_close_matches(given.strip("'"), list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]}? " if near else ""

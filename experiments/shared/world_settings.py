@@ -2,13 +2,12 @@
 
 import importlib
 import inspect
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from absl import flags
 
-from experiments.shared.settings import Refused, nearest
+from experiments.shared.settings import Refused, guess
 from skillhier.envs import registry
 from skillhier.envs.render import pixels
 
@@ -18,13 +17,10 @@ flags.DEFINE_list("env_from", [], "MODULE, imported first: of your own package, 
 def import_own() -> None:
     """Imports what --env_from names. Raises Refused."""
     for name in flags.FLAGS.env_from:
-        before = "" in sys.path
-        if not before:  # as `python -m` has it; a script of the same commands has not
-            sys.path.insert(0, "")
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name and name.startswith(error.name):
+            if f"{name}.".startswith(f"{error.name}."):
                 raise Refused(
                     f"--env_from={name} cannot be found; give a module as `import` wants it, from the folder that its "
                     "package lies in, or with PYTHONPATH"
@@ -32,9 +28,6 @@ def import_own() -> None:
             raise Refused(f"--env_from={name} imports {error.name}, which is not installed") from None
         except Exception as error:
             raise Refused(f"--env_from={name} cannot be imported: {type(error).__name__}: {error}") from None
-        finally:
-            if not before:
-                sys.path.remove("")
 
 
 def check_name(setting: str, name: str) -> str:
@@ -44,10 +37,9 @@ def check_name(setting: str, name: str) -> str:
     except ValueError as error:
         if ":" in name:
             raise Refused(f"{setting}: {error}") from None
-        near = nearest(registry.canonical(name), registry.names())
-        guess = f"did you mean {near}? " if near else ""
+        meant = guess(registry.canonical(name), registry.names())
         raise Refused(
-            f"{setting} {name!r} is not known; {guess}python -m experiments.envs lists all, gymnasium:ID and "
+            f"{setting} {name!r} is not known; {meant}python -m experiments.envs lists all, gymnasium:ID and "
             "playground:NAME are worlds too, and --env_from imports a module that registers your own"
         ) from None
 
@@ -58,10 +50,9 @@ def of_task(task: str, short: Mapping[str, str]) -> str:
         return short[task]
     if set(task) & set("./:") or task in registry.names():
         return check_name("task", task)
-    near = nearest(task, [*short, *registry.names()])
-    guess = f"did you mean {near}? " if near else ""
+    meant = guess(task, [*short, *registry.names()])
     listed = f"choose {', '.join(short)}, or any world" if any(short) else "give a world"
-    raise Refused(f"task {task!r} is not known; {guess}{listed} by its name, which python -m experiments.envs lists")
+    raise Refused(f"task {task!r} is not known; {meant}{listed} by its name, which python -m experiments.envs lists")
 
 
 def is_library(world: str) -> bool:

@@ -1,13 +1,16 @@
 """Settings of stacking worlds that other worlds do not have."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from experiments.shared import cli
 from skillhier.envs.render import pixels
 from skillhier.envs.sawyer.rewards import PAIRS
 
-__all__ = ["LIMITS", "PAIRS", "add_settings", "check_settings", "is_stacking"]
+__all__ = ["LIMITS", "PAIRS", "add_settings", "change", "check_settings", "is_stacking"]
 
+ADDED = ("timestep", "randomise", "starts")  # by add_settings
 LIMITS = {
     "env.timestep": (0.0, 0.05),
     "env.starts": (1, 10**6),
@@ -19,11 +22,22 @@ def is_stacking(world: str) -> bool:
     return world.startswith("sawyer.") and not world.endswith(pixels.SUFFIX)
 
 
+def change(config: ConfigDict, **settings: Any) -> None:
+    """Sets them where the config is of a stacking world."""
+    if has_settings(config):
+        config.env.update(settings)
+
+
+def has_settings(config: ConfigDict) -> bool:
+    """Whether `add_settings` has added them."""
+    return set(ADDED) <= set(config.env)
+
+
 def check_settings(config: ConfigDict) -> None:
     """Refuses settings of stacking worlds for another one, and the other way round."""
-    world, stacking = config.env.name, "randomise" in config.env
-    if stacking != is_stacking(world):
-        has = "has settings of stacking worlds" if stacking else "has no settings of stacking worlds"
+    world = config.env.name
+    if has_settings(config) != is_stacking(world):
+        has = "has settings of stacking worlds" if has_settings(config) else "has no settings of stacking worlds"
         raise cli.Refused(
             f"config.env.name={world}, and this config {has}; give the world as option of --config instead, "
             f"PRESET,task={world}"
