@@ -32,7 +32,7 @@ from experiments.shared import (
     run_report,
     saved,
 )
-from experiments.shared.lanes import PRIOR
+from experiments.shared.lanes import PRIOR, lane_name
 from experiments.stacking import skill_figures, skill_measures, skill_rollouts
 from skillhier.envs.physics import Data
 from skillhier.envs.render import viewer
@@ -139,7 +139,7 @@ def strip(model: mujoco.MjModel, episodes: Episodes, interval: float) -> bytes:
     skill = episodes.held.skill
     times = np.linspace(0, episodes.held.valid.shape[2] - 1, FRAMES).round() * interval
     order = np.concatenate([np.flatnonzero(skill != PRIOR), np.flatnonzero(skill == PRIOR)])
-    names = [(skill_figures.name(s), None if s == PRIOR else drawing.hex_colour(s)) for s in skill[order].tolist()]
+    names = [(lane_name(s), None if s == PRIOR else drawing.hex_colour(s)) for s in skill[order].tolist()]
     return pictures.held_strip(model, SIZE, names, jax.tree.map(lambda leaf: leaf[order, 0], episodes.records), times)
 
 

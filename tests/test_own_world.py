@@ -213,6 +213,14 @@ def test_a_renderer_that_fails_stops_no_episode(own, tmp_path, capsys, monkeypat
     assert [file.name for file in tmp_path.iterdir()] == ["episode.json"]
 
 
+def test_a_world_that_cannot_be_asked_for_pictures_is_watched_without(own, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(own.OwnLine, "__init__", lambda self: None)
+    monkeypatch.delattr(own.OwnLine, "render")
+    code, out, err = call(capsys, watch, "--policy=zero", f"--env={GYM}", f"--workdir={tmp_path}")
+    assert code == 0 and f"no film: {GYM} does not draw itself: " in err, err
+    assert [file.name for file in tmp_path.iterdir()] == ["episode.json"] and out.startswith(f"zero in {GYM}: 1 ep")
+
+
 def test_what_a_task_of_other_names_may_be():
     short = {"red_on_blue": "sawyer.stack_red_on_blue.set4"}
     assert world_settings.of_task("red_on_blue", short) == short["red_on_blue"]

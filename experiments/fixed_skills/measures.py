@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.fixed_skills.rollouts import REPEATS, FixedSkills
-from experiments.shared.lanes import PRIOR
+from experiments.shared.lanes import PRIOR, lane_name
 
 NUMBERS, POINTS = 4, 100  # curves: of so many numbers at most, at so many rows
 
@@ -137,13 +137,21 @@ def telling(held: FixedSkills, count: int) -> list[tuple[str, int]]:
     return [(name, i) for _, name, i in sorted(candidates, key=lambda each: -each[0])[:count]]
 
 
+def ranked(content: dict[str, Any], most: int) -> list[str]:
+    """The entries by which skills are told apart best, the best first; `most` of them."""
+    entries = content["entries"]
+    return sorted(entries, key=lambda name: -(entries[name]["ratio"] or 0.0))[:most]
+
+
 def table(content: dict[str, Any]) -> str:
     """The skills as text for a terminal."""
-    names = sorted(content["entries"], key=lambda name: -(content["entries"][name]["ratio"] or 0.0))[:4]
+    names = ranked(content, 4)
     lines = [f"{'skill':<8}{'return':>10}" + "".join(f"{name[:18]:>20}" for name in names)]
     for row in sorted(content["skills"], key=lambda row: row["skill"] is None):
-        name = "prior" if row["skill"] is None else str(row["skill"])
-        lines.append(f"{name:<8}{row['return']:>10.4g}" + "".join(f"{row['covered'][entry]:>20.4g}" for entry in names))
+        lines.append(
+            f"{lane_name(row['skill']):<8}{row['return']:>10.4g}"
+            + "".join(f"{row['covered'][entry]:>20.4g}" for entry in names)
+        )
     lines.append("of each entry how far it went in an episode, those first by which skills are told apart best:")
     for name in names:
         figures = content["entries"][name]

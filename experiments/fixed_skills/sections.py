@@ -4,17 +4,14 @@ from html import escape
 from math import nan
 from typing import Any
 
+from experiments.fixed_skills import measures
+from experiments.shared.lanes import lane_name
 from skillhier.report import figures
 from skillhier.report.drawing import colour, number
 from skillhier.report.sections import Folder, picture, read_json, side_by_side
 
 FILE, STRIP = "fixed_skills.json", "skills.jpg"  # STRIP: frames of every fixed skill
 SHOWN = 6  # entries in the table at most, those first by which skills are told apart best
-
-
-def name(skill: int | None) -> str:
-    """What a lane is called."""
-    return "prior" if skill is None else f"skill {skill}"
 
 
 def curves(content: dict[str, Any]) -> list[str]:
@@ -25,7 +22,7 @@ def curves(content: dict[str, Any]) -> list[str]:
         series = {}
         for row, mean in zip(rows, means, strict=True):
             points = [nan if y is None else y for y in mean]
-            series[name(row["skill"]).removeprefix("skill ")] = (seconds, points, colour(row["skill"]))
+            series[lane_name(row["skill"]).removeprefix("skill ")] = (seconds, points, colour(row["skill"]))
         return figures.curves(series, title, "s")
 
     return [draw(title, means) for title, means in content["curves"]["means"].items()]
@@ -34,8 +31,7 @@ def curves(content: dict[str, Any]) -> list[str]:
 def section(run: Folder) -> str:
     """Figures of each fixed skill: returns, how far each entry went, how far apart skills are."""
     content = read_json(run.path / FILE)
-    rows = content.get("skills") or []
-    if not rows:
+    if not content.get("skills"):
         return ""
     caption = (
         f"{content['episodes']} episodes of {content['seconds_each']:g} s for each skill, in "
@@ -45,7 +41,7 @@ def section(run: Folder) -> str:
         "differ by chance alone."
     )
     parts = ["<h2>Each skill held fixed: what it earns, and what it moves</h2>", f"<p>{escape(caption)}</p>"]
-    table = _table(rows, content["entries"], run.summary.get("expert_return"))
+    table = _table(content, run.summary.get("expert_return"))
     parts.append(picture(run, run.path / STRIP, "the first episode of each skill"))
     parts.append(f'<div class="fig-card wide">{table}</div>')
     parts.append("<p>Means of each skill over an episode, of the numbers by which skills differ most.</p>")
@@ -53,12 +49,12 @@ def section(run: Folder) -> str:
     return "".join(parts)
 
 
-def _table(rows: list[dict[str, Any]], entries: dict[str, dict[str, float | None]], expert: float | None) -> str:
-    names = sorted(entries, key=lambda entry: -(entries[entry]["ratio"] or 0.0))[:SHOWN]
+def _table(content: dict[str, Any], expert: float | None) -> str:
+    names, entries = measures.ranked(content, SHOWN), content["entries"]
     cells = [["", "return", *map(escape, names)]]
-    for row in sorted(rows, key=lambda row: row["skill"] is None):
+    for row in sorted(content["skills"], key=lambda row: row["skill"] is None):
         earned = f"{number(row['return'])} ± {number(row['return_stddev'])}"
-        cells.append([name(row["skill"]), earned, *(number(row["covered"][entry]) for entry in names)])
+        cells.append([lane_name(row["skill"]), earned, *(number(row["covered"][entry]) for entry in names)])
     if expert is not None:
         cells.append(["demonstrations", number(expert), *[""] * len(names)])
     apart = [_apart(entries[entry]) for entry in names]

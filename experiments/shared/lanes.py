@@ -18,6 +18,11 @@ PRIOR = -1  # the lane whose skill the agent chooses: by a learned prior, by pla
 ACT = Callable[[Array | None], Policy]  # a skill [] int32, or None: the agent as it is
 
 
+def lane_name(skill: int | None) -> str:
+    """What a lane is called, in figures and tables."""
+    return "prior" if skill is None or skill == PRIOR else f"skill {skill}"
+
+
 def skill_policy(act: ACT, skill: Array) -> Policy:
     """The policy of `skill`, or the agent as it is if that is PRIOR. One program serves all skills."""
     fixed, free = act(jnp.maximum(skill, 0)), act(None)

@@ -5,11 +5,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import SyncVectorEnv
 from PIL import Image
 
-from experiments.shared.settings import Refused
-from skillhier.envs.adapters import from_gymnasium
+from experiments.shared import cli, saved
 from skillhier.types import Env
 
 QUALITY = 92  # of the pictures kept
@@ -53,27 +51,22 @@ class Recording(gymnasium.Wrapper):
         self.episodes[-1].append(file.getvalue())
 
 
-def worlds(
-    name: str, count: int, size: tuple[int, int], *, stack: int | None = None, limit: int | None = None, **settings: Any
-) -> tuple[Env, list[Recording]]:
+def worlds(name: str, count: int, size: tuple[int, int], **settings: Any) -> tuple[Env, list[Recording]]:
     """`count` worlds `gymnasium:ID`, and what each of them keeps, pictures of `size` (height, width). Raises Refused.
 
-    The settings are those of registry.make.
+    The settings are those of registry.make. Worlds that cannot be asked for pictures are made without.
     """
-    settings = {setting: value for setting, value in settings.items() if setting not in ("delay", "repeat")}
     recordings: list[Recording] = []
 
-    def make() -> Recording:
-        env = gymnasium.make(
-            name.partition(":")[2], render_mode="rgb_array", max_episode_steps=limit or None, **settings
-        )
+    def record(env: gymnasium.Env) -> Recording:
         recordings.append(Recording(env, size))
         return recordings[-1]
 
     try:
-        return from_gymnasium(SyncVectorEnv([make] * count), stack=stack), recordings
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
-        raise Refused(" ".join(f"gymnasium does not make '{name}': {error}".split())) from None
+        return saved.worlds(name, count, render_mode="rgb_array", wrap=record, **settings), recordings
+    except cli.Refused:
+        recordings.clear()
+        return saved.worlds(name, count, wrap=record, **settings), recordings
 
 
 def draw(picture: bytes) -> np.ndarray:

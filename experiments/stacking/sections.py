@@ -3,6 +3,7 @@
 import math
 from html import escape
 
+from experiments.shared.lanes import lane_name
 from experiments.stacking import skill_figures, skill_rollouts
 from experiments.stacking.expectations import LEAST_SHARE
 from skillhier.report import axis, figures
@@ -55,7 +56,7 @@ def _table(rows: list[dict]) -> str:
     names = "".join(f'<th class="n">{escape(name)}</th>' for name in columns)
     lines = [f"<tr><th>skill</th><th>what it does</th>{names}</tr>"]
     for row in rows:
-        name = "prior" if row["skill"] is None else f"skill {row['skill']}"
+        name = lane_name(row["skill"])
         cells = [f"{row['grasping']:.0%}", f"{row['closed']:.0%}", cm(row["lift_red"])]
         cells += [
             *(cm(row["covered"][name]) for name in objects),

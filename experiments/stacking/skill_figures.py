@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.fixed_skills.measures import mean_along
-from experiments.shared.lanes import PRIOR
+from experiments.shared.lanes import PRIOR, lane_name
 from experiments.stacking.skill_measures import mean_paths
 from experiments.stacking.skill_rollouts import OBJECTS, SkillRollouts
 from skillhier.report import figures
@@ -12,10 +12,6 @@ from skillhier.report.drawing import colour, path, rect, stroke, svg, text
 BASKET = ((0.48, 0.72), (-0.12, 0.12))  # m, x and y of the flat floor, drawn for orientation
 FLOOR = 0.0498  # m, its height
 WIDE, TOP, SIDE, GAP = 200, 180, 190, 12  # pixels: a lane's width, the heights of its two views, the space between
-
-
-def name(skill: int) -> str:
-    return "prior" if skill == PRIOR else f"skill {skill}"
 
 
 def paint(skill: int) -> str:
@@ -54,7 +50,7 @@ def over_time(rollouts: SkillRollouts) -> list[str]:
     for title, values in quantities.items():
         means = mean_along(values[..., None], rollouts.valid, 1)[..., 0]  # [L, T]
         series = {
-            name(skill).removeprefix("skill "): (seconds[every], means[lane][every], paint(skill))
+            lane_name(skill).removeprefix("skill "): (seconds[every], means[lane][every], paint(skill))
             for lane, skill in enumerate(rollouts.skill)
         }
         limits = {"low": 0.0, "high": 1.0} if "gripper" in title or "episodes" in title else {}
@@ -76,7 +72,7 @@ def _panel(rollouts: SkillRollouts, lane: int, row: dict, box: np.ndarray) -> li
     skill = int(rollouts.skill[lane])
     parts = [
         rect(2, 6, 10, 10, paint(skill), corner=3),
-        text(18, 15, name(skill), kind="name"),
+        text(18, 15, lane_name(skill), kind="name"),
         text(2, 32, row["word"], kind="ink"),
     ]
     parts += _view(rollouts, lane, box, (1, 0), 42, TOP, flip=True, ground=False)

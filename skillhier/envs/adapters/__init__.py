@@ -61,8 +61,8 @@ def from_gymnasium(source: "str | gymnasium.Env | gymnasium.vector.VectorEnv", *
     worlds: number of environments of an id. limit: steps of an episode; the spec has the shorter of it and the limits
     of a made environment, while it replaces an id's own, and a vector environment keeps its own. interval: seconds of a
     step, if the environment does not say. stack: latest frames in an observation (default 1), newest first, unlike
-    those of gymnasium's FrameStackObservation. Further settings go to gymnasium.make. Unsupported spaces raise
-    ValueError (see gymnasium_to_env.py).
+    those of gymnasium's FrameStackObservation. wrap: put around each environment, but for those of a vector
+    environment. Further settings go to gymnasium.make. Unsupported spaces raise ValueError (see gymnasium_to_env.py).
     """
     from skillhier.envs.adapters import libraries
 

@@ -49,10 +49,11 @@ def make(
     limit: int | None = None,
     interval: float | None = None,
     stack: int | None = None,
+    wrap: Callable[[gymnasium.Env], gymnasium.Env] | None = None,
     **settings,
 ) -> Env:
     """See `adapters.from_gymnasium`."""
-    env = _vector(source, worlds, limit, settings)
+    env = _vector(source, worlds, limit, wrap, settings)
     title = source if isinstance(source, str) else getattr(source.spec, "id", None) or type(source.unwrapped).__name__
     if type(getattr(env, "envs", [env])[0].unwrapped).__module__ == OURS:  # JAX within a callback of JAX may hang
         raise ValueError(f"'{title}' is a world of this library; make it with envs.registry.make, by its own name")
@@ -164,7 +165,8 @@ class _Host:
         return entries
 
 
-def _vector(source: Any, worlds: int, limit: int | None, settings: dict) -> VectorEnv:
+def _vector(source: Any, worlds: int, limit: int | None, wrap: Callable | None, settings: dict) -> VectorEnv:
+    wrap = wrap or (lambda env: env)
     if isinstance(source, VectorEnv):
         if settings or worlds not in (1, source.num_envs):
             raise ValueError(f"a vector environment of {source.num_envs} takes neither worlds nor settings")
@@ -175,9 +177,9 @@ def _vector(source: Any, worlds: int, limit: int | None, settings: dict) -> Vect
     if isinstance(source, gymnasium.Env):
         if settings or worlds != 1:
             raise ValueError("an environment object is one world and takes no settings; pass its id for more worlds")
-        return SyncVectorEnv([lambda: gymnasium.wrappers.TimeLimit(source, limit) if limit else source])
+        return SyncVectorEnv([lambda: wrap(gymnasium.wrappers.TimeLimit(source, limit) if limit else source)])
     try:
-        return SyncVectorEnv([lambda: gymnasium.make(source, max_episode_steps=limit, **settings)] * worlds)
+        return SyncVectorEnv([lambda: wrap(gymnasium.make(source, max_episode_steps=limit, **settings))] * worlds)
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         raise ValueError(" ".join(f"gymnasium does not make '{source}': {error}".split())) from None
 
