@@ -239,8 +239,8 @@ print(json.dumps([out.getvalue(), list(flags.FLAGS)]))
     agent = {"helms_transfer": "debug,agent=mpo", "lsp": "debug,agent=hiro"}.get(entry)
     if agent:
         command.append(f"--config={file}:{agent}")
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    listed, known = json.loads(told.stdout)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    listed, known = json.loads(result.stdout)
     words = set(listed.replace(",", " ").split())
     assert len(known) > 20 and not [flag for flag in known if f"--{flag}" not in words]
     if agent:
@@ -262,9 +262,11 @@ print(misses.count("/jax/compilation_cache/cache_misses"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
 
     def start():
-        told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
-        assert told.stdout.split()[0] == "2.0", told.stderr
-        return int(told.stdout.split()[1]), told.stderr
+        result = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert result.stdout.split()[0] == "2.0", result.stderr
+        return int(result.stdout.split()[1]), result.stderr
 
     misses, said = start()
     assert misses >= 1 and said == ""

@@ -124,17 +124,19 @@ def test_what_cannot_be_described_is_one_line(tmp_path, capsys, change, code, sa
 def test_stacking_data_need_no_settings(tmp_path):
     from experiments.shared import data_contents
 
-    made = toy.demonstrations(data_contents.stacking.WIDTHS, episodes=3, steps=30)
-    found = contents.Contents("made up", {}, {}, made, ())
-    suggestion = data_contents.suggest(found)
+    demonstrations = toy.demonstrations(data_contents.stacking.WIDTHS, episodes=3, steps=30)
+    content = contents.Contents("made up", {}, {}, demonstrations, ())
+    suggestion = data_contents.suggest(content)
     assert suggestion.stacking and suggestion.settings == ()
-    few = found._replace(data=dataset.select(made, np.array([0])))
+    few = content._replace(data=dataset.select(demonstrations, np.array([0])))
     with pytest.raises(cli.Refused, match="found 1 episode, needs at least 2"):
         data_contents.suggest(few)
-    still = found._replace(data=made._replace(obs={"a": np.ones((93, 2), np.float32)}))
+    still = content._replace(data=demonstrations._replace(obs={"a": np.ones((93, 2), np.float32)}))
     with pytest.raises(cli.Refused, match="no vector that varies, and skills are learned from vectors"):
         data_contents.suggest(still)
-    hidden = found._replace(about={"privileged": ["b"]}, data=made._replace(obs={"b": made.obs["gripper.grasp"]}))
+    hidden = content._replace(
+        about={"privileged": ["b"]}, data=demonstrations._replace(obs={"b": demonstrations.obs["gripper.grasp"]})
+    )
     with pytest.raises(cli.Refused, match="no vector that varies"):
         data_contents.suggest(hidden)
 
@@ -154,13 +156,13 @@ def test_an_entry_that_is_not_there_is_refused_with_those_that_are(tmp_path):
 
 def test_actions_come_in_the_units_of_the_world_that_a_minari_folder_declares(tmp_path):
     """A world of actions from -2 to 2 takes -1 to 1 here, as adapters have it; and so do its demonstrations."""
-    made = toy.demonstrations({"arm": 3}, action=2, episodes=2, steps=5)
+    demonstrations = toy.demonstrations({"arm": 3}, action=2, episodes=2, steps=5)
     low, high = np.array([-2.0, 0.0]), np.array([2.0, 1.0])
-    moved = dataset.in_bounds(made._replace(action=np.tile(np.float32([1.0, 0.25]), (12, 1))), low, high)
+    moved = dataset.in_bounds(demonstrations._replace(action=np.tile(np.float32([1.0, 0.25]), (12, 1))), low, high)
     np.testing.assert_allclose(moved.action[:5], [[0.5, -0.5]] * 5)
     assert not moved.action[5].any()  # a row without an action
     with pytest.raises(DataFault, match="found 2 action dimensions, needs 3, as in the action_space"):
-        dataset.in_bounds(made, np.zeros(3), np.ones(3))
+        dataset.in_bounds(demonstrations, np.zeros(3), np.ones(3))
     folder = tmp_path / "data"
     folder.mkdir()
     with h5py.File(folder / "main_data.hdf5", "w") as file:
@@ -179,17 +181,17 @@ def test_actions_come_in_the_units_of_the_world_that_a_minari_folder_declares(tm
 @pytest.mark.slow
 def test_from_arrays_of_others_to_skills(tmp_path):
     """The printed command, with the sizes of `debug`, on small actions in OGBench's layout."""
-    made = toy.demonstrations({"observations": 6}, action=3, episodes=12, steps=60)
-    rows = {"observations": made.obs["observations"], "actions": 0.008 * made.action}
-    np.savez(tmp_path / "play.npz", **rows, terminals=np.arange(len(made.reward)) % 61 == 60)
+    demonstrations = toy.demonstrations({"observations": 6}, action=3, episodes=12, steps=60)
+    rows = {"observations": demonstrations.obs["observations"], "actions": 0.008 * demonstrations.action}
+    np.savez(tmp_path / "play.npz", **rows, terminals=np.arange(len(demonstrations.reward)) % 61 == 60)
 
     def run(*command: str) -> subprocess.CompletedProcess:
         return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=600)
 
-    told = run("experiments.data", f"--path={tmp_path}/play.npz")
-    assert "12 episodes of 60 to 60 steps" in told.stdout and told.returncode == 0, told.stderr
-    arguments = [one.replace(":quickstart", ":debug") for one in printed(told.stdout)]
-    told = run("experiments.helms_offline", *arguments, f"--workdir={tmp_path}/run")
-    assert told.returncode == 0, told.stderr
+    result = run("experiments.data", f"--path={tmp_path}/play.npz")
+    assert "12 episodes of 60 to 60 steps" in result.stdout and result.returncode == 0, result.stderr
+    arguments = [one.replace(":quickstart", ":debug") for one in printed(result.stdout)]
+    result = run("experiments.helms_offline", *arguments, f"--workdir={tmp_path}/run")
+    assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["heldout_explained_variance"] > 0.5 and "expert_success" not in summary

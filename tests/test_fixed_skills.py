@@ -39,20 +39,20 @@ def episodes(broken: bool = False) -> FixedSkills:
 
 
 def test_figures_by_hand():
-    found = measures.measure(episodes())
-    assert (found["episodes"], found["starts"], found["seconds_each"]) == (4, 2, 1.5)
-    assert found["entries"]["still"] == {"spread": 0.0, "noise": 0.0, "ratio": None}
+    figures = measures.measure(episodes())
+    assert (figures["episodes"], figures["starts"], figures["seconds_each"]) == (4, 2, 1.5)
+    assert figures["entries"]["still"] == {"spread": 0.0, "noise": 0.0, "ratio": None}
     # the mean paths are t and -2 t apart, so 3 t; halves of a skill's episodes lie .25 apart
-    assert found["entries"]["place"]["spread"] == pytest.approx(3 * 1.5)
-    assert found["entries"]["place"]["noise"] == pytest.approx(0.25)
-    assert found["entries"]["place"]["ratio"] == pytest.approx(18.0)
-    prior, one, two = found["skills"]
+    assert figures["entries"]["place"]["spread"] == pytest.approx(3 * 1.5)
+    assert figures["entries"]["place"]["noise"] == pytest.approx(0.25)
+    assert figures["entries"]["place"]["ratio"] == pytest.approx(18.0)
+    prior, one, two = figures["skills"]
     assert (prior["skill"], one["skill"], two["skill"]) == (None, 0, 1)
     assert (prior["return"], one["return"], two["return"]) == (15.0, 3.0, 6.0) and two["return_stddev"] == 0.0
     assert (one["covered"]["place"], two["covered"]["place"], two["covered"]["still"]) == (3.0, 6.0, 0.0)
     assert (one["moved"]["place"], two["action_mean"], two["action_stddev"]) == (3.0, [-2.0], [0.0])
     assert prior["shares"] == [0.0, 1.0]
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(figures)) == figures
 
 
 def test_rows_after_a_world_broke_count_for_nothing():
@@ -91,7 +91,10 @@ def test_pictures_and_privileged_entries_are_no_paths():
     shapes = {"eye": ((1, 4, 4, 3), jnp.uint8), "secret": ((1, 2), jnp.float32), "x": ((1, 2), jnp.float32)}
     obs = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
     spec = Spec(obs, Bounds((1,), -1.0, 1.0), 1, 0.1, 5, privileged=("secret",))
-    found = coverage.measures(spec)
-    assert dict(found.groups) == {"x": ("x",)} and [column.name for column in found.columns] == ["variance/x", "return"]
+    figures = coverage.measures(spec)
+    assert dict(figures.groups) == {"x": ("x",)} and [column.name for column in figures.columns] == [
+        "variance/x",
+        "return",
+    ]
     won = coverage.measures(spec._replace(success="secret"))
     assert [column.name for column in won.columns] == ["variance/x", "return", "success"]

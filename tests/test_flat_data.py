@@ -44,21 +44,21 @@ def d4rl(path, following=False, timeouts=True, without=(), **changes):
 
 
 def test_d4rl_with_next_observations(tmp_path):
-    found = dataset.load(d4rl(tmp_path / "a.hdf5", following=True))
-    assert list(found.obs) == ["observation"] and found.length.tolist() == list(LENGTHS)
-    assert found.info["terminated"].tolist() == [True, False, False] and found.notes == ()
+    loaded = dataset.load(d4rl(tmp_path / "a.hdf5", following=True))
+    assert list(loaded.obs) == ["observation"] and loaded.length.tolist() == list(LENGTHS)
+    assert loaded.info["terminated"].tolist() == [True, False, False] and loaded.notes == ()
     starts = np.cumsum((0, *LENGTHS))
-    for e, (start, length) in enumerate(zip(found.start, found.length, strict=True)):
+    for e, (start, length) in enumerate(zip(loaded.start, loaded.length, strict=True)):
         rows = slice(start, start + length + 1)
-        assert found.obs["observation"][rows, 0].tolist() == list(range(starts[e], starts[e + 1] + 1))
-        assert found.reward[rows].tolist() == [0, *range(starts[e] + 1, starts[e + 1] + 1)]  # of the action before
+        assert loaded.obs["observation"][rows, 0].tolist() == list(range(starts[e], starts[e + 1] + 1))
+        assert loaded.reward[rows].tolist() == [0, *range(starts[e] + 1, starts[e + 1] + 1)]  # of the action before
 
 
 def test_d4rl_without_next_observations_says_which_rewards_are_lost(tmp_path):
-    found = dataset.load(d4rl(tmp_path / "a.hdf5"))
-    assert found.length.tolist() == [n - 1 for n in LENGTHS] and not found.info["terminated"].any()
-    assert found.obs["observation"][found.start + found.length, 0].tolist() == [29, 55, 95]
-    assert found.notes == (
+    loaded = dataset.load(d4rl(tmp_path / "a.hdf5"))
+    assert loaded.length.tolist() == [n - 1 for n in LENGTHS] and not loaded.info["terminated"].any()
+    assert loaded.obs["observation"][loaded.start + loaded.length, 0].tolist() == [29, 55, 95]
+    assert loaded.notes == (
         "no observation follows on the last action of 3 episodes, and so their last rewards are left out: 182 in all",
     )  # 30 + 56 + 96
     assert "found 25 steps, needs at least 26" in line(tmp_path / "a.hdf5", min_length=26)
@@ -66,9 +66,9 @@ def test_d4rl_without_next_observations_says_which_rewards_are_lost(tmp_path):
 
 
 def test_infos_are_entries_where_they_are_named(tmp_path):
-    found = dataset.load(d4rl(tmp_path / "a.hdf5", following=True), ("infos.qpos",))
-    assert found.obs["infos.qpos"].shape[1] == 3 and found.obs["infos.qpos"][0].tolist() == [1000] * 3
-    assert found.length.tolist() == [n - 1 for n in LENGTHS]  # nothing says what follows on the last action
+    loaded = dataset.load(d4rl(tmp_path / "a.hdf5", following=True), ("infos.qpos",))
+    assert loaded.obs["infos.qpos"].shape[1] == 3 and loaded.obs["infos.qpos"][0].tolist() == [1000] * 3
+    assert loaded.length.tolist() == [n - 1 for n in LENGTHS]  # nothing says what follows on the last action
     assert "infos.qvel: found nothing, needs one of observation, infos.qpos" in line(
         tmp_path / "a.hdf5", ("infos.qvel",)
     )
@@ -78,8 +78,8 @@ def test_episodes_without_timeouts(tmp_path):
     """They end where the next observation does not follow; or where the setting says, or the file is refused."""
     shifted = {"observations": np.stack([np.arange(N) + 100 * np.repeat([0, 1, 2], LENGTHS)] * 2, -1) * 1.0}
     shifted["next_observations"] = shifted["observations"] + 1
-    found = dataset.load(d4rl(tmp_path / "a.hdf5", timeouts=False, **shifted))
-    assert found.length.tolist() == list(LENGTHS)
+    loaded = dataset.load(d4rl(tmp_path / "a.hdf5", timeouts=False, **shifted))
+    assert loaded.length.tolist() == list(LENGTHS)
     never = {"terminals": np.zeros(N, np.uint8)}
     said = line(d4rl(tmp_path / "b.hdf5", timeouts=False, **never))
     assert "found nothing that says where episodes end, needs timeouts, next_observations, or" in said
@@ -88,8 +88,8 @@ def test_episodes_without_timeouts(tmp_path):
 
 
 def test_imitation_needs_no_rewards(tmp_path):
-    found = dataset.load(d4rl(tmp_path / "a.hdf5", without=("rewards",)))
-    assert not found.reward.any() and found.notes == ()
+    loaded = dataset.load(d4rl(tmp_path / "a.hdf5", without=("rewards",)))
+    assert not loaded.reward.any() and loaded.notes == ()
 
 
 def test_observations_in_groups(tmp_path):
@@ -97,8 +97,8 @@ def test_observations_in_groups(tmp_path):
         "observations/arm": np.ones((N, 2)), "observations/note": np.full(N, b"x"),
         "next_observations/arm": np.ones((N, 2)),
     })  # fmt: skip
-    found = dataset.load(path)
-    assert list(found.obs) == ["arm"] and found.length.tolist() == list(LENGTHS)
+    loaded = dataset.load(path)
+    assert list(loaded.obs) == ["arm"] and loaded.length.tolist() == list(LENGTHS)
 
 
 @pytest.mark.parametrize(
@@ -131,13 +131,13 @@ def ogbench(path, **changes):
 
 
 def test_ogbench(tmp_path):
-    found = dataset.load(ogbench(tmp_path / "cube-single-play-v0.npz"))
-    assert list(found.obs) == ["observation"] and found.length.tolist() == [n - 1 for n in LENGTHS]
-    assert not found.info["terminated"].any() and not found.reward.any() and found.notes == ()
-    assert found.obs["observation"][found.start + found.length, 0].tolist() == [29, 55, 95]
-    assert found.action[:29, 0].tolist() == np.float32(np.arange(29, dtype=np.float32) / N).tolist()
+    loaded = dataset.load(ogbench(tmp_path / "cube-single-play-v0.npz"))
+    assert list(loaded.obs) == ["observation"] and loaded.length.tolist() == [n - 1 for n in LENGTHS]
+    assert not loaded.info["terminated"].any() and not loaded.reward.any() and loaded.notes == ()
+    assert loaded.obs["observation"][loaded.start + loaded.length, 0].tolist() == [29, 55, 95]
+    assert loaded.action[:29, 0].tolist() == np.float32(np.arange(29, dtype=np.float32) / N).tolist()
     both = dataset.load(tmp_path, ("observation", "qpos"))  # a folder of such files; every row has a qpos
-    assert both.length.tolist() == found.length.tolist() and both.obs["qpos"][0].tolist() == [500] * 4
+    assert both.length.tolist() == loaded.length.tolist() and both.obs["qpos"][0].tolist() == [500] * 4
 
 
 def test_ogbench_with_validity_and_with_next_observations(tmp_path):
@@ -153,15 +153,15 @@ def test_ogbench_with_validity_and_with_next_observations(tmp_path):
         rewards=rows.astype(np.int64),
         masks=1.0 - (rows == last[1]),
     )
-    found = dataset.load(regular)
-    assert found.length.tolist() == list(LENGTHS) and found.info["terminated"].tolist() == [False, True, False]
-    assert found.reward[found.start[1] + found.length[1]] == last[1]
+    loaded = dataset.load(regular)
+    assert loaded.length.tolist() == list(LENGTHS) and loaded.info["terminated"].tolist() == [False, True, False]
+    assert loaded.reward[loaded.start[1] + loaded.length[1]] == last[1]
 
 
 def test_pictures_in_ogbench(tmp_path):
     pictures = np.arange(N * 12, dtype=np.int64).astype(np.uint8).reshape(N, 2, 2, 3)
-    found = dataset.load(ogbench(tmp_path / "a.npz", observations=pictures))
-    np.testing.assert_array_equal(found.obs["observation"], pictures)
+    loaded = dataset.load(ogbench(tmp_path / "a.npz", observations=pictures))
+    np.testing.assert_array_equal(loaded.obs["observation"], pictures)
     assert "found pictures (2, 2, 3), needs vectors; name other" in line(tmp_path / "a.npz", pictures=False)
 
 

@@ -183,17 +183,17 @@ def test_without_next_obs_the_last_action_is_left_out(tmp_path):
 
 def test_imitation_needs_neither_rewards_nor_dones(tmp_path):
     bare = {name: value for name, value in demo(0).items() if name not in ("rewards", "dones", "next_obs")}
-    found = dataset.load(robomimic(tmp_path / "a.hdf5", {0: bare}))
-    assert found.length.tolist() == [STEPS - 1] and not found.reward.any() and found.notes == ()
-    assert not found.info["terminated"].any()
+    loaded = dataset.load(robomimic(tmp_path / "a.hdf5", {0: bare}))
+    assert loaded.length.tolist() == [STEPS - 1] and not loaded.reward.any() and loaded.notes == ()
+    assert not loaded.info["terminated"].any()
 
 
 def test_short_demos_are_left_out_where_the_setting_says_so(tmp_path):
     path = robomimic(tmp_path / "a.hdf5", {0: demo(0), 1: demo(1, steps=20), 2: demo(2)})
     assert "demo_1: actions: found 20 steps, needs at least 25 (one window; leave short episodes out: " in line(path)
-    found = dataset.load(path, drop_short=True)
-    assert found.length.tolist() == [STEPS] * 2 and found.obs["object"][found.start, 0].tolist() == [0, 200]
-    assert found.notes == ("1 of 3 episodes have fewer than 25 steps and are left out",)
+    loaded = dataset.load(path, drop_short=True)
+    assert loaded.length.tolist() == [STEPS] * 2 and loaded.obs["object"][loaded.start, 0].tolist() == [0, 200]
+    assert loaded.notes == ("1 of 3 episodes have fewer than 25 steps and are left out",)
     assert "found 30 steps, needs at least 31" in line(path, min_length=31, drop_short=True)  # none is left
 
 
@@ -202,9 +202,9 @@ def test_flags_of_any_type_and_whole_numbers_as_rewards(path, kind):
     for index in (0, 2, 10):
         change(path, f"data/demo_{index}/dones", (np.arange(STEPS) == STEPS - 1).astype(kind))
         change(path, f"data/demo_{index}/rewards", np.arange(STEPS).astype(kind))
-    found = dataset.load(path)
-    assert found.info["terminated"].all() and found.reward.dtype == np.float32
-    assert found.reward[1 : STEPS + 1].tolist() == np.arange(STEPS).astype(kind).astype(float).tolist()
+    loaded = dataset.load(path)
+    assert loaded.info["terminated"].all() and loaded.reward.dtype == np.float32
+    assert loaded.reward[1 : STEPS + 1].tolist() == np.arange(STEPS).astype(kind).astype(float).tolist()
 
 
 def test_minari_entries_of_all_kinds_of_which_the_named_are_used(tmp_path, monkeypatch):
@@ -224,10 +224,10 @@ def test_minari_entries_of_all_kinds_of_which_the_named_are_used(tmp_path, monke
         return {"state": rows, "pair": (rows + 1, whole % 5), "button": whole % 3, "mission": ["go"] * (STEPS + 1)}
 
     folder = minari_folder(tmp_path, monkeypatch, observations, moves, space, ACTIONS)
-    found = dataset.load(folder, ("state", "button", "pair._index_1"), bounds=None)
-    assert sorted(found.obs) == ["button", "pair._index_1", "state"]
-    assert found.obs["button"][:5, 0].tolist() == [0, 1, 2, 0, 1] and found.obs["button"].dtype == np.float32
-    assert found.obs["pair._index_1"][:6, 0].tolist() == [0, 1, 2, 3, 4, 0]
+    loaded = dataset.load(folder, ("state", "button", "pair._index_1"), bounds=None)
+    assert sorted(loaded.obs) == ["button", "pair._index_1", "state"]
+    assert loaded.obs["button"][:5, 0].tolist() == [0, 1, 2, 0, 1] and loaded.obs["button"].dtype == np.float32
+    assert loaded.obs["pair._index_1"][:6, 0].tolist() == [0, 1, 2, 3, 4, 0]
     everything = dataset.load(folder, bounds=None)  # text is no number
     assert sorted(everything.obs) == ["button", "pair._index_0", "pair._index_1", "state"]
     assert "mission: found " in line(folder, ("mission",), bounds=None)

@@ -105,14 +105,14 @@ def root(request, tmp_path):
 
 
 def test_numbers(root):
-    found = dataset.load(root)
-    assert sorted(found.obs) == ["observation.gripper", "observation.state"]
-    assert found.length.tolist() == [n - 1 for n in LENGTHS] and not found.info["terminated"].any()
-    assert found.obs["observation.state"][found.start, 0].tolist() == [0, 100]
-    assert found.obs["observation.gripper"][:3, 0].tolist() == [0, 1, 0]
-    np.testing.assert_allclose(found.action[5], [0.05, -0.05], rtol=1e-6)
-    assert found.reward[:4].tolist() == [0, 0, 1, 2] and found.info["success"].tolist() == [0, 1]
-    assert found.notes == (
+    loaded = dataset.load(root)
+    assert sorted(loaded.obs) == ["observation.gripper", "observation.state"]
+    assert loaded.length.tolist() == [n - 1 for n in LENGTHS] and not loaded.info["terminated"].any()
+    assert loaded.obs["observation.state"][loaded.start, 0].tolist() == [0, 100]
+    assert loaded.obs["observation.gripper"][:3, 0].tolist() == [0, 1, 0]
+    np.testing.assert_allclose(loaded.action[5], [0.05, -0.05], rtol=1e-6)
+    assert loaded.reward[:4].tolist() == [0, 0, 1, 2] and loaded.info["success"].tolist() == [0, 1]
+    assert loaded.notes == (
         "no observation follows on the last action of 2 episodes, and so their last rewards are left out: 55 in all",
     )  # 29 + 26
     assert dataset.about(root)["control_timestep"] == pytest.approx(0.1)
@@ -126,10 +126,10 @@ def test_splits_and_short_episodes(root):
 
 def test_pictures_where_they_are_named(root):
     names = ("observation.images.top", "observation.images.wrist")
-    found = dataset.load(root, names)
+    loaded = dataset.load(root, names)
     for name in names:
-        assert found.obs[name].shape == (sum(LENGTHS), *SIZE, 3) and found.obs[name].dtype == np.uint8
-    wrist, top = (found.obs[name][..., 0].mean((1, 2)) for name in names[::-1])
+        assert loaded.obs[name].shape == (sum(LENGTHS), *SIZE, 3) and loaded.obs[name].dtype == np.uint8
+    wrist, top = (loaded.obs[name][..., 0].mean((1, 2)) for name in names[::-1])
     assert wrist.tolist() == [*shades(0), *shades(1)]
     np.testing.assert_allclose(top, wrist, atol=3)  # films lose a little; a neighbouring frame differs by 4
     assert np.abs(top - wrist).mean() < 1.5

@@ -155,12 +155,12 @@ def test_skills_are_measured_in_any_world(own, tmp_path, capsys, world, entry):
     (path / "skills.json").write_text('{"skills": [{"skill": 0}]}')  # of a world where objects are stacked
     code, out, err = call(capsys, helms_skills, f"--run={path}", "--episodes=4")
     assert code == 0, err
-    found = json.loads((path / "fixed_skills.json").read_text())
-    assert (found["env"], found["episodes"], found["starts"]) == (world, 4, 2)
-    assert [row["skill"] for row in found["skills"]] == [None, 0, 1] and list(found["entries"]) == [entry]
-    assert all(-own.LIMIT * 2.2 < row["return"] < 0 for row in found["skills"])
-    assert all(0 < row["covered"][entry] <= own.LIMIT * own.STEP + 1e-6 for row in found["skills"])
-    assert found["entries"][entry]["spread"] > 0 and not (path / "skills.json").exists()
+    figures = json.loads((path / "fixed_skills.json").read_text())
+    assert (figures["env"], figures["episodes"], figures["starts"]) == (world, 4, 2)
+    assert [row["skill"] for row in figures["skills"]] == [None, 0, 1] and list(figures["entries"]) == [entry]
+    assert all(-own.LIMIT * 2.2 < row["return"] < 0 for row in figures["skills"])
+    assert all(0 < row["covered"][entry] <= own.LIMIT * own.STEP + 1e-6 for row in figures["skills"])
+    assert figures["entries"][entry]["spread"] > 0 and not (path / "skills.json").exists()
     page = (path / "report.html").read_text()
     assert "Each skill held fixed" in page and "return so far" in page and f"{entry} [0]" in page
     assert "prior" in out and str(path / "report.html") in out

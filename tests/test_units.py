@@ -18,30 +18,32 @@ WINDOW = {"sequence_length": 10, "lookahead": 2, "stack": 1}
 
 
 def data(scale=1.0, offset=0.0):
-    made = toy.demonstrations({"arm": 7, "object": 4}, action=3, episodes=6, steps=40)
-    return made._replace(action=(made.action * np.float32(scale) + np.float32(offset)).astype(np.float32))
+    demonstrations = toy.demonstrations({"arm": 7, "object": 4}, action=3, episodes=6, steps=40)
+    return demonstrations._replace(
+        action=(demonstrations.action * np.float32(scale) + np.float32(offset)).astype(np.float32)
+    )
 
 
 def learned(demonstrations, name="helms", updates=60, units=None, **settings):
     """(agent, parameters, held-out figures) after some updates."""
     settings = SMALL | ({"skills": 2, "latent": 3} if name == "helms" else {}) | settings
     train, held_out = dataset.split(demonstrations, 0.2)
-    made = registry.make(name, dataset.spec(train), statistics=dataset.statistics(train), units=units, **settings)
+    agent = registry.make(name, dataset.spec(train), statistics=dataset.statistics(train), units=units, **settings)
     source = sources.offline(train, batch_size=8, **WINDOW)
 
     def run(key):
         def update(carry, key):
             state, rows = carry
             rows, batch, _ = source.next(rows, (), key)
-            return (made.learner.update(state, batch, key)[0], rows), None
+            return (agent.learner.update(state, batch, key)[0], rows), None
 
         keys = jax.random.split(key, updates)
-        return jax.lax.scan(update, (made.learner.init(key), source.init(key)), keys)[0][0]
+        return jax.lax.scan(update, (agent.learner.init(key), source.init(key)), keys)[0][0]
 
     state = jax.jit(run)(jax.random.key(0))
     windows = list(sources.windows(held_out, batch_size=8, **WINDOW))
-    measure = helms_offline.held_out_evaluation(made.assess, windows, 1, 0, units).measure
-    return made, state.params, measure(state, None)
+    measure = helms_offline.held_out_evaluation(agent.assess, windows, 1, 0, units).measure
+    return agent, state.params, measure(state, None)
 
 
 def seen(demonstrations, rows=5) -> TimeStep:
@@ -120,9 +122,9 @@ def test_the_same_is_learned_of_actions_of_another_scale(name):
 
 def test_ordinary_actions_give_the_same_bits_as_without_units():
     """auto measures nothing, and then the agent is the very one that it was."""
-    made = registry.make("bc", dataset.spec(data()), units=data_units.measure(data()), **SMALL)
+    scaled = registry.make("bc", dataset.spec(data()), units=data_units.measure(data()), **SMALL)
     plain = registry.entry("bc").make(dataset.spec(data()), **SMALL)
-    shapes = [jax.eval_shape(agent.learner.init, jax.random.key(0)).params for agent in (made, plain)]
+    shapes = [jax.eval_shape(agent.learner.init, jax.random.key(0)).params for agent in (scaled, plain)]
     assert jax.tree.structure(shapes[0]) == jax.tree.structure(shapes[1])
 
 
@@ -172,14 +174,14 @@ def test_a_held_skill_and_frozen_parts():
 
 def turning(flips: bool):
     """A data set with a rotation about z by up to 100 degrees to both sides; with `flips`, of either sign."""
-    made = data()
+    demonstrations = data()
     rng = np.random.default_rng(3)
-    angle = np.cumsum(rng.normal(0, 0.1, len(made.reward))).clip(-1.7, 1.7) / 2
+    angle = np.cumsum(rng.normal(0, 0.1, len(demonstrations.reward))).clip(-1.7, 1.7) / 2
     pose = np.stack([np.cos(angle), 0 * angle, 0 * angle, np.sin(angle)], -1)
     if flips:
         pose *= np.where(rng.random(len(pose)) < 0.5, -1, 1)[:, None]
-    arm = np.concatenate([made.obs["arm"][:, :3], pose], -1).astype(np.float32)
-    return made._replace(obs={**made.obs, "arm": arm})
+    arm = np.concatenate([demonstrations.obs["arm"][:, :3], pose], -1).astype(np.float32)
+    return demonstrations._replace(obs={**demonstrations.obs, "arm": arm})
 
 
 def test_quaternions_whose_sign_flips_are_seen_as_if_it_did_not():
