@@ -90,8 +90,9 @@ def main(run: cli.Run) -> None:
     page = run_report.write(folder)
     summary["seconds"]["report"] += time.monotonic() - start
     metrics.write_json(folder / "summary.json", summary)
+    width = max(map(len, summary))
     for name, value in summary.items():
-        print(f"{name:24} {_shown(value)}")
+        print(f"{name:{width}} {_shown(value)}")
     print(f"report: {page}")
 
 

@@ -115,6 +115,12 @@ def test_an_env_of_ones_own_gets_the_settings_that_it_has_and_no_others(own):
     assert registry.make("own.line", repeat=1, delay=(0, 0)).spec.limit == own.LIMIT
 
 
+@pytest.mark.parametrize("world", ["own.line", GYM, "playground:CartpoleBalance", "dmc.pendulum_swingup"])
+def test_a_limit_of_none_is_the_worlds_own(own, world):
+    assert world_settings.suited(world, {"limit": 0, "stack": 1}) == {"stack": 1}
+    assert world_settings.suited(world, {"limit": 5}) == {"limit": 5}
+
+
 @pytest.mark.parametrize("name", ["own.line", "dmc.walker_walk"])
 def test_a_name_is_given_once(own, name):
     with pytest.raises(ValueError, match=f"world '{name}' is registered already"):
