@@ -252,6 +252,7 @@ def to_rows(
 
 
 def exists(group: h5py.Group, name: str, location: DataLocation) -> bool:
+    """Whether a group holds the array `name` (as in `array_names`)."""
     try:
         parent, leaf, _ = find_parent(group, name, location)
     except DataFault:

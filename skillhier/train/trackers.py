@@ -27,6 +27,8 @@ QUIET = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_ERROR_REPORTING"
 
 
 class Tracker(NamedTuple):
+    """Where metrics go beside the run folder."""
+
     library: str  # one of LIBRARIES
     project: str = "skillhier"
     online: bool = False  # send while the run goes on; W&B only
