@@ -15,6 +15,7 @@ begun go on, so the same command again continues a sweep. All runs are checked b
 import argparse
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,5 +142,11 @@ def _refuse(message: str) -> None:
     raise Refused(message)
 
 
+def _stop(_number: int, _frame: object) -> None:
+    print("stopped; nothing was started", file=sys.stderr, flush=True)
+    os._exit(0)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)  # until runs are started, which hear it for themselves
     sys.exit(main())

@@ -105,6 +105,8 @@ def run(
     module = sys.modules[main.__module__]
     name = Path(module.__file__).stem
     try:
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # until here experiments/__init__.py heard it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
             print(help_text(name, module.__doc__ or "", argv), flush=True)
             sys.exit(0)
