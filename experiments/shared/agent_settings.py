@@ -102,7 +102,7 @@ LIMITS: dict[str, Any] = {
     "value_weight": WEIGHT,
     # of skills planned in imagination
     "skill": (1, 256),
-    "period": (1, 1000),
+    "period": (1, 1000, 2),  # of hippo fewest and most, of others one number
     "plan_horizon": (1, 10**4),
     "iterations": (1, 1000),
     "proposals": (1, 10**5),

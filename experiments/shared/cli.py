@@ -19,14 +19,14 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from experiments.shared import world_settings
+from experiments.shared import help_page, preflight, world_settings
 from experiments.shared.compilation_cache import open_cache
 from experiments.shared.settings import (
     CONFIGS,
@@ -70,6 +70,7 @@ flags.DEFINE_bool("check", False, "validate flags and config, and exit")
 flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
 SHORT = ("run",)  # flags of some entry points that stand for the setting of that name
 TRACKING = ("track", "track_project", "track_online")
+FRESH: list[Path] = []  # run folders that this process has begun
 LEARNING = ("init_from", "devices", "coordinator", "hosts", "host", *TRACKING)  # flags of entry points that learn
 
 
@@ -108,16 +109,13 @@ def run(
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # until here experiments/__init__.py heard it
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
-            print(help_text(name, module.__doc__ or "", argv), flush=True)
+            print(help_page.text(name, module.__doc__ or "", argv), flush=True)
             sys.exit(0)
         if "--check_each" in argv[1:]:
-            check_each(name, needs_config)
+            check_each(name, needs_config, learns)
             sys.exit(0)
         asked = parse_command(name, argv, needs_config)
-        for flag in () if learns else LEARNING:
-            if flags.FLAGS[flag].present:
-                given = f"--{flag}={flags.FLAGS[flag].value}"
-                raise Refused(f"{given} means nothing to {name}, which learns nothing; leave it out")
+        look(asked, learns)
         place = find_host(asked) if learns else None
         asked = asked._replace(tracker=find_tracker())
         if flags.FLAGS.check:
@@ -140,8 +138,18 @@ def run(
     except KeyboardInterrupt:
         _leave(_one_line("interrupted; the same command goes on from what was saved", 130))
     except (Refused, run_folder.RunFolderError) as error:
+        leave_nothing()
         _end(_one_line(error, 2), module.__name__)
-    except (faults.DataFault, checkpoint.CheckpointError, FloatingPointError) as error:
+    except OSError as error:
+        message = preflight.trouble(error)
+        if message is None:
+            raise
+        leave_nothing()
+        _end(_one_line(message, 2), module.__name__)
+    except faults.DataFault as error:
+        leave_nothing()
+        _end(_one_line(error, 1), module.__name__)
+    except (checkpoint.CheckpointError, FloatingPointError) as error:
         _end(_one_line(error, 1), module.__name__)
     except Exception:
         if not hosts.is_distributed():
@@ -154,6 +162,7 @@ def run(
 
 def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> Run:
     """The command line as a Run; raises Refused. Writes nothing, compiles nothing."""
+    preflight.check_arguments(argv[1:])
     changes, rest = [], [argv[0]]
     arguments = iter(argv[1:])
     for argument in arguments:
@@ -173,6 +182,7 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
         raise Refused(" ".join(str(error).split())) from None
     if extra:
         raise Refused(f"{extra[0]!r} means nothing here; flags begin with --, see --help")
+    preflight.check_numbers(flags.FLAGS)
     world_settings.import_own()
     workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else None
     if not flags.FLAGS.config:
@@ -180,6 +190,7 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
             example = f"experiments/configs/{name}.py:{next(iter(presets(name)), 'PRESET')}"
             raise Refused(f"--config is missing; for example --config={example}, see --help for the presets")
         return Run(name, None, workdir, init_from=flags.FLAGS.init_from, env_from=tuple(flags.FLAGS.env_from))
+    preflight.check_config_file(name, flags.FLAGS.config, needs_config)
     short = {name: flags.FLAGS[name].value for name in SHORT if name in flags.FLAGS and flags.FLAGS[name].value}
     config, module = load_config(flags.FLAGS.config, changes, short)
     getattr(module, "check_beginning", lambda *_: None)(config, flags.FLAGS.init_from)
@@ -193,28 +204,58 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
     )
 
 
-def check_each(name: str, needs_config: bool = True) -> None:
+def look(asked: Run, learns: bool, missing_ok: bool = False) -> None:
+    """Looks at all that the command names, before anything is written; see preflight.py. Raises Refused."""
+    if not learns:
+        preflight.check_learning(asked.name, LEARNING)
+    path = asked.workdir or (asked.config or {}).get("folder")  # collect names one in its config
+    preflight.check_flags(missing_ok)
+    if asked.config is not None and path:
+        preflight.check_run(Path(path), run_settings(asked), asked.free)
+
+
+def check_each(name: str, needs_config: bool = True, learns: bool = True) -> None:
     """Holds every line of standard input to what this entry point takes: {"config": settings} or {"refused": why}."""
     for line in sys.stdin:
         try:
             asked = parse_command(name, [name, *json.loads(line)], needs_config)
+            look(asked, learns, missing_ok=True)
             answer = {"config": flat(asked.config) if asked.config is not None else {}}
-        except Refused as error:
+        except (Refused, run_folder.RunFolderError) as error:
             answer = {"refused": " ".join(str(error).split())}
+        except OSError as error:
+            answer = {"refused": preflight.trouble(error) or " ".join(str(error).split())}
         print(json.dumps(answer))
+
+
+def run_settings(asked: Run) -> dict[str, Any]:
+    """What the run folder keeps of a command: its config, and the flags that a continued run must share."""
+    settings = flat(asked.config) if asked.config is not None else {}
+    if asked.init_from:
+        settings["init_from"] = asked.init_from
+    if asked.env_from:
+        settings["env_from"] = list(asked.env_from)
+    return settings
 
 
 def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, str]]:
     """Opens the run folder and writes its config.json: (its path, what a continued run must share with this one)."""
     path = workdir or asked.workdir or Path("runs") / f"{asked.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    settings = flat(asked.config) if asked.config is not None else {}
-    if asked.init_from:
-        settings["init_from"] = asked.init_from
-    if asked.env_from:
-        settings["env_from"] = asked.env_from
+    settings = run_settings(asked)
     if not hosts.is_main_host():
         return path, run_folder.fingerprint(settings, asked.free)
-    return run_folder.open_run(path, asked.name, settings, asked.free)
+    begun = (path / "config.json").exists()
+    opened = run_folder.open_run(path, asked.name, settings, asked.free)
+    if not begun:
+        FRESH.append(path)
+    return opened
+
+
+def leave_nothing() -> None:
+    """Takes back the folders that this command, which is refused, has begun: the corrected one begins them anew."""
+    for path in FRESH:
+        run_folder.take_back(path)
+    FRESH.clear()
 
 
 def find_host(asked: Run) -> hosts.HostPlace | None:
@@ -273,41 +314,6 @@ def set_numerics() -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     if flags.FLAGS.matmul_precision != "default":
         jax.config.update("jax_default_matmul_precision", flags.FLAGS.matmul_precision)
-
-
-def help_text(name: str, doc: str, argv: Sequence[str] = ()) -> str:
-    """The entry point's docstring, its presets and their times, all of its settings, all flags.
-
-    Settings are those of the --config in `argv`, since they depend on options such as the agent; else of the first
-    preset.
-    """
-    lines = [doc.strip(), ""]
-    known = presets(name)
-    if known:
-        file = f"experiments/configs/{name}.py"
-        lines += [f"presets (--config={file}:PRESET):"]
-        lines += [f"  {preset:<14} {purpose}" for preset, purpose in known.items()]
-    given = [argument.partition("=")[2] for argument in argv if argument.lstrip("-").startswith("config=")]
-    if known or given:
-        address = given[-1] if given else f"{CONFIGS / name}.py:{next(iter(known))}"
-        config, _ = load_config(address)
-        lines += ["", f"settings (--config.NAME=VALUE), here as in {address.partition(':')[2]}:"]
-        lines += [f"  {path} = {value}" for path, value in sorted(flat(config).items())]
-        lines += ["  those of another preset or agent: --help with its --config"]
-    ours, others = split_flags(name)
-    lines += ["", "flags:"]
-    lines += [f"  --{flag.name:<12} {flag.help}" for flag in ours]
-    lines += ["", f"flags of libraries: {', '.join(f'--{flag}' for flag in others)}"]
-    return "\n".join(lines)
-
-
-def split_flags(name: str) -> tuple[list[flags.Flag], list[str]]:
-    """The flags of the entry point `name`, with those that all share; and the names of those that libraries define."""
-    modules = flags.FLAGS.flags_by_module_dict()
-    ours = {__name__, sys.argv[0], f"experiments.{name}"}  # absl names the file that was run by its command
-    ours |= {module for module in modules if module.startswith("experiments.") and module.count(".") == 2}  # its parts
-    mine = {flag.name: flag for module in ours for flag in modules.get(module, [])}
-    return [mine[flag] for flag in sorted(mine)], sorted(set(flags.FLAGS) - set(mine))
 
 
 def _stop(number: int, _frame: object) -> None:
