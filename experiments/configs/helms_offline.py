@@ -35,7 +35,7 @@ LIMITS = {
     "train.eval_every": (1, 10**9),
     "train.save_every": (1, 10**9),
 }
-FREE = ("train.updates", "train.eval_every", "train.save_every")  # may change when a run goes on
+FREE = ("train.updates", "train.eval_every", "train.save_every", "data.max_gib")  # may change when a run goes on
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -17,6 +17,7 @@ LIMITS = {
     "data.episode_length": (0, 10**6),
     "data.actions": list(units.HOW),
     "data.least_deviation": (1e-3, 1.0),
+    "data.max_gib": (0.0, 1e6),
 }
 
 
@@ -28,6 +29,7 @@ def add_settings(data: ConfigDict) -> None:
     data.actions = "auto"  # as they are (none), normalised by their range or deviation; auto: as can be learned
     data.quaternions = ()  # entries that are quaternions, or ENTRY:COLUMN where one begins; their signs are kept
     data.least_deviation = dataset.FLOOR  # observations that vary less are not scaled up to deviation 1
+    data.max_gib = 0.0  # GiB that reading may take; 0: what the machine has free
 
 
 def load(data: ConfigDict, names: Mapping[str, Any], **settings: Any) -> Dataset:
@@ -42,6 +44,7 @@ def load(data: ConfigDict, names: Mapping[str, Any], **settings: Any) -> Dataset
             subset=data.subset or None,
             drop_short=data.drop_short,
             episode_length=data.episode_length or None,
+            max_gib=data.max_gib or None,
             **settings,
         )
         bounds = dataset.action_bounds(data.path)

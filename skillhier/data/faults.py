@@ -1,7 +1,7 @@
 """Errors in data sets, each in one line."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class DataFault(ValueError):
@@ -14,11 +14,17 @@ class DataLocation(NamedTuple):
     file: Path
     episode: str = ""
     field: str = ""
+    memory: Any = None  # a memory.Memory that counts what is read there
 
     def fault(self, actual: str, needed: str) -> DataFault:
         """The error at this location, to be raised."""
-        where = ": ".join(str(part) for part in self if str(part))
+        where = ": ".join(str(part) for part in self[:3] if str(part))
         return DataFault(" ".join(f"{where}: found {actual}, needs {needed}".split()))
+
+    def take(self, shape: tuple[int, ...], dtype: Any, transient: int = 0) -> None:
+        """Counts an array that is about to be read there (memory.py). Raises MemoryFault."""
+        if self.memory is not None:
+            self.memory.take(shape, dtype, self, transient)
 
     def under(self, name: str) -> "DataLocation":
         """The location one level down: an episode of a file, a field of an episode."""
