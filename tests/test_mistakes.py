@@ -8,6 +8,7 @@ import errno
 import functools
 import importlib
 import io
+import json
 import os
 import random
 import re
@@ -18,8 +19,10 @@ from typing import NamedTuple
 
 import pytest
 
-from experiments.shared import cli, help_page, settings
-from skillhier.train import run_folder
+from experiments.shared import cli, compilation_cache, help_page, settings
+from skillhier.data import dataset
+from skillhier.data.faults import DataFault
+from skillhier.train import checkpoint, run_folder
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = (
@@ -170,9 +173,9 @@ def run_of(folder: Path, done: int, **changes: int) -> list[str]:
     """A folder as a run of lsp leaves it after `done` updates; the arguments that continue it."""
     settings = cli.flat(cli.load_config(address("lsp", "debug"))[0])
     run_folder.open_run(folder, "lsp", settings | changes, ("train.updates",))
-    checkpoint = folder / "checkpoints" / str(done)
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "manifest.json").write_text("{}")
+    saved = folder / "checkpoints" / str(done)
+    saved.mkdir(parents=True)
+    (saved / "manifest.json").write_text("{}")
     return [LSP, f"--workdir={folder}"]
 
 
@@ -199,6 +202,64 @@ def test_a_refused_command_leaves_no_folder_that_refuses_the_corrected_one(tmp_p
         cli.run(refused, learns=True, argv=[*command, "--config.seed=1"])
     assert end.value.code == 2 and not (tmp_path / "run").exists()
     assert not outcome("lsp", command[1:])
+
+
+def test_worlds_that_show_other_things_are_refused_before_anything_is_recorded(tmp_path):
+    command = [f"--config={address('collect', 'world')}", f"--workdir={tmp_path / 'data'}", "--config.env.worlds=1"]
+    tasks = "--config.tasks=dmc.cartpole_swingup,dmc.cartpole_balance,dmc.pendulum_swingup"
+    code, err = ended("collect", *command, tasks)
+    assert code == 2 and not (tmp_path / "data").exists()
+    assert err.startswith("config.tasks: worlds of dmc.pendulum_swingup show")
+    assert err.endswith("as dmc.cartpole_swingup; record them in a data set of their own\n")
+
+
+def ended(name: str, *arguments: str) -> tuple[int, str]:
+    """(the exit code, what stands on standard error) of a command that is not only checked."""
+    err = io.StringIO()
+    with redirect_stderr(err), redirect_stdout(io.StringIO()), pytest.raises(SystemExit) as end:
+        cli.run(entries()[name].main, argv=[name, *arguments], **entries()[name].settings)
+    return end.value.code, err.getvalue()
+
+
+def test_runs_of_other_kinds_are_refused_where_an_agent_is_wanted(tmp_path):
+    for name in ("collect", "skills", "zero_shot"):
+        config = cli.load_config(address(name, "debug"))[0]
+        run_folder.open_run(tmp_path / name, name, cli.flat(config))
+    (tmp_path / "odd").mkdir()
+    odd = {"entry": "lsp", "config": {"agent": "lsp", "env": 3}, "starts": []}
+    (tmp_path / "odd" / "config.json").write_text(json.dumps(odd))
+    acting = ("watch", "helms_skills", "lsp_skills", "lsp_paths", "lsp_noise", "mrs_goals", "mrs_choices")
+    commands = [[name, "--run={}"] for name in acting]
+    commands += [["collect", f"--config={address('collect', 'world')}", "--run={}"]]
+    commands += [["helms_transfer", f"--config={address('helms_transfer', 'debug')}", "--init_from={}:all"]]
+    commands += [["lsp", LSP, "--init_from={}:all"]]
+    commands += [["zero_shot", f"--config={address('zero_shot', 'debug')}", "--skills={}"]]
+    for kind in ("collect", "skills", "zero_shot", "odd"):
+        for name, *arguments in commands:
+            code, err = ended(name, *(argument.format(tmp_path / kind) for argument in arguments))
+            assert code in (1, 2) and err.count("\n") == 1, (name, kind, err)
+
+
+def test_names_that_are_no_tree_are_a_line(tmp_path):
+    for leaves in ({"a": 1, "a/b": 2}, {"a/b": 2, "a": 1}, {"a": 1, "a/b/c": 2}):
+        with pytest.raises(checkpoint.CheckpointError, match="an array and a group have one name"):
+            checkpoint.nested(leaves)
+    (tmp_path / "config.json").write_text('{"config": {"a": 1, "a.b": 2}, "starts": []}')
+    with pytest.raises(run_folder.RunFolderError, match="has a setting of the name of a group"):
+        run_folder.settings(tmp_path)
+
+
+def test_a_user_without_a_home_folder(monkeypatch, capsys):
+    def nowhere(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    compilation_cache.open_cache()
+    assert capsys.readouterr().err.startswith("no compilation cache: this user has no home folder; set XDG_CACHE_HOME")
+    with pytest.raises(DataFault, match="found no home folder of that user"):
+        dataset.load("~somebody/data")
 
 
 def test_what_a_run_has_learned_is_not_taken_back(tmp_path):

@@ -42,6 +42,8 @@ def world(path: Path, settings: dict[str, Any], name: str | None = None) -> tupl
 
     `settings` are the run's; `name` chooses another world, in which the run's own settings hold.
     """
+    if not warm_start.agent_of(settings):
+        raise cli.Refused(f"{path} is a run without an agent; give the folder of a run that has learned one")
     if "env" in settings:
         chosen = {key: value for key, value in settings["env"].items() if key not in ("worlds", "engine")}
         own = chosen.pop("name")
@@ -97,8 +99,10 @@ def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = Fals
 
     Raises Refused, CheckpointError.
     """
-    own = settings.get("agent", {})
+    own = warm_start.agent_of(settings)
     name = own.get("name", "")
+    if not name:
+        raise cli.Refused(f"{path} is a run without an agent; give the folder of a run that has learned one")
     cli.pick("agent", name, agents.AGENTS)
     params = checkpoint.read(path, "learner/params")
     skills = warm_start.origin(path) if agents.entry(name).sources else {}

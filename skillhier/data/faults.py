@@ -8,6 +8,14 @@ class DataFault(ValueError):
     """A data set cannot be used. The message is one line, which entry points print before they stop."""
 
 
+def expanded(path: str | Path) -> Path:
+    """A path as it was given, with ~ for the home folder. Raises DataFault."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise DataFault(f"{path}: found no home folder of that user, needs a path without ~; set data.path") from None
+
+
 class DataLocation(NamedTuple):
     """A location in a data set: the file, the episode, the field."""
 

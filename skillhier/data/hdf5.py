@@ -15,7 +15,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from skillhier.data.faults import DataFault, DataLocation
+from skillhier.data.faults import DataFault, DataLocation, expanded
 from skillhier.data.memory import MOST_PER_BYTE
 
 MAIN = "main_data.hdf5"  # Minari's name for the one file with all episodes
@@ -37,7 +37,7 @@ FORMS = (
 
 def files(path: str | Path) -> list[Path]:
     """The files at `path`: the file itself, those of a folder by name, or the one of a Minari folder."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     location = DataLocation(path)
     if path.is_file():
         return [path]

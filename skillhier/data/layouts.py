@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from skillhier.data import arrays, episodes, flat, hdf5, lerobot, robomimic
-from skillhier.data.faults import DataLocation
+from skillhier.data.faults import DataLocation, expanded
 from skillhier.data.memory import Memory
 
 
@@ -53,7 +53,7 @@ def each(
     memory = Memory(path, max_gib)
     if lerobot.is_lerobot(path):
         layout = Layout("LeRobot", lerobot.read, lerobot.contents)
-        yield from (Unread(layout, *one) for one in lerobot.groups(Path(path).expanduser(), subset, memory))
+        yield from (Unread(layout, *one) for one in lerobot.groups(expanded(path), subset, memory))
         return
     for file_path in hdf5.files(path):
         location = DataLocation(file_path, memory=memory)

@@ -21,7 +21,7 @@ import numpy as np
 
 from skillhier.data import episodes, hdf5
 from skillhier.data.episodes import ACTION, Content, Request
-from skillhier.data.faults import DataFault, DataLocation
+from skillhier.data.faults import DataFault, DataLocation, expanded
 from skillhier.data.memory import MOST_PER_BYTE, Memory
 
 INFO = Path("meta") / "info.json"
@@ -102,12 +102,12 @@ class Columns:
 
 def is_lerobot(path: str | Path) -> bool:
     """Whether a path is the folder of a LeRobot data set."""
-    return (Path(path).expanduser() / INFO).is_file()
+    return (expanded(path) / INFO).is_file()
 
 
 def about(path: str | Path) -> dict[str, Any]:
     """What the data set says of itself, in Minari's words."""
-    info = _info(Path(path).expanduser())
+    info = _info(expanded(path))
     fps = info.get("fps")
     interval = {"control_timestep": 1 / fps} if isinstance(fps, int | float) and fps > 0 else {}
     return {**interval, "robot": str(info.get("robot_type")), "version": str(info.get("codebase_version"))}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skillhier.data.faults import DataFault, DataLocation
+from skillhier.data.faults import DataFault, DataLocation, expanded
 
 GIB = 2**30
 LEAST = 2**28  # bytes that any data set may take, however small its files are
@@ -28,7 +28,7 @@ class Memory:
         self.limit, self.owner = (max_gib or 0) * GIB, f"as {SETTING} says"
         if not max_gib:
             self.limit, self.owner = free(), f"what the machine has free; set {SETTING}"
-            possible = max(LEAST, COPIES * MOST_PER_BYTE * size(Path(path).expanduser()))
+            possible = max(LEAST, COPIES * MOST_PER_BYTE * size(expanded(path)))
             if possible < self.limit:
                 self.limit, self.owner = possible, f"what files of this size can hold; set {SETTING}"
 

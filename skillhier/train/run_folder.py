@@ -129,7 +129,11 @@ def seed_folders(path: Path, seed: int, seeds: int) -> list[Path]:
 
 def settings(path: Path) -> dict[str, Any]:
     """The config of the run in a folder, as nested dictionaries; lists become tuples. Raises RunFolderError."""
-    return nested(read_config(Path(path))["config"])
+    try:
+        return nested(read_config(Path(path))["config"])
+    except (AttributeError, TypeError):
+        file = Path(path) / "config.json"
+        raise RunFolderError(f"{file} has a setting of the name of a group; give the folder of a run") from None
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
