@@ -88,9 +88,9 @@ def main(run: cli.Run) -> None:
     title = "Before anything is learned online"
     about = {"config": cli.flat(config), "agents": coverage_page.content(rows, measured.columns, config.seed)}
     metrics.write_json(path / "zero_shot.json", about)
-    (path / "zero_shot.md").write_text(f"# {title}\n\n{subtitle}\n\n{table}")
+    (path / "zero_shot.md").write_text(f"# {title}\n\n{subtitle}\n\n{table}", encoding="utf-8")
     page = coverage_page.page(rows, measured.columns, config.seed, title=title, subtitle=subtitle)
-    (path / "zero_shot.html").write_text(page)
+    (path / "zero_shot.html").write_text(page, encoding="utf-8")
     print(table)
     print(f"page: {path / 'zero_shot.html'}")
 

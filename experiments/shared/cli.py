@@ -106,6 +106,8 @@ def run(
     module = sys.modules[main.__module__]
     name = Path(module.__file__).stem
     try:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no UTF-8
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # until here experiments/__init__.py heard it
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):

@@ -3,6 +3,7 @@
 A config file that has them defines `LIMITS = {..., **data_settings.LIMITS}` and calls `add_settings(config.data)`.
 """
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +50,9 @@ def load(data: ConfigDict, names: Mapping[str, Any], **settings: Any) -> Dataset
         )
         bounds = dataset.action_bounds(data.path)
     except DataFault as fault:
-        raise DataFault(f"{fault}; python -m experiments.data --path={data.path} says what there is") from None
+        raise DataFault(
+            f"{fault}; python -m experiments.data --path={shlex.quote(data.path)} says what there is"
+        ) from None
     return loaded if bounds is None else dataset.in_bounds(loaded, *bounds)
 
 
