@@ -157,7 +157,10 @@ LSP, MRS = f"--config={ROOT}/experiments/configs/lsp.py:debug", f"--config={ROOT
         ("lsp", [LSP, "--track_project=a\udcff"], "holds a byte that is no UTF-8"),
         ("lsp", [LSP, f"--workdir={__file__}"], "test_mistakes.py is a file; give a folder"),
         ("lsp", [LSP, "--init_from=/nowhere:all"], "there is no folder /nowhere; give RUN:all of a run"),
-        ("watch", ["--run=/nowhere"], "there is nothing at this path; name a run that there is"),
+        ("watch", ["--run=/nowhere"], "/nowhere/config.json is no config of a run; give the folder of a run"),
+        ("replay_fault", ["--file=/nowhere"], "there is nothing at this path; name a file that there is"),
+        ("watch", ["--run=/nowhere", "--height=1000000000"], "--height=1000000000"),
+        ("compare", [], "--runs is missing"),
     ],
 )
 def test_what_was_given_and_what_to_change(name, arguments, line):
@@ -260,6 +263,15 @@ def test_a_user_without_a_home_folder(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("no compilation cache: this user has no home folder; set XDG_CACHE_HOME")
     with pytest.raises(DataFault, match="found no home folder of that user"):
         dataset.load("~somebody/data")
+
+
+@pytest.mark.parametrize("setting", ["critic", "high"])
+def test_a_misspelt_entry_is_a_line_at_the_start(tmp_path, setting):
+    """What worlds show is known once they are built; nothing has been written by then."""
+    config = f"--config={address('helms_transfer', 'debug')},task=dmc.cartpole_swingup,agent=npmp_kl"
+    code, err = ended("helms_transfer", config, f"--config.agent.{setting}=positon", f"--workdir={tmp_path / 'run'}")
+    assert code == 2 and err.count("\n") == 1 and "'positon' is not known; choose of position, velocity" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_a_run_has_learned_is_not_taken_back(tmp_path):

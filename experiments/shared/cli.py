@@ -7,6 +7,7 @@ An entry point is a file with a docstring and
     if __name__ == "__main__":
         cli.run(main)
 
+and perhaps `check(run)`, which refuses flags before `main` and for --check; it reads no data and builds no worlds.
 What a config file is stands in settings.py; its functions are to be had from here too.
 """
 
@@ -19,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -62,7 +64,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("hosts", None, "how many hosts work together, each started with this command; 1: this one alone")
 flags.DEFINE_integer("host", None, "which of them this is, from 0 on")
-flags.DEFINE_float("host_timeout", 60.0, "s without a word from another host until it is given up", lower_bound=1.0)
+flags.DEFINE_float("host_timeout", 60.0, "s without a word from another host until it is given up", 1.0, 1e6)
 flags.DEFINE_enum("track", "none", ["none", *trackers.LIBRARIES], "also keep metrics there; on this machine by default")
 flags.DEFINE_string("track_project", "skillhier", "the project there")
 flags.DEFINE_bool("track_online", False, "send them to wandb while the run goes on; else `wandb sync` does")
@@ -114,10 +116,10 @@ def run(
             print(help_page.text(name, module.__doc__ or "", argv), flush=True)
             sys.exit(0)
         if "--check_each" in argv[1:]:
-            check_each(name, needs_config, learns)
+            check_each(name, needs_config, learns, module)
             sys.exit(0)
         asked = parse_command(name, argv, needs_config)
-        look(asked, learns)
+        look(asked, learns, module)
         place = find_host(asked) if learns else None
         asked = asked._replace(tracker=find_tracker())
         if flags.FLAGS.check:
@@ -206,7 +208,7 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
     )
 
 
-def look(asked: Run, learns: bool, missing_ok: bool = False) -> None:
+def look(asked: Run, learns: bool, module: ModuleType | None = None, missing_ok: bool = False) -> None:
     """Looks at all that the command names, before anything is written; see preflight.py. Raises Refused."""
     if not learns:
         preflight.check_learning(asked.name, LEARNING)
@@ -214,14 +216,15 @@ def look(asked: Run, learns: bool, missing_ok: bool = False) -> None:
     preflight.check_flags(missing_ok)
     if asked.config is not None and path:
         preflight.check_run(Path(path), run_settings(asked), asked.free)
+    getattr(module, "check", lambda _: None)(asked)
 
 
-def check_each(name: str, needs_config: bool = True, learns: bool = True) -> None:
+def check_each(name: str, needs_config: bool = True, learns: bool = True, module: ModuleType | None = None) -> None:
     """Holds every line of standard input to what this entry point takes: {"config": settings} or {"refused": why}."""
     for line in sys.stdin:
         try:
             asked = parse_command(name, [name, *json.loads(line)], needs_config)
-            look(asked, learns, missing_ok=True)
+            look(asked, learns, module, missing_ok=True)
             answer = {"config": flat(asked.config) if asked.config is not None else {}}
         except (Refused, run_folder.RunFolderError) as error:
             answer = {"refused": " ".join(str(error).split())}

@@ -85,10 +85,12 @@ def check_flags(missing_ok: bool = False) -> None:
     for flag in READ:
         if flag in flags.FLAGS and flags.FLAGS[flag].value:
             path = Path(flags.FLAGS[flag].value)
-            if not _exists(path) and not missing_ok:
-                raise Refused(f"--{flag}={str(path)[:200]}: there is nothing at this path; name a run that there is")
-            if flag == "run" and path.exists():
+            if not _exists(path) and missing_ok:
+                continue
+            if flag == "run":
                 run_folder.read_config(path)
+            elif not path.exists():
+                raise Refused(f"--{flag}={path}: there is nothing at this path; name a file that there is")
     if flags.FLAGS.init_from:
         check_init_from(flags.FLAGS.init_from, missing_ok)
 

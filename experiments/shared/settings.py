@@ -1,9 +1,9 @@
 """Configs of entry points: reading, changing and checking them, each mistake in one line with the nearest valid name.
 
 A config file (experiments/configs/NAME.py) has `PRESETS` {name: what it is for and its expected time},
-`get_config(arg) -> ConfigDict`, and may have `LIMITS` {setting: (lowest, highest), of a tuple that has a fixed length
-(lowest, highest, length), or a list of the names allowed}, `FREE` (settings that may change when a run goes on),
-`check(config)` and `check_beginning(config, init_from)`, which raise Refused.
+`get_config(arg) -> ConfigDict`, and may have `LIMITS` {setting: (lowest, highest) or a list of the names allowed},
+`FREE` (settings that may change when a run goes on), `check(config)` and `check_beginning(config, init_from)`, which
+raise Refused. A limit of a tuple may say how many numbers it has: (lowest, highest, count), or SOME for one or more.
 """
 
 import difflib
@@ -21,6 +21,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 # what an entry point's --help lists all of; settings depend on options of the preset, such as the agent
 IN_HELP = dict.fromkeys(("flag", "preset"), "--help lists all") | {"setting": "--help with this --config lists all"}
 KINDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
+SOME = "some"  # how many numbers a tuple has that may not be empty
 SMALLEST, LARGEST = 1.2e-38, 3.4e38  # of the numbers of float32, but for 0
 
 
@@ -61,7 +62,9 @@ def validate(config: ConfigDict, module: ModuleType) -> None:
                 raise Refused(unknown(f"config.{path}", repr(value), limit))
             continue
         lowest, highest, *lengths = limit
-        if isinstance(value, tuple) and lengths and len(value) != lengths[0]:
+        if isinstance(value, tuple) and lengths == [SOME] and not value:
+            raise Refused(f"config.{path} is empty; give one number, or several separated by commas")
+        if isinstance(value, tuple) and lengths not in ([], [SOME], [len(value)]):
             raise Refused(f"config.{path} is {value}; it must have {lengths[0]} numbers, separated by a comma")
         if not all(lowest <= number <= highest for number in (value if isinstance(value, tuple) else (value,))):
             raise Refused(f"config.{path} is {value}; it must lie between {lowest} and {highest}")

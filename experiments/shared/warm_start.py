@@ -128,7 +128,7 @@ def made_up_settings(name: str, config: ConfigDict) -> dict[str, Any]:
 
 def made_up(settings: dict, spec: Spec, rows: Trajectory, updates: int) -> Params:
     """Parameters of an offline agent after some updates on random actions: for trying a command out."""
-    learner = registry.make(**settings, spec=spec, statistics=statistics(rows)).learner
+    learner = learning.make_agent(registry.make, **settings, spec=spec, statistics=statistics(rows)).learner
     update, state = jax.jit(learner.update), jax.jit(learner.init)(jax.random.key(0))
     for i in range(updates):
         state, _ = update(state, rows, jax.random.key(i))
