@@ -10,7 +10,7 @@ from pathlib import Path
 
 from leftovers import leaves, record
 
-from skillhier.train import checkpoint, metrics
+from skillhier.train import checkpoint, manifest, metrics
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,7 +46,7 @@ def saving(folder: Path, after: int) -> Callable[[], bool]:
     def half() -> bool:
         for path in (folder / "checkpoints").glob("*"):
             number = path.name.partition(".")[0]
-            if number.isdigit() and int(number) > after and not (path / checkpoint.MANIFEST).is_file():
+            if number.isdigit() and int(number) > after and not (path / manifest.MANIFEST).is_file():
                 return True
         return False
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skillhier.train import checkpoint, metrics, run_folder
+from skillhier.train import checkpoint, manifest, metrics, run_folder
 
 BUDGETS = ("config.train.updates", "config.train.frames")  # settings that give the last row's step of a finished run
 SEED = "config.seed"
@@ -103,7 +103,7 @@ def _digest(folder: Path) -> str:
     for step in reversed(checkpoint.steps(folder / "checkpoints")):
         try:
             return str(
-                json.loads((folder / "checkpoints" / str(step) / checkpoint.MANIFEST).read_text())["about"]["data"]
+                json.loads((folder / "checkpoints" / str(step) / manifest.MANIFEST).read_text())["about"]["data"]
             )
         except (OSError, ValueError, KeyError, TypeError):
             continue

@@ -7,8 +7,8 @@ tracker.json    with --track: the id of the run in that library; wandb/ what it 
 checkpoints/    see checkpoint.py
 origin.json     of agents that start from pretrained skills: the settings of those skills
 seed_<n>/       with several seeds: the folder of a run of that seed alone, without checkpoints
-summary.json    results of the finished run; removed while the run goes on
 report.html     the page of the run
+summary.json    results of the finished run, written last: with it a run is done; removed while the run goes on
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from typing import Any
 
 import jax
 
-from skillhier.train import metrics
+from skillhier import files
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "mujoco", "mujoco-mjx", "numpy")
 _LOCKS = {}  # open lock files by folder; a folder stays locked until its process ends
@@ -66,7 +66,7 @@ def open_run(
         raise RunFolderError(f"another process works in {path}; wait for it, or choose another --workdir") from None
     _LOCKS[path.resolve()] = lock
     (path / "summary.json").unlink(missing_ok=True)
-    metrics.write_json(file, {"entry": entry, "config": settings, "starts": [*starts, provenance()]})
+    files.write_sealed(file, {"entry": entry, "config": settings, "starts": [*starts, provenance()]})
     return path, fingerprint(settings, free)
 
 
@@ -107,7 +107,7 @@ def seed_folders(path: Path, seed: int, seeds: int) -> list[Path]:
         folders[-1].mkdir(exist_ok=True)
         about = read_config(path)
         about["config"] |= {"seed": number, "seeds": 1}
-        metrics.write_json(folders[-1] / "config.json", about)
+        files.write_sealed(folders[-1] / "config.json", about)
     return folders
 
 
@@ -130,14 +130,19 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The content of a run folder's config.json: entry, config, starts. Raises RunFolderError."""
+    file = path / "config.json"
     try:
-        content = json.loads((path / "config.json").read_text())
+        data = file.read_bytes()
+        content = json.loads(data)
         content["config"].items(), content["starts"].copy()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise RunFolderError(
-            f"{path / 'config.json'} is no config of a run; give the folder of a run, or a new one"
-        ) from None
-    return content
+        raise RunFolderError(f"{file} is no config of a run; give the folder of a run, or a new one") from None
+    if "digest" not in content:  # of earlier versions
+        return content
+    try:
+        return files.unseal(data)
+    except ValueError:
+        raise RunFolderError(f"{file} is damaged; put back a copy of it, or choose another --workdir") from None
 
 
 def provenance() -> dict[str, Any]:

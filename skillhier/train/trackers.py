@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from skillhier import files
 from skillhier.train import metrics, run_folder
 
 LIBRARIES = ("wandb", "trackio")
@@ -111,7 +112,7 @@ def _library(name: str) -> ModuleType:
 def _identity(path: Path) -> str:
     file = path / RECORD
     if not file.is_file():
-        metrics.write_json(file, {"id": uuid.uuid4().hex[:8]})
+        files.write_json(file, {"id": uuid.uuid4().hex[:8]})
     return json.loads(file.read_text())["id"]
 
 
