@@ -63,6 +63,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             for unfinished in self.folder.glob(f"*{files.DRAFT}"):
                 files.remove(unfinished)  # its process was killed while it saved
+            self._delete_old()
             self._delete_unused()
         hosts.barrier("checkpoints")
         self.writer = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
