@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,16 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Raises OSError where a folder's disk has no room for `size` bytes, or its owner may not take so many."""
+    handle, name = tempfile.mkstemp(suffix=DRAFT, dir=folder)
+    try:
+        os.posix_fallocate(handle, 0, size)
+    finally:
+        os.close(handle)
+        os.unlink(name)
 
 
 @contextlib.contextmanager

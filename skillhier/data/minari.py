@@ -24,6 +24,7 @@ from skillhier.data.faults import DataLocation
 from skillhier.types import Spec
 
 LAYOUT = "v110"  # HDF5 file format version: compact, with checksums of its metadata
+MARGIN = 2**20  # bytes that joining episodes may take beyond those of their parts
 VERSION = "0.5.0"  # the oldest Minari with this layout
 
 
@@ -81,9 +82,12 @@ class Recorder:
             return
         part = self.data / f"part_{len(self.attributes):06d}.h5"
         written = []
-        with files.draft(part) as draft, h5py.File(draft, "w", libver=LAYOUT) as file:
+        # in memory first: HDF5 takes the process with it where it finds no room on the disk
+        with h5py.File(part, "w", libver=LAYOUT, driver="core", backing_store=False) as file:
             for index, episode in enumerate(episodes, start=len(self.attributes)):
                 written.append(_write(file.create_group(f"episode_{index}"), index, episode))
+            file.flush()
+            files.write_bytes(part, file.id.get_file_image())
         self.attributes += written
 
     def finish(self) -> None:
@@ -94,6 +98,7 @@ class Recorder:
             with files.draft(main) as draft:
                 if main.is_file():
                     shutil.copyfile(main, draft)
+                files.require_room(self.data, MARGIN + sum(path.stat().st_size for path in parts))
                 with h5py.File(draft, "a", libver=LAYOUT) as file:
                     for path in parts:
                         with hdf5.open_file(path) as part:
