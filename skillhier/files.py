@@ -5,6 +5,7 @@ synced, for a name may be lost with the power too. Knows nothing of what the fil
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ def draft(path: Path) -> Iterator[Path]:
     """
     unfinished = path.with_name(f"{path.name}{DRAFT}")
     remove(unfinished)  # of a process that was killed
-    with naming(path):
+    with naming(path, instead_of=unfinished):
         try:
             yield unfinished
             sync_below(unfinished)
@@ -104,7 +105,13 @@ def remove(path: Path) -> None:
 
 
 def require_room(folder: Path, size: int) -> None:
-    """Raises OSError where a folder's disk has no room for `size` bytes, or its owner may not take so many."""
+    """Raises OSError where a folder's disk has no room for `size` bytes."""
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def reserve(folder: Path, size: int) -> None:
+    """As `require_room`, also where the owner may not take so many; for a short while they are taken."""
     handle, name = tempfile.mkstemp(suffix=DRAFT, dir=folder)
     try:
         os.posix_fallocate(handle, 0, size)
@@ -114,11 +121,14 @@ def require_room(folder: Path, size: int) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Has errors of the operating system name the file `path` where they name none, as that of a full disk."""
+def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
+    """Has errors of the operating system name `path` where they name no file, as that of a full disk, or `instead_of`
+    or a file below it.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is not None or error.errno is None:
+        named = error.filename and instead_of and Path(os.fsdecode(error.filename)).is_relative_to(instead_of)
+        if error.errno is None or not (error.filename is None or named):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error

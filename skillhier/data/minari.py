@@ -98,7 +98,7 @@ class Recorder:
             with files.draft(main) as draft:
                 if main.is_file():
                     shutil.copyfile(main, draft)
-                files.require_room(self.data, MARGIN + sum(path.stat().st_size for path in parts))
+                files.reserve(self.data, MARGIN + sum(path.stat().st_size for path in parts))
                 with h5py.File(draft, "a", libver=LAYOUT) as file:
                     for path in parts:
                         with hdf5.open_file(path) as part:

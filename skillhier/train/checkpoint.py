@@ -33,6 +33,7 @@ from skillhier.train.manifest import Manifest, steps, verify
 from skillhier.train.ring_files import CheckpointError, Ring
 
 ITEM = "default"  # Orbax's name for the one thing it saves
+MARGIN = 2**17  # bytes that Orbax may write beside the leaves
 BESIDE = "beside"  # the folder of the copies
 REMEDY = "continue with the settings that the run began with, or choose another --workdir"
 
@@ -103,6 +104,7 @@ class Checkpoints:
             return
         with files.draft(self.folder / str(step)) as part:
             (part / BESIDE).mkdir(parents=True)
+            files.require_room(part, MARGIN + sum(leaf.nbytes for leaf in leaves.values()))
             hosts.barrier("begun")
             self._write_leaves(part, leaves)
             for name, file in self.beside.items():
@@ -112,10 +114,11 @@ class Checkpoints:
     def _write_leaves(self, part: Path, leaves: dict[str, Any]) -> None:
         try:
             self.writer.save(part / ITEM, args=ocp.args.PyTreeSave(leaves))
-        except ValueError as error:  # how Orbax passes on that the disk is full
-            if os.strerror(errno.ENOSPC) not in str(error):
-                raise
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        except ValueError as error:  # how Orbax passes on that there is no room, beside messages of its threads
+            for full in (errno.ENOSPC, errno.EDQUOT):
+                if os.strerror(full) in str(error):
+                    raise OSError(full, os.strerror(full)) from error
+            raise
 
     def restore(self, template: Any, step: int | None = None) -> Any:
         """The state saved at `step` (the last one if None), in the form of `template`, which is consumed.
