@@ -12,7 +12,6 @@ skills.npz (paths), skills.svg (the paths drawn), and two entries of summary.jso
 fixed_skill_noise; see stacking/skill_measures.py).
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,7 +123,7 @@ def stack_report(path: Path, episodes: skill_rollouts.SkillRollouts, about: dict
     if measured["spread"] is None:
         return table
     if (path / "summary.json").is_file():
-        summary = json.loads((path / "summary.json").read_text())
+        summary = run_folder.read_summary(path)
         summary |= {"fixed_skill_spread": measured["spread"], "fixed_skill_noise": measured["noise"]}
         files.write_json(path / "summary.json", summary)
     noises = (measured[name] for name in ("noise", "noise_across_starts"))

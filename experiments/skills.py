@@ -120,7 +120,7 @@ class Job:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / "job.json"
-        self.done = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        self.done = _json(self.file) if self.file.is_file() else {}
         self.stopped: list[int] = []
 
     def stage(self, name: str, entry: str, config: str, *arguments: str, leaves: Path) -> None:
@@ -180,7 +180,11 @@ class Job:
 
 
 def _json(path: Path) -> dict:
-    return json.loads(path.read_text())
+    """The content of a file that a stage has left, or this job. Raises Refused."""
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        raise cli.Refused(f"{path} is missing or damaged; delete {path.parent} to make it anew") from None
 
 
 def _shown(value: object) -> str:

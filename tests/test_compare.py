@@ -473,7 +473,7 @@ def test_a_long_curve_is_drawn_as_means_of_neighbours(tmp_path, capsys):
         (["--runs={}/sweep/b0.0,s0/metrics.jsonl"], "no folder matches"),
         (["--runs={}/empty"], "{}/empty is no run and contains none"),
         (["--runs={}/bare"], "bare/config.json is no config of a run"),
-        (["--runs={}/torn"], "torn/metrics.jsonl is no log of a run"),
+        (["--runs={}/torn"], "torn/metrics.jsonl is damaged in line 2"),
         (["--runs={}/sweep/*", "--group=config.agent.betaz"], "config.agent.betaz; did you mean config.agent.beta_z?"),
         (["--runs={}/sweep/*", "--group=agent.beta_z"], "did you mean config.agent.beta_z?"),
         (["--runs={}/sweep/*", "--strata=zzzz"], "no run has the setting zzzz; they have config.agent.beta_z, "),

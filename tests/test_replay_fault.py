@@ -84,7 +84,7 @@ def left_by(path: Path, entry: str, name: str, init=None) -> tuple[Path, tuple, 
         spec = spec_of(dict.fromkeys(config.agent.mid, (config.data.stack, 2)), 5)
         skills, agent = {}, registry.make(**config.agent, spec=spec)
     path, _ = run_folder.open_run(path, entry, cli.flat(config))
-    files.write_json(path / run_folder.ORIGIN, skills)
+    files.write_sealed(path / run_folder.ORIGIN, skills)
     rows = lambda shape, dtype, value=0: np.full((8, 3, *shape), value, dtype)  # noqa: E731
     obs = {entry: rows(x.shape, x.dtype, np.nan) for entry, x in spec.obs.items()}
     step = TimeStep(obs, rows((), "f4", np.nan), rows((), "f4", 1), rows((), bool), rows((), bool))

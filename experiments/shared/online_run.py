@@ -146,7 +146,7 @@ def train(
     spec = spec or (worlds.env and worlds.env.spec)
     path, shared = cli.open_run(run)
     if origin is not None and hosts.is_main_host():
-        files.write_json(path / run_folder.ORIGIN, origin)
+        files.write_sealed(path / run_folder.ORIGIN, origin)
     place = f"in {config.env.worlds} worlds {config.env.name}" if worlds.env else f"on {config.data.path}"
     print(f"{path}: {config.agent.name} {place}", file=sys.stderr)
     if checkpoint.was_left_out(path, REPLAY):

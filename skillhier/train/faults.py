@@ -61,7 +61,7 @@ def write(path: Path, error: NonFiniteError) -> Path:
     }
     origin = path / run_folder.ORIGIN
     if origin.is_file():
-        about["origin"] = json.loads(origin.read_text())
+        about["origin"] = run_folder.read_origin(path)
     arrays["run"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     file = path / f"fault-{error.done}.npz"
     with files.draft(file) as part, part.open("wb") as opened:

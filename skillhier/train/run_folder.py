@@ -137,12 +137,34 @@ def read_config(path: Path) -> dict[str, Any]:
         content["config"].items(), content["starts"].copy()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RunFolderError(f"{file} is no config of a run; give the folder of a run, or a new one") from None
-    if "digest" not in content:  # of earlier versions
+    if set(content) == {"entry", "config", "starts"}:  # of earlier versions
         return content
     try:
         return files.unseal(data)
     except ValueError:
         raise RunFolderError(f"{file} is damaged; put back a copy of it, or choose another --workdir") from None
+
+
+def read_origin(path: Path) -> dict[str, Any]:
+    """The settings that the agent of the run in a folder shares with its skills; lists become tuples.
+
+    Raises RunFolderError.
+    """
+    try:
+        content = files.unseal((path / ORIGIN).read_bytes())
+    except (OSError, ValueError):
+        raise RunFolderError(f"{path / ORIGIN} is missing or damaged; the command of its run writes it anew") from None
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The content of the summary.json of a run that is done. Raises RunFolderError."""
+    try:
+        return dict(json.loads((path / "summary.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        raise RunFolderError(
+            f"{path / 'summary.json'} is missing or damaged; the command of its run writes it anew"
+        ) from None
 
 
 def provenance() -> dict[str, Any]:

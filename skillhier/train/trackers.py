@@ -113,7 +113,12 @@ def _identity(path: Path) -> str:
     file = path / RECORD
     if not file.is_file():
         files.write_json(file, {"id": uuid.uuid4().hex[:8]})
-    return json.loads(file.read_text())["id"]
+    try:
+        return json.loads(file.read_bytes())["id"]
+    except (ValueError, KeyError, TypeError):
+        raise run_folder.RunFolderError(
+            f"{file} is damaged; put back a copy of it, or delete it to begin another run there"
+        ) from None
 
 
 @contextlib.contextmanager
