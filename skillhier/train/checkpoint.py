@@ -62,6 +62,7 @@ class Checkpoints:
         self.stored: dict[str, Ring] = {}  # the rings as of the checkpoint that the next one continues
         if hosts.is_main_host():
             self.folder.mkdir(parents=True, exist_ok=True)
+            files.sync(self.folder.parent)
             for unfinished in self.folder.glob(f"*{files.DRAFT}"):
                 files.remove(unfinished)  # its process was killed while it saved
             self._delete_old()

@@ -55,6 +55,7 @@ def open_run(
         starts = former["starts"]
     try:
         path.mkdir(parents=True, exist_ok=True)
+        files.sync(path.parent)
         lock = _LOCKS.get(path.resolve()) or (path / ".lock").open("w")
     except OSError as error:
         raise RunFolderError(
