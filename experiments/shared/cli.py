@@ -7,7 +7,7 @@ An entry point is a file with a docstring and
     if __name__ == "__main__":
         cli.run(main)
 
-What a config file is stands in settings.py; its functions are to be had from here too.
+What a config file is stands in settings.py, how a command ends in endings.py; both are to be had from here too.
 """
 
 import json
@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,8 +25,9 @@ from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from experiments.shared import world_settings
+from experiments.shared import endings, streams, world_settings
 from experiments.shared.compilation_cache import open_cache
+from experiments.shared.endings import RunStopped
 from experiments.shared.settings import (
     CONFIGS,
     Refused,
@@ -40,11 +40,20 @@ from experiments.shared.settings import (
     unknown,
     validate,
 )
-from skillhier.data import faults
 from skillhier.distributed import hosts, sharding
 from skillhier.train import checkpoint, run_folder, trackers
 
-__all__ = ["CONFIGS", "Refused", "change", "choose", "flat", "load_config", "pick", "validate"]  # of settings.py
+__all__ = [
+    "CONFIGS",
+    "Refused",
+    "RunStopped",
+    "change",
+    "choose",
+    "flat",
+    "load_config",
+    "pick",
+    "validate",
+]  # of settings.py, endings.py
 
 flags.DEFINE_string("config", None, "FILE:PRESET[,key=value,...]; then --config.NAME=VALUE changes any setting")
 flags.DEFINE_string("workdir", None, "the run folder; the same command on the same folder continues the run")
@@ -73,14 +82,6 @@ TRACKING = ("track", "track_project", "track_online")
 LEARNING = ("init_from", "devices", "coordinator", "hosts", "host", *TRACKING)  # flags of entry points that learn
 
 
-class RunStopped(Exception):
-    """A run that a signal ended, after saving."""
-
-    def __init__(self, number: signal.Signals, message: str) -> None:
-        super().__init__(message)
-        self.code = 0 if number == signal.SIGTERM else 128 + number
-
-
 class Run(NamedTuple):
     """What an entry point is asked to do."""
 
@@ -104,7 +105,9 @@ def run(
     argv = list(sys.argv if argv is None else argv)
     module = sys.modules[main.__module__]
     name = Path(module.__file__).stem
-    try:
+    if module.__name__ == "__main__":
+        streams.settle(heedless=needs_config)
+    with endings.handled(module.__name__):
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
             print(help_text(name, module.__doc__ or "", argv), flush=True)
             sys.exit(0)
@@ -121,8 +124,10 @@ def run(
         if flags.FLAGS.check:
             print("the command and its config are valid")
             sys.exit(0)
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each save in many lines
-        signal.signal(signal.SIGTERM, _stop)  # until a loop listens for itself, and again after it
+        logging.getLogger("absl").setLevel(
+            logging.CRITICAL
+        )  # Orbax reports each save in many lines, and what it raises
+        signal.signal(signal.SIGTERM, endings.stop)  # until a loop listens for itself, and again after it
         set_numerics()
         open_cache()
         if place:
@@ -130,23 +135,6 @@ def run(
         main(asked._replace(mesh=make_mesh()) if learns else asked)
         sys.stdout.flush()
         hosts.shutdown()
-    except BrokenPipeError:  # whoever read what was printed, `head` perhaps, has seen enough
-        os._exit(141)
-    except RunStopped as stopped:
-        hosts.shutdown()
-        _leave(_one_line(stopped, stopped.code))
-    except KeyboardInterrupt:
-        _leave(_one_line("interrupted; the same command goes on from what was saved", 130))
-    except (Refused, run_folder.RunFolderError) as error:
-        _end(_one_line(error, 2), module.__name__)
-    except (faults.DataFault, checkpoint.CheckpointError, FloatingPointError) as error:
-        _end(_one_line(error, 1), module.__name__)
-    except Exception:
-        if not hosts.is_distributed():
-            raise
-        hosts.wait_for_watchdog()
-        traceback.print_exc()
-        _leave(1)
     sys.exit(0)
 
 
@@ -306,32 +294,3 @@ def split_flags(name: str) -> tuple[list[flags.Flag], list[str]]:
     ours |= {module for module in modules if module.startswith("experiments.") and module.count(".") == 2}  # its parts
     mine = {flag.name: flag for module in ours for flag in modules.get(module, [])}
     return [mine[flag] for flag in sorted(mine)], sorted(set(flags.FLAGS) - set(mine))
-
-
-def _stop(number: int, _frame: object) -> None:
-    _leave(_one_line("stopped; the same command goes on from what was saved", 0))
-
-
-def _leave(code: int) -> None:
-    """Ends the process at once, without tidying up and without raising anything.
-
-    A compiled program that calls back to Python would otherwise be waited for by an interpreter that answers no
-    more; and where its callback runs in this thread, it would take an exception for a fault of its own.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _end(code: int, module: str) -> None:
-    """Ends the process: at once where it is a command of its own, for what it had begun to compute may call back to
-    Python (`_leave`), or where there are other hosts, for whom JAX would wait.
-    """
-    if module == "__main__" or hosts.is_distributed():
-        _leave(code)
-    sys.exit(code)
-
-
-def _one_line(error: Exception | str, code: int) -> int:
-    print(" ".join(str(error).split()), file=sys.stderr)
-    return code
