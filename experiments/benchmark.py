@@ -60,7 +60,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.physics import Size
 from experiments.shared import cli
-from skillhier.train import metrics
+from skillhier import files
 
 MINUTES = 5.0  # of the suite gpu
 WORLD = "sawyer.stack_red_on_blue.set4"
@@ -83,7 +83,7 @@ def main(run: cli.Run) -> None:
     for name in settings.suite:
         results[name] = SUITES[name](settings.quick)
         results["machine"]["load_after"] = timing.load()
-        metrics.write_json(file, results)  # a suite that fails leaves the figures of those before it
+        files.write_json(file, results)  # a suite that fails leaves the figures of those before it
     print("\n".join(table(results)))
     print(f"all of it: {file}")
 
@@ -95,7 +95,7 @@ def gpu_suite(file: Path) -> None:
 
     def write(results: dict[str, Any]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        metrics.write_json(file, results)
+        files.write_json(file, results)
 
     print("\n".join(accelerator.lines(accelerator.run(minutes, write, anyway=settings.anyway))))
     print(f"all of it: {file}")

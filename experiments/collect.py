@@ -23,6 +23,7 @@ from pathlib import Path
 
 from experiments.shared import cli, saved, scripted, warm_start, world_settings
 from experiments.stacking.worlds import PAIRS
+from skillhier import files
 from skillhier.data import minari, recorder
 from skillhier.envs import registry
 from skillhier.train import metrics, run_folder
@@ -63,7 +64,7 @@ def main(run: cli.Run) -> None:
     seconds = time.perf_counter() - began
     summary = {**figures(recording.attributes), "new": new, "dropped": dropped, "seconds": seconds, "folder": str(path)}
     if not heard:
-        metrics.write_json(path / "summary.json", summary)
+        files.write_json(path / "summary.json", summary)
     for task, counted in summary["tasks"].items():
         print(f"{task:36} {counted['episodes']:5d} episodes  {worth(counted)}")
     line = (

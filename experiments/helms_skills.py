@@ -12,7 +12,6 @@ skills.npz (paths), skills.svg (the paths drawn), and two entries of summary.jso
 fixed_skill_noise; see stacking/skill_measures.py).
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,10 +33,11 @@ from experiments.shared import (
 )
 from experiments.shared.lanes import PRIOR, lane_name
 from experiments.stacking import skill_figures, skill_measures, skill_rollouts
+from skillhier import files
 from skillhier.envs.physics import Data
 from skillhier.envs.render import viewer
 from skillhier.report import drawing
-from skillhier.train import metrics, run_folder
+from skillhier.train import run_folder
 from skillhier.types import Env, Trajectory
 
 FRAMES, SIZE = 8, (180, 240)  # images of each skill, and their height and width
@@ -67,11 +67,11 @@ def main(run: cli.Run) -> None:
     (path / STRIP).unlink(missing_ok=True)
     model = saved.model_or_none(name, args.engine, world_settings)
     if episodes.records is not None and model is not None:
-        (path / STRIP).write_bytes(strip(model, episodes, env.spec.interval))
+        files.write_bytes(path / STRIP, strip(model, episodes, env.spec.interval))
     seconds = time.perf_counter() - start
     about = {"env": name, "engine": args.engine, "rollout_seed": args.rollout_seed, "seconds": seconds}
     measured = about | measures.measure(episodes.held)
-    metrics.write_json(path / FILE, measured)
+    files.write_json(path / FILE, measured)
     count, length = measured["episodes"], measured["seconds_each"]
     print(f"{name}, {count} episodes of {length:g} s for each skill, in {seconds:.0f} s\n")
     print(measures.table(measured))
@@ -124,14 +124,14 @@ def has_physics(env: Env) -> bool:
 def stack_report(path: Path, episodes: skill_rollouts.SkillRollouts, about: dict) -> str:
     """Writes what stacking is measured by into the run folder; returns it as text for a terminal."""
     measured = skill_measures.write(episodes, path, about)
-    (path / "skills.svg").write_text(drawing.standalone(skill_figures.sheet(episodes, measured)))
+    files.write_text(path / "skills.svg", drawing.standalone(skill_figures.sheet(episodes, measured)))
     table = skill_measures.table(measured)
     if measured["spread"] is None:
         return table
     if (path / "summary.json").is_file():
-        summary = json.loads((path / "summary.json").read_text())
+        summary = run_folder.read_summary(path)
         summary |= {"fixed_skill_spread": measured["spread"], "fixed_skill_noise": measured["noise"]}
-        metrics.write_json(path / "summary.json", summary)
+        files.write_json(path / "summary.json", summary)
     noises = (measured[name] for name in ("noise", "noise_across_starts"))
     same, other = (float("nan") if value is None else 100 * value for value in noises)  # None: one initial state
     return (

@@ -23,8 +23,8 @@ from experiments.shared import (
     run_report,
     saved,
 )
+from skillhier import files
 from skillhier.envs import registry
-from skillhier.train import metrics
 
 RECORDED = 4  # episodes, unless --episodes says otherwise
 
@@ -51,7 +51,7 @@ def main(run: cli.Run) -> None:
     content |= {which: roaming.measure(episodes, radius) for which, episodes in sets.items()}
     folder = path / sections.PATHS
     folder.mkdir(exist_ok=True)
-    metrics.write_json(folder / sections.PATHS_JSON, content)
+    files.write_json(folder / sections.PATHS_JSON, content)
     run_report.write(path)
     for which in sets:
         print(f"{which}: {sections.roamed(content[which], content)}")

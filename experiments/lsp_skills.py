@@ -22,8 +22,8 @@ from experiments.shared import (
     run_report,
     saved,
 )
+from skillhier import files
 from skillhier.report import drawing
-from skillhier.train import metrics
 
 ROWS, STARTS = 40, 4  # unless --rows and --episodes say otherwise
 FRAMES, SIZE = 8, (135, 180)  # images of each skill, and their height and width
@@ -55,8 +55,8 @@ def main(run: cli.Run) -> None:
     if model is not None:
         names = [(f"skill {skill}", drawing.hex_colour(skill)) for skill in range(agent.skills)]
         strip = pictures.held_strip(model, SIZE, names, episodes.records, episodes.frames * env.spec.interval)
-        (folder / sections.STRIP).write_bytes(strip)
-    metrics.write_json(folder / sections.HELD_JSON, content)
+        files.write_bytes(folder / sections.STRIP, strip)
+    files.write_json(folder / sections.HELD_JSON, content)
     run_report.write(path)
     print(f"{name}: {agent.skills} skills. {sections.distances(content)}")
     print(f"in {folder}, in {time.perf_counter() - begin:.0f} s; report: {path / 'report.html'}")

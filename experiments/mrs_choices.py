@@ -23,9 +23,10 @@ from experiments.shared import (
     run_report,
     saved,
 )
+from skillhier import files
 from skillhier.report import statistics
 from skillhier.rollout import rollout, start
-from skillhier.train import evaluate, metrics
+from skillhier.train import evaluate
 from skillhier.types import Env, Key
 
 EPISODES = 10  # unless --episodes says otherwise
@@ -53,7 +54,7 @@ def main(run: cli.Run) -> None:
     }
     folder = path / sections.CHOICE_FOLDER
     folder.mkdir(exist_ok=True)
-    metrics.write_json(folder / sections.CHOICE_JSON, content)
+    files.write_json(folder / sections.CHOICE_JSON, content)
     run_report.write(path)
     for way, of in content["ways"].items():
         print(f"{way}: {of['return']:.4g} ({of['low']:.4g} to {of['high']:.4g})")

@@ -25,7 +25,7 @@ from experiments.shared import (
     run_report,
     saved,
 )
-from skillhier.train import metrics
+from skillhier import files
 
 EPISODES = 4  # unless --episodes says otherwise
 
@@ -66,8 +66,8 @@ def main(run: cli.Run) -> None:
     for file, sheet in sheets.items():
         (folder / file).unlink(missing_ok=True)
         if sheet is not None:
-            (folder / file).write_bytes(sheet)
-    metrics.write_json(folder / sections.CONTENT, content)
+            files.write_bytes(folder / file, sheet)
+    files.write_json(folder / sections.CONTENT, content)
     run_report.write(path)
     print(sections.sentence(content))
     print(f"in {folder}, in {time.perf_counter() - begin:.0f} s; report: {path / 'report.html'}")

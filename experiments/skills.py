@@ -23,9 +23,9 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from experiments.shared import cli, data_contents, run_report, world_settings
+from skillhier import files
 from skillhier.data import contents, dataset
 from skillhier.envs import registry
-from skillhier.train import metrics
 
 ROOT = Path(__file__).parent.parent
 
@@ -86,10 +86,10 @@ def main(run: cli.Run) -> None:
     }
     unknown = ("expert_success", "expert_return", "fixed_skill_spread", "fixed_skill_noise") if config.data else ()
     summary = {name: value for name, value in summary.items() if value is not None or name not in unknown}
-    metrics.write_json(folder / "summary.json", summary)  # the report shows it
+    files.write_json(folder / "summary.json", summary)  # the report shows it
     page = run_report.write(folder)
     summary["seconds"]["report"] += time.monotonic() - start
-    metrics.write_json(folder / "summary.json", summary)
+    files.write_json(folder / "summary.json", summary)
     width = max(map(len, summary))
     for name, value in summary.items():
         print(f"{name:{width}} {_shown(value)}")
@@ -120,7 +120,7 @@ class Job:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / "job.json"
-        self.done = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        self.done = _json(self.file) if self.file.is_file() else {}
         self.stopped: list[int] = []
 
     def stage(self, name: str, entry: str, config: str, *arguments: str, leaves: Path) -> None:
@@ -135,7 +135,7 @@ class Job:
         spent = before["seconds"] * (before["command"] == command and not before["finished"]) + time.monotonic() - start
         finished = code == 0 and not self.stopped
         self.done[name] = {"command": command, "seconds": spent, "finished": finished}
-        metrics.write_json(self.file, self.done)
+        files.write_json(self.file, self.done)
         if self.stopped:
             number = signal.Signals(self.stopped[0])
             raise cli.RunStopped(number, f"stopped in stage {name}; the same command continues")
@@ -180,7 +180,11 @@ class Job:
 
 
 def _json(path: Path) -> dict:
-    return json.loads(path.read_text())
+    """The content of a file that a stage has left, or this job. Raises Refused."""
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        raise cli.Refused(f"{path} is missing or damaged; delete {path.parent} to make it anew") from None
 
 
 def _shown(value: object) -> str:

@@ -39,9 +39,10 @@ from experiments.shared import (
     world_settings,
 )
 from experiments.shared.lanes import PRIOR, collect_lanes, validity
+from skillhier import files
 from skillhier.envs.render import viewer
 from skillhier.report import drawing, dreams, episode_page, film
-from skillhier.train import metrics, run_folder
+from skillhier.train import run_folder
 from skillhier.types import Env, Trajectory
 
 flags.DEFINE_enum("policy", None, scripted.NAMES, "a scripted policy instead of a run's agent; needs --env")
@@ -104,7 +105,7 @@ def main(run: cli.Run) -> None:
     if scene.model is not None:
         geometry = viewer.scene(scene.model)
         geometry["views"].sort(key=lambda view: view["camera"] != camera)
-        (path / "episode.html").write_text(episode_page.page(title, line, geometry, episodes), encoding="utf-8")
+        files.write_text(path / "episode.html", episode_page.page(title, line, geometry, episodes))
     draw = choose_drawer(scene, camera, args)
     if draw is not None:
         if args.film:
@@ -112,13 +113,13 @@ def main(run: cli.Run) -> None:
                 pictures.write_film(path / "episode.mp4", draw, recordings, scene.env.spec.interval)
             except film.FilmError as error:  # the other files do not need the film
                 print(error, file=sys.stderr)
-        (path / "strip.jpg").write_bytes(film.strip(pictures.frames_of(draw, recordings), FRAME_WIDTH))
+        files.write_bytes(path / "strip.jpg", film.strip(pictures.frames_of(draw, recordings), FRAME_WIDTH))
     if dreamt_of is not None:
         rows = len(episodes[0].reward)
         episode_dreams.write(path, scene.agent, dreamt_of, rows, scene.env.spec.interval, args.rollout_seed)
     summary["seconds"] = time.perf_counter() - start
     summary["files"] = [name for name in (*FILES, dreams.FOLDER) if (path / name).exists()]
-    metrics.write_json(path / "episode.json", summary | {"title": title, "about": line})
+    files.write_json(path / "episode.json", summary | {"title": title, "about": line})
     if args.run and (Path(args.run) / "report.html").is_file():
         run_report.write(Path(args.run))
     print(f"{title}: {line}, in {summary['seconds']:.0f} s; in {path}: {' '.join(summary['files'])}")

@@ -16,6 +16,8 @@ episodes/, so the same command on the same --workdir goes on with the agents tha
 
 import glob
 import re
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +32,7 @@ from experiments.shared import cli, online_run, scripted, warm_start
 from experiments.shared import coverage as entries
 from experiments.stacking import coverage as stacking
 from experiments.stacking.worlds import is_stacking
+from skillhier import files
 from skillhier.agents import registry as known_agents
 from skillhier.agents import units
 from skillhier.report import coverage_page
@@ -91,10 +94,10 @@ def main(run: cli.Run) -> None:
     table = coverage_page.markdown(rows, measured.columns, config.seed)
     title = "Before anything is learned online"
     about = {"config": cli.flat(config), "agents": coverage_page.content(rows, measured.columns, config.seed)}
-    metrics.write_json(path / "zero_shot.json", about)
-    (path / "zero_shot.md").write_text(f"# {title}\n\n{subtitle}\n\n{table}", encoding="utf-8")
+    files.write_json(path / "zero_shot.json", about)
+    files.write_text(path / "zero_shot.md", f"# {title}\n\n{subtitle}\n\n{table}")
     page = coverage_page.page(rows, measured.columns, config.seed, title=title, subtitle=subtitle)
-    (path / "zero_shot.html").write_text(page, encoding="utf-8")
+    files.write_text(path / "zero_shot.html", page)
     print(table)
     print(f"page: {path / 'zero_shot.html'}")
 
@@ -200,9 +203,8 @@ def row(agent: Agent, config: ConfigDict, env: Env, measured: entries.Measures, 
         bar.close()
         seen = {name: np.concatenate([chunk[name] for chunk in chunks])[: config.episodes] for name in chunks[0]}
         folder.mkdir(exist_ok=True)
-        with (draft := file.with_suffix(".part")).open("wb") as out:
+        with files.draft(file) as part, part.open("wb") as out:
             np.savez(out, stamp=np.array(agent.stamp), **seen)
-        draft.rename(file)
     kept = whole(seen)
     return Row(agent.label, agent.source, agent.acts, kept, len(seen["broken"]) - len(kept["broken"]))
 
@@ -219,7 +221,7 @@ def read(file: Path, stamp: str) -> dict[str, np.ndarray] | None:
     try:
         with np.load(file) as kept:
             seen = {name: kept[name] for name in kept.files}
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):  # damaged: measured again
         return None
     return seen if str(seen.pop("stamp", "")) == stamp else None
 

@@ -32,7 +32,7 @@ def start(pending: Sequence[Run], *, parallel: int, gpus: int, done: int, out: T
     Exit codes: 0 all done, or stopped by SIGTERM; 1 some failed; 130 stopped by Ctrl-C.
     SIGTERM and Ctrl-C are forwarded: each run saves, nothing new starts, and a second start goes on from there.
     """
-    return Local(pending, parallel, gpus, done, out or sys.stderr).work()
+    return Local(pending, parallel, gpus, done, out or sys.stderr or open(os.devnull, "w")).work()
 
 
 class Local:
@@ -70,9 +70,15 @@ class Local:
             cards = range(slot * self.gpus, (slot + 1) * self.gpus)
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, cards))
         verb = "goes on" if runs.begun(run) else "starts"
-        run.folder.mkdir(parents=True, exist_ok=True)
-        with (run.folder / LOG).open("a") as log:
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            log = (run.folder / LOG).open("a")
             print(f"$ {run.shell_line()}", file=log, flush=True)
+        except OSError as error:
+            self.failed.append(run)
+            self._print(f"{run.name}: not started: {run.folder / LOG}: {error.strerror}")
+            return
+        with log:
             process = subprocess.Popen(
                 run.command(sys.executable),
                 env=environment,
@@ -120,11 +126,7 @@ class Local:
             return
         self.reported_at = now
         line = self.line()
-        if live:
-            self.out.write(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}")
-            self.out.flush()
-        else:
-            print(line, file=self.out, flush=True)
+        self._write(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}" if live else f"{line}\n")
 
     def line(self) -> str:
         """Counts of the whole sweep, then the updates of each run under way."""
@@ -139,7 +141,12 @@ class Local:
 
     def _print(self, text: str) -> None:
         start = "\r\033[K" if self.out.isatty() else ""
-        print(f"{start}{text}", file=self.out, flush=True)
+        self._write(f"{start}{text}\n")
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # that nobody reads it, or that there is no room for it, stops no run
+            self.out.write(text)
+            self.out.flush()
 
     def _summarise(self) -> int:
         """Prints how the sweep ended; returns the exit code."""

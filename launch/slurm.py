@@ -103,7 +103,10 @@ def start(pending: Sequence[Run], options: SimpleNamespace) -> str:
             "start the sweep on a login node of the cluster, look at it with --dry_run, or choose another --to"
         )
     record = options.folder / "jobs" / "slurm.json"
-    job_ids = json.loads(record.read_text()) if record.is_file() else {}
+    try:
+        job_ids = dict(json.loads(record.read_bytes())) if record.is_file() else {}
+    except (ValueError, TypeError):
+        raise Refused(f"{record} is damaged; see with squeue --me that nothing is queued, and delete it") from None
     queued = _queued() if job_ids else set()
     waiting = {run.name for run in pending if job_ids.get(run.name) in queued}
     fresh = [run for run in pending if run.name not in waiting]
@@ -115,7 +118,12 @@ def start(pending: Sequence[Run], options: SimpleNamespace) -> str:
         jobs = [executor.submit(one) for one in work]
     record.parent.mkdir(parents=True, exist_ok=True)
     job_ids |= {run.name: job.job_id for run, job in zip(fresh, jobs, strict=True)}
-    record.write_text(json.dumps(job_ids, indent=2) + "\n")
+    draft = record.with_name(f"{record.name}.part")
+    with draft.open("w") as file:
+        file.write(json.dumps(job_ids, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(record)
     also = f", {len(waiting)} queued before" if waiting else ""
     return f"submitted {len(fresh)} as job {jobs[0].job_id.split('_')[0]}{also}; the same command submits what is left"
 

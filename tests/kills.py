@@ -10,7 +10,7 @@ from pathlib import Path
 
 from leftovers import leaves, record
 
-from skillhier.train import checkpoint, metrics
+from skillhier.train import checkpoint, manifest, metrics
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,7 +46,7 @@ def saving(folder: Path, after: int) -> Callable[[], bool]:
     def half() -> bool:
         for path in (folder / "checkpoints").glob("*"):
             number = path.name.partition(".")[0]
-            if number.isdigit() and int(number) > after and not (path / checkpoint.MANIFEST).is_file():
+            if number.isdigit() and int(number) > after and not (path / manifest.MANIFEST).is_file():
                 return True
         return False
 
@@ -80,7 +80,7 @@ def survive(
     assert leaves(folder, step, parts) == leaves(untouched, step, parts)
     assert len(list((folder / "tensorboard").iterdir())) == 1
     steps = {entry.name for entry in (folder / "checkpoints").iterdir()} - {"rings"}
-    assert steps == {str(step - 10), str(step)}
+    assert steps == {str(number) for number in checkpoint.steps(untouched / "checkpoints")}
     rings = (checkpoint.verify(folder / "checkpoints" / name).rings for name in steps)
     needed = {segment.file for each in rings for ring in each.values() for segment in ring.segments}
     assert {entry.name for entry in (folder / "checkpoints" / "rings").glob("*")} == needed

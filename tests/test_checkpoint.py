@@ -1,7 +1,8 @@
 """Checkpoints: what comes back is what went in, to the bit, and a damaged one is refused by name."""
 
-import json
+import os
 import shutil
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import optax
 import pytest
 from leftovers import same
 
+from skillhier import files
 from skillhier.agents.learner import healthy
 from skillhier.train import checkpoint, loop, manifest
 from skillhier.types import LearnerState
@@ -35,8 +37,11 @@ def state(seed: int) -> loop.RunState:
 @pytest.fixture
 def saved(tmp_path):
     """Checkpoints of updates 10 and 20 in a folder."""
-    kept = checkpoint.Checkpoints(tmp_path / "checkpoints", about={"config": "abc"})
+    notes = tmp_path / "notes"
+    kept = checkpoint.Checkpoints(tmp_path / "checkpoints", about={"config": "abc"}, beside={"notes": notes})
+    notes.write_text("one\n")
     kept.save(10, state(1))
+    notes.write_text("one\ntwo\n")
     kept.save(20, state(2))
     yield kept
     kept.close()
@@ -86,14 +91,14 @@ def test_a_subtree_that_is_not_there_is_refused(saved, tmp_path):
         checkpoint.read(tmp_path / "elsewhere", "learner")
 
 
-def files(folder):
+def names_of_files(folder):
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_damage_to_any_file_is_refused_and_the_whole_one_named(saved, tmp_path, damage):
-    names = files(saved.folder / "20")
-    assert len(names) > 8 and checkpoint.MANIFEST in names
+    names = names_of_files(saved.folder / "20")
+    assert len(names) > 6 and manifest.MANIFEST in names and "beside/notes" in names
     for name in names:
         file = saved.folder / "20" / name
         content = file.read_bytes()
@@ -104,28 +109,61 @@ def test_damage_to_any_file_is_refused_and_the_whole_one_named(saved, tmp_path, 
             file.write_bytes(content[:-1])
         else:
             file.unlink()
-        if name == checkpoint.MANIFEST and damage == "remove":
-            assert saved.latest() == 10  # without its manifest it is half a checkpoint
-        else:
-            with pytest.raises(checkpoint.CheckpointError) as refusal:
-                saved.restore(state(0))
-            assert name in str(refusal.value) and "\n" not in str(refusal.value)
-            assert f"update 10 is whole: delete {saved.folder / '20'}" in str(refusal.value)
-            with pytest.raises(checkpoint.CheckpointError):
-                checkpoint.read(tmp_path, "key")
+        with pytest.raises(checkpoint.CheckpointError) as refusal:
+            saved.restore(state(0))
+        assert name in str(refusal.value) and "\n" not in str(refusal.value)
+        assert f"update 10 is whole: delete {saved.folder / '20'}" in str(refusal.value)
+        with pytest.raises(checkpoint.CheckpointError):
+            checkpoint.read(tmp_path, "key")
         file.write_bytes(content)
     assert same(saved.restore(state(0)), state(2))
 
 
 def test_half_a_checkpoint_is_ignored_and_cleaned(saved, tmp_path):
-    (saved.folder / "20" / checkpoint.MANIFEST).unlink()
-    (saved.folder / "30.orbax-checkpoint-tmp-1").mkdir()
+    (saved.folder / "20").rename(saved.folder / "20.part")
     assert same(checkpoint.read(tmp_path, "key"), state(1).key)  # a reader leaves it alone
-    assert (saved.folder / "20").is_dir()
+    assert (saved.folder / "20.part").is_dir()
     again = checkpoint.Checkpoints(saved.folder, about={"config": "abc"})
     assert sorted(entry.name for entry in saved.folder.iterdir()) == ["10"]
     assert again.latest() == 10 and same(again.restore(state(0)), state(1))
     again.close()
+
+
+def test_what_grows_beside_the_state_is_put_back_with_it(saved):
+    notes = saved.beside["notes"]
+    notes.write_text("one\ntwo, and what came after the checkpoint")
+    saved.restore(state(0))
+    assert notes.read_text() == "one\ntwo\n"
+    notes.unlink()
+    saved.restore(state(0), 10)
+    assert notes.read_text() == "one\n"
+
+
+def test_a_checkpoint_is_on_disk_before_it_has_its_name(saved, tmp_path, monkeypatch):
+    """Of every file and folder that a checkpoint needs the last change is synced before it counts."""
+    synced, checked = {}, []
+    fsync, rename = os.fsync, os.rename
+
+    def syncing(handle):
+        fsync(handle)
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        synced[path.stat().st_ino] = path.stat().st_mtime_ns
+
+    def renaming(old, new):
+        if Path(new).name == "30":
+            for path in [Path(old), *Path(old).rglob("*"), *(saved.folder / "rings").rglob("*")]:
+                assert synced.get(path.stat().st_ino) == path.stat().st_mtime_ns, path
+                checked.append(path.name)
+        rename(old, new)
+        if Path(new).name == "30":
+            synced.pop(saved.folder.stat().st_ino, None)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "rename", renaming)
+    saved.save(30, state(3))
+    assert {"30.part", manifest.MANIFEST, "default", "_METADATA", "beside", "notes"} <= set(checked)
+    assert saved.folder.stat().st_ino in synced  # and its name before `save` returns
+    assert same(checkpoint.read(tmp_path, "key"), state(3).key)
 
 
 def test_a_checkpoint_of_another_config_is_refused(saved):
@@ -150,18 +188,10 @@ def test_a_state_of_another_form_is_refused_by_the_name_of_the_leaf(saved):
         saved.restore(more)
 
 
-@pytest.mark.parametrize("version", [1, 3])
-def test_a_checkpoint_of_another_format_is_refused(saved, version):
-    path = saved.folder / "20" / checkpoint.MANIFEST
-    content = json.loads(path.read_text())
-    del content["digest"]
-    content["format"] = version
-    if version == 1:  # had no rings, and its digest covered an empty one of its own
-        del content["rings"]
-        content["digest"] = ""
-    content["digest"] = manifest._digest(content)
-    path.write_text(json.dumps(content))
-    expected = f"^[^\\n]* has format {version}, this version of skillhier reads format 2; [^\\n]*$"
+def test_a_checkpoint_of_another_format_is_refused(saved):
+    path = saved.folder / "20" / manifest.MANIFEST
+    files.write_sealed(path, files.unseal(path.read_bytes()) | {"format": 3})
+    expected = "^[^\\n]* has format 3, this version of skillhier reads format 2; [^\\n]*$"
     with pytest.raises(checkpoint.CheckpointError, match=expected):
         saved.restore(state(0))
 

@@ -13,9 +13,10 @@ from commands import call
 from test_report import checked
 
 from experiments import compare
+from skillhier import files
 from skillhier.report import comparison, comparison_runs, figures
 from skillhier.train import metrics, run_folder
-from skillhier.train.checkpoint import MANIFEST
+from skillhier.train.manifest import MANIFEST
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = {
@@ -42,11 +43,11 @@ def run(path: Path, *, level: float | None = 0.0, until: int = 100, data: str = 
     """A made-up run: the bound rises to `level`, the held-out error is `level` at the end (None: null)."""
     settings = SETTINGS | {name.replace("__", "."): value for name, value in changes.items()}
     path.mkdir(parents=True)
-    metrics.write_json(path / "config.json", {"entry": "helms_offline", "config": settings, "starts": [start or START]})
+    files.write_json(path / "config.json", {"entry": "helms_offline", "config": settings, "starts": [start or START]})
     write(path, level, until)
     if data:
         (path / "checkpoints" / "100").mkdir(parents=True)
-        metrics.write_json(path / "checkpoints" / "100" / MANIFEST, {"about": {"data": data}})
+        files.write_json(path / "checkpoints" / "100" / MANIFEST, {"about": {"data": data}})
     return path
 
 
@@ -260,9 +261,7 @@ def test_seeds_of_one_program_are_runs(tmp_path, capsys):
         (shared / f"seed_{seed}").mkdir()
         write(shared / f"seed_{seed}", seed, 100)
     about = json.loads((shared / "config.json").read_text())
-    metrics.write_json(
-        shared / "seed_1" / "config.json", {**about, "config": about["config"] | {"seed": 1, "seeds": 1}}
-    )
+    files.write_json(shared / "seed_1" / "config.json", {**about, "config": about["config"] | {"seed": 1, "seeds": 1}})
     run(tmp_path / "r4", seed=4, level=5.0)
     told = compared(capsys, tmp_path, f"--runs={tmp_path}/r*")
     assert told["budget"]["data digest"] == ["d1"]  # of the checkpoint that the seeds share
@@ -346,7 +345,7 @@ def test_without_a_budget_in_the_config_the_last_step_is_one(tmp_path):
         where = run(tmp_path / name, until=until)
         about = json.loads((where / "config.json").read_text())
         del about["config"]["train.updates"]
-        metrics.write_json(where / "config.json", about)
+        files.write_json(where / "config.json", about)
     runs = comparison_runs.find([f"{tmp_path}/?"])
     assert all(found.finished for found in runs)
     with pytest.raises(run_folder.RunFolderError, match="last step is 50 in"):
@@ -474,7 +473,7 @@ def test_a_long_curve_is_drawn_as_means_of_neighbours(tmp_path, capsys):
         (["--runs={}/sweep/b0.0,s0/metrics.jsonl"], "no folder matches"),
         (["--runs={}/empty"], "{}/empty is no run and contains none"),
         (["--runs={}/bare"], "bare/config.json is no config of a run"),
-        (["--runs={}/torn"], "torn/metrics.jsonl is no log of a run"),
+        (["--runs={}/torn"], "torn/metrics.jsonl is damaged in line 2"),
         (["--runs={}/sweep/*", "--group=config.agent.betaz"], "config.agent.betaz; did you mean config.agent.beta_z?"),
         (["--runs={}/sweep/*", "--group=agent.beta_z"], "did you mean config.agent.beta_z?"),
         (["--runs={}/sweep/*", "--strata=zzzz"], "no run has the setting zzzz; they have config.agent.beta_z, "),

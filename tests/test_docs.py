@@ -423,4 +423,4 @@ def groups(tree: ElementTree.ElementTree) -> list[ElementTree.Element]:
 def stated(group: ElementTree.Element) -> set[str]:
     """The foundations that a room's visible text names."""
     text = " ".join(node.text for node in group.iter() if node.get("class") == "on")
-    return set(re.findall(r"types|branch|distributed", text))
+    return set(re.findall(r"types|branch|files|distributed", text))

@@ -252,7 +252,7 @@ def acts_as_it_was_saved(path: Path, agent: str) -> None:
     if agent == "mpo":
         return
     (path / "origin.json").write_text("[")
-    with pytest.raises(cli.Refused, match="origin.json cannot be read"):
+    with pytest.raises(run_folder.RunFolderError, match="origin.json is missing or damaged"):
         saved.agent(path, settings, env)
 
 

@@ -20,6 +20,7 @@ SETTINGS = {"ml_collections", "absl"}
 # part: (what it may import of ours beside itself, what it must never import of others)
 TABLE = {
     "types": (set(), LEARNING | PHYSICS | SETTINGS),
+    "files": (set(), {"jax", "numpy"} | LEARNING | PHYSICS | SETTINGS),
     "distributed": (set(), LEARNING | PHYSICS | SETTINGS),
     "branch": ({"types"}, LEARNING | PHYSICS | SETTINGS),
     "rollout": ({"types"}, LEARNING | PHYSICS | SETTINGS),
@@ -32,9 +33,12 @@ TABLE = {
         {"orbax"} | PHYSICS | SETTINGS,
     ),
     "envs": ({"types", "branch", "distributed"}, LEARNING | SETTINGS),
-    "data": ({"types", "branch", "distributed", "rollout"}, LEARNING | PHYSICS | SETTINGS),
-    "train": ({"types", "distributed", "rollout"}, {"flax", "optax", "distrax"} | PHYSICS | SETTINGS),
-    "report": ({"train"}, LEARNING | PHYSICS | SETTINGS),  # what a run folder holds is read where it is written
+    "data": ({"types", "files", "branch", "distributed", "rollout"}, LEARNING | PHYSICS | SETTINGS),
+    "train": ({"types", "files", "distributed", "rollout"}, {"flax", "optax", "distrax"} | PHYSICS | SETTINGS),
+    "report": (
+        {"train", "files"},
+        LEARNING | PHYSICS | SETTINGS,
+    ),  # what a run folder holds is read where it is written
     "__init__": ({"envs"}, LEARNING | PHYSICS | SETTINGS),  # registration with gymnasium, which imports nothing itself
 }
 # Inside envs/ too arrows run one way: part -> the parts that it may import, `.` for the files beside the folders.

@@ -17,9 +17,9 @@ from experiments.imagined_skills.held import Held
 from experiments.imagined_skills.places import Places
 from experiments.imagined_skills.roaming import Roamed
 from experiments.shared import pictures
+from skillhier import files
 from skillhier.report import plan
 from skillhier.report.sections import read
-from skillhier.train import metrics
 
 # --- figures by hand -------------------------------------------------------------------------------
 
@@ -117,14 +117,14 @@ def test_sections_show_what_is_there(tmp_path):
     assert sections.held(read(tmp_path)) == sections.ground(read(tmp_path)) == ""
     (tmp_path / "skills").mkdir()
     content = {"env": "<w>", "rows": 2, "seconds": 0.5} | held.measure(made_up([[0, 10, 1, 12], [4, 10, 5, 10]]))
-    metrics.write_json(tmp_path / "skills" / "skills.json", content)
+    files.write_json(tmp_path / "skills" / "skills.json", content)
     page = sections.held(read(tmp_path))
     assert "&lt;w&gt;" in page and "lie 2.5 m apart" in page and "chance 1 m: 2.5 times as far" in page
     assert page.count("<title>skill 1</title>") == 2 and "y, m" in page
     (tmp_path / "paths").mkdir()
     one = Roamed(np.array([[0.0, 0], [1, 1]]), np.array([1.0, 1]), np.array([0, 1]), np.array([[3.0, 3]]))
     which = {name: roaming.measure([one] * 2, 1.0) for name in ("training", "recorded")}
-    metrics.write_json(tmp_path / "paths" / "paths.json", {"env": "w", "radius": 1.0, "cell": 0.5, **which})
+    files.write_json(tmp_path / "paths" / "paths.json", {"env": "w", "radius": 1.0, "cell": 0.5, **which})
     page = sections.ground(read(tmp_path))
     assert page.count("2 episodes: 2 cells of 0.5 m visited, the target reached (within 1 m) in 2, nearest 0 m.") == 2
     assert page.count('width="4.0" height="4.0"') == 8 and page.count("<title>episode 2</title>") == 2
@@ -187,7 +187,7 @@ def test_skills_beside_noise(tmp_path, capsys):
         (path / "skills").mkdir()
         about = {"env": "w", "rows": 40, "place": "xy of the torso", "unit": "m", "skills": [0]}
         about |= {"between": far, "within": 0.5, "ratio": None}
-        metrics.write_json(path / "skills" / "skills.json", about)
+        files.write_json(path / "skills" / "skills.json", about)
     code, out, err = call(capsys, lsp_noise, f"--runs={tmp_path}/n*", f"--out={tmp_path}/out")
     assert code == 0, err
     groups = json.loads((tmp_path / "out" / "skills.json").read_text())["groups"]
@@ -197,7 +197,7 @@ def test_skills_beside_noise(tmp_path, capsys):
     page = (tmp_path / "out" / "skills.html").read_text()
     checked(page)
     assert "<title>pred_noise=0.0: 1.5</title>" in page
-    metrics.write_json(path / "skills" / "skills.json", about | {"rows": 10})
+    files.write_json(path / "skills" / "skills.json", about | {"rows": 10})
     code, _, err = call(capsys, lsp_noise, f"--runs={tmp_path}/n*", f"--out={tmp_path}/out")
     assert code == 2 and "were held for 10 decisions in w, others for 40 in w" in err
 

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from skillhier import files
 from skillhier.train import metrics
 
 
@@ -127,7 +128,7 @@ def test_a_resumed_bar_counts_its_pace_from_where_it_began():
 
 def test_a_json_file_is_whole_or_not_there(tmp_path):
     with pytest.raises(TypeError):
-        metrics.write_json(tmp_path / "summary.json", {"bad": object()})
+        files.write_json(tmp_path / "summary.json", {"bad": object()})
     assert not (tmp_path / "summary.json").exists()
-    metrics.write_json(tmp_path / "summary.json", {"elbo": 1.5})
+    files.write_json(tmp_path / "summary.json", {"elbo": 1.5})
     assert json.loads((tmp_path / "summary.json").read_text()) == {"elbo": 1.5}

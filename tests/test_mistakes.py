@@ -247,7 +247,7 @@ def test_names_that_are_no_tree_are_a_line(tmp_path):
     for leaves in ({"a": 1, "a/b": 2}, {"a/b": 2, "a": 1}, {"a": 1, "a/b/c": 2}):
         with pytest.raises(checkpoint.CheckpointError, match="an array and a group have one name"):
             checkpoint.nested(leaves)
-    (tmp_path / "config.json").write_text('{"config": {"a": 1, "a.b": 2}, "starts": []}')
+    (tmp_path / "config.json").write_text('{"entry": "lsp", "config": {"a": 1, "a.b": 2}, "starts": []}')
     with pytest.raises(run_folder.RunFolderError, match="has a setting of the name of a group"):
         run_folder.settings(tmp_path)
 

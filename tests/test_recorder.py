@@ -1,5 +1,6 @@
 """Recording: whole episodes, exactly those that were lived, safe from a kill at any moment, readable by Minari."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from clocks import COUNTING, LENGTH, clocks
 
+from skillhier import files
 from skillhier.data import dataset, minari, recorder
 from skillhier.data.faults import DataFault
 from skillhier.types import Bounds
@@ -175,15 +177,18 @@ def test_a_kill_at_any_moment_loses_only_the_part_being_written(tmp_path, monkey
     """Files settle in this order: metadata, four parts of two episodes, the joined file, metadata."""
     env, number = clocks(2, limit=6), []
 
-    def settle(draft, path):
+    @contextlib.contextmanager
+    def settling(path):
+        part = path.with_name(f"{path.name}{files.DRAFT}")
+        yield part
         number.append(path)
         if len(number) < at or (len(number) == at and when == "after"):
-            draft.rename(path)
+            part.rename(path)
         if len(number) >= at:
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(minari, "_rename_written", settle)
+        patch.setattr(files, "draft", settling)
         run(tmp_path, env, 8, rows=7)
     if list((tmp_path / "data").glob("part*.h5")):
         with pytest.raises(DataFault, match="a recording that was cut short"):

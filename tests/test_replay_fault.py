@@ -12,10 +12,11 @@ from specs import spec_of
 
 from experiments import replay_fault
 from experiments.shared import cli, online_run, warm_start
+from skillhier import files
 from skillhier.agents import registry
 from skillhier.agents.learner import healthy
 from skillhier.data import sources, toy
-from skillhier.train import faults, loop, metrics, run_folder
+from skillhier.train import faults, loop, run_folder
 from skillhier.types import TimeStep, Trajectory
 
 ROOT = Path(__file__).parent.parent
@@ -83,7 +84,7 @@ def left_by(path: Path, entry: str, name: str, init=None) -> tuple[Path, tuple, 
         spec = spec_of(dict.fromkeys(config.agent.mid, (config.data.stack, 2)), 5)
         skills, agent = {}, registry.make(**config.agent, spec=spec)
     path, _ = run_folder.open_run(path, entry, cli.flat(config))
-    metrics.write_json(path / run_folder.ORIGIN, skills)
+    files.write_sealed(path / run_folder.ORIGIN, skills)
     rows = lambda shape, dtype, value=0: np.full((8, 3, *shape), value, dtype)  # noqa: E731
     obs = {entry: rows(x.shape, x.dtype, np.nan) for entry, x in spec.obs.items()}
     step = TimeStep(obs, rows((), "f4", np.nan), rows((), "f4", 1), rows((), bool), rows((), bool))

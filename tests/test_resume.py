@@ -1,6 +1,6 @@
-"""The real commands, killed at any moment and started again, end as the run that nobody touched: to the bit.
+"""Every agent's real command, killed at any moment and started again, ends as the run that nobody touched: to the bit.
 
-These are the many kills; a few are in the fast tests of each entry point.
+A hundred kills in all, each gone on from. A few are in the fast tests of each entry point.
 """
 
 from pathlib import Path
@@ -8,39 +8,50 @@ from pathlib import Path
 import pytest
 from kills import entry, run, survive
 
-OFFLINE = ("helms_offline", "--config=experiments/configs/helms_offline.py:debug", "--config.train.save_every=10")
-ONLINE = (
-    "imitate", "--config=experiments/configs/imitate.py:debug", "--config.train.save_every=10",
-    "--config.train.updates=120", "--config.env.worlds=2", "--config.eval.episodes=2",
-)  # fmt: skip
+from experiments.shared import cli
+from skillhier.agents import registry
+
+KILLS = 4  # of each agent
+SMALL = {
+    "helms_offline": (),
+    "imitate": ("--config.env.worlds=2", "--config.eval.episodes=2"),
+    "helms_transfer": ("--config.env.worlds=2",),
+    "lsp": (),
+    "mrs": (),
+}
+ENTRY_OF = {
+    **dict.fromkeys(registry.OFFLINE, "helms_offline"),
+    **dict.fromkeys(registry.BY_MPO, "helms_transfer"),
+    **dict.fromkeys((*registry.BY_TD3, *registry.IMAGINING), "lsp"),
+    **dict.fromkeys((*registry.BY_DDPG, *registry.BY_PPO, *registry.BY_GOALS), "mrs"),
+}
 
 
-def whole(tmp_path_factory, command) -> Path:
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    told = run(entry(*command, f"--workdir={folder}"))
+def command(name: str, agent: str) -> tuple:
+    """The debug preset, with a checkpoint after every epoch."""
+    address = f"experiments/configs/{name}.py:debug,agent={agent}"
+    epoch = cli.load_config(address)[0].train.updates_per_epoch
+    return name, f"--config={address}", f"--config.train.save_every={epoch}", *SMALL[name]
+
+
+def hold(tmp_path: Path, name: str, agent: str, kills: int, seed: int = 0) -> int:
+    """Kills and continues the command, and holds it to one that nobody touched; how many kills hit a save."""
+    asked = command(name, agent)
+    whole = tmp_path / "whole"
+    told = run(entry(*asked, f"--workdir={whole}"))
     assert told.returncode == 0, told.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
-def offline(tmp_path_factory) -> Path:
-    return whole(tmp_path_factory, OFFLINE)
-
-
-@pytest.fixture(scope="module")
-def online(tmp_path_factory) -> Path:
-    return whole(tmp_path_factory, ONLINE)
+    parts = ("learner", "key") if name == "helms_offline" else ("learner", "source", "key")
+    return survive(entry(*asked), whole, tmp_path / "run", kills, seed, parts)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_many_kills_offline(offline, tmp_path, seed):
-    """Ten each; of the fifteen that aimed at a save some hit it."""
-    assert survive(entry(*OFFLINE), offline, tmp_path / "run", 10, seed, ("learner", "key"))
+@pytest.mark.parametrize("agent", ENTRY_OF)
+def test_kills_of_every_agent(tmp_path, agent):
+    assert set(ENTRY_OF) == set(registry.AGENTS)
+    hold(tmp_path, ENTRY_OF[agent], agent, KILLS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_many_kills_online(online, tmp_path, seed):
-    """Worlds with their own physics, the expert's memory and the replay among the leaves."""
-    assert survive(entry(*ONLINE), online, tmp_path / "run", 8, seed, ("learner", "source", "key"))
+@pytest.mark.parametrize(("name", "agent"), [("helms_offline", "helms"), ("imitate", "bc")])
+def test_many_kills_of_which_some_hit_a_save(tmp_path, name, agent):
+    assert hold(tmp_path, name, agent, 10, seed=1)

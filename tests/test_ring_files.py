@@ -13,6 +13,7 @@ from leftovers import same
 from skillhier.data import replay
 from skillhier.train import checkpoint, ring_files
 from skillhier.train.checkpoint import CheckpointError, Checkpoints
+from skillhier.train.manifest import MANIFEST
 from skillhier.types import TimeStep, Trajectory
 
 ROWS, WORLDS = 40, 3
@@ -246,7 +247,7 @@ def test_nothing_is_deleted_while_a_manifest_cannot_be_read(tmp_path):
     saved.save(1, first)
     saved.save(2, advance(first, 8))
     saved.close()
-    manifest = tmp_path / "2" / checkpoint.MANIFEST
+    manifest = tmp_path / "2" / MANIFEST
     manifest.write_bytes(manifest.read_bytes()[:-9])
     before = segments(tmp_path)
     again = Checkpoints(tmp_path, rings=RINGS)
@@ -329,8 +330,8 @@ def run(folder, until=4):
 def test_killed_between_any_two_operations_on_files_it_ends_as_if_it_had_not_been(tmp_path):
     base, whole = tmp_path / "base", tmp_path / "whole"
     run(base, 3)
-    (base / "4").mkdir()  # remains of a process that was killed, for the next one to clear away
-    (base / "4" / "half").touch()
+    (base / "4.part").mkdir()  # remains of a process that was killed, for the next one to clear away
+    (base / "4.part" / "half").touch()
     (base / ring_files.FOLDER / "4-00.npz").touch()
     (base / ring_files.FOLDER / "4.part").touch()
     shutil.copytree(base, whole)

@@ -72,7 +72,7 @@ def test_each_seed_has_a_folder_like_a_run_of_its_own(together):
     assert not (path / "metrics.jsonl").exists()
     assert run_folder.settings(path / "seed_6") == {"seed": 6, "seeds": 1}
     summarise = lambda rows: {"last": rows[-1]["step"], "size": rows[-1]["heldout/size"], "shares": [0.1, 0.2]}  # noqa: E731
-    summary = session.finish(path, 5, 3, summarise, run_page.write)
+    summary = session.finish(path, 5, 3, summarise, lambda folder, one: run_page.write(folder, summary=one))
     assert summary["seeds"] == [5, 6, 7] and summary["last"] == [6, 6, 6] and len(set(summary["size"])) == 3
     assert summary["shares"] == [[0.1, 0.2]] * 3  # a figure a seed, whatever the figure is made of
     told = json.loads((path / "seed_7" / "summary.json").read_text())

@@ -1,15 +1,17 @@
 """A run in its folder, killed and continued, is the run that was never interrupted: every leaf and every line."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from faulty import regression, spoiling
 from leftovers import leaves, record
 
-from skillhier.train import checkpoint
+from skillhier.train import checkpoint, metrics, run_folder, session
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("learner", "source", "key")
@@ -129,3 +131,84 @@ def test_a_longer_budget_goes_on(script, tmp_path, whole):
     told = spawn(script, tmp_path, 60)
     assert told.stdout == "60 None\n", told.stderr
     assert leaves(tmp_path, 60, PARTS) == leaves(whole, 60, PARTS) and record(tmp_path) == record(whole)
+
+
+def missing(lines):
+    return None
+
+
+def flipped(lines):
+    return [*lines[:2], lines[2].replace('"guess/error": ', '"guess/error": 1'), *lines[3:]]
+
+
+DAMAGE = {
+    "missing": missing,
+    "a line lost": lambda lines: [*lines[:1], *lines[2:]],
+    "a line cut": lambda lines: [*lines[:1], lines[1][:20] + "\n", *lines[2:]],
+    "out of order": lambda lines: [lines[1], lines[0], *lines[2:]],
+    "a figure changed": flipped,
+    "not text": lambda lines: ["\0\udcff" * 9, *lines[1:]],
+    "cut": lambda lines: lines[:2],
+    "longer": lambda lines: [*lines, '{"step": 90}\n'],
+}
+
+
+def short(folder, budget=4):
+    """A run of a few updates in this process, each with a line and a checkpoint of its own."""
+    return session.execute(folder, regression(), spoiling(), seed=0, budget=budget, updates=1, save_every=1)
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("half")
+    short(folder)
+    return folder
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_record_is_put_back_from_the_checkpoint(half, tmp_path, how):
+    """Also what no reader could tell; and what came after the checkpoint is not in it."""
+    shutil.copytree(half, tmp_path / "run")
+    file = tmp_path / "run" / "metrics.jsonl"
+    before = file.read_text()
+    lines = DAMAGE[how](before.splitlines(keepends=True))
+    file.unlink() if lines is None else file.write_text("".join(lines), errors="surrogateescape")
+    short(tmp_path / "run")
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize("how", ["a line cut", "out of order", "not text"])
+def test_readers_name_the_first_damaged_line(half, tmp_path, how):
+    file = tmp_path / "metrics.jsonl"
+    lines = DAMAGE[how]((half / "metrics.jsonl").read_text().splitlines(keepends=True))
+    file.write_text("".join(lines), errors="surrogateescape")
+    line = 1 if how == "not text" else 2
+    with pytest.raises(
+        metrics.RecordError, match=f"^{file} is damaged in line {line}; the command of its run puts back"
+    ):
+        metrics.rows(file)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_what_says_done_is_written_last(tmp_path, seeds):
+    """A page that fails, or a kill while it is written, leaves no summary: the sweep runs the command again."""
+    run_folder.open_run(tmp_path, "toy", {"seed": 0, "seeds": seeds})
+    for place in run_folder.seed_folders(tmp_path, 0, seeds):
+        (place / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
+    seen = []
+
+    def summarise(rows):
+        return {"loss": rows[-1]["loss"]}
+
+    def page(folder, summary):
+        seen.append((folder, summary, sorted(path.name for path in tmp_path.rglob("summary.json"))))
+        if len(seen) == 2 * seeds:
+            raise KeyboardInterrupt
+
+    session.finish(tmp_path, 0, seeds, summarise, page)
+    assert len(seen) == seeds and all(one[1:] == ({"loss": 0.5}, []) for one in seen)
+    assert (tmp_path / "summary.json").is_file()
+    run_folder.open_run(tmp_path, "toy", {"seed": 0, "seeds": seeds})
+    with pytest.raises(KeyboardInterrupt):
+        session.finish(tmp_path, 0, seeds, summarise, page)
+    assert not (tmp_path / "summary.json").exists()

@@ -100,17 +100,15 @@ def cpu(config: ConfigDict) -> None:
     # a squashed Gaussian without an entropy bonus saturates at such rates, and stays with what it found first; values
     # that are their own targets ran away on one seed of three
     if config.agent.name != "dreamerv3":
-        config.agent.update(head="bounded_normal", entropy=0.1, slow_critic="average", bootstrap="slow")
+        config.agent.update(head="bounded_normal", entropy=0.1, slow_critic="average", bootstrap="slow", noise=0.1)
     if "cem_starts" in config.agent:
         # log q of a skill that nothing says anything of is -4.26: taken off, the reward begins at 0. A large weight
         # makes skills tellable, and falls once they are
         config.agent.update(cem_starts=4, predictor_learning_rate=4e-4, mi_constant=4.257, mi_floor=-8.0)
         config.agent.update(mi_scale=2.0, mi_target=0.5)
     # an update for 10 frames. With a quarter of the rows the model was not good enough to balance a pole by
-    updates = FRAMES // 10
     config.train.update(pretrain=100, unroll_length=5, updates_per_collect=4, batch_size=32, sequence_length=32)
-    config.train.update(updates=updates, updates_per_epoch=100, eval_every=1000, save_every=2000)
-    config.agent.decay_updates = updates
+    config.train.update(updates=FRAMES // 10, updates_per_epoch=100, eval_every=1000, save_every=2000)
 
 
 def check(config: ConfigDict) -> None:

@@ -8,7 +8,7 @@ An entry point is a file with a docstring and
         cli.run(main)
 
 and perhaps `check(run)`, which refuses flags before `main` and for --check; it reads no data and builds no worlds.
-What a config file is stands in settings.py; its functions are to be had from here too.
+What a config file is stands in settings.py, how a command ends in endings.py; both are to be had from here too.
 """
 
 import json
@@ -17,7 +17,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -28,8 +27,9 @@ from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from experiments.shared import help_page, preflight, world_settings
+from experiments.shared import endings, help_page, preflight, streams, world_settings
 from experiments.shared.compilation_cache import open_cache
+from experiments.shared.endings import RunStopped
 from experiments.shared.settings import (
     CONFIGS,
     Refused,
@@ -42,11 +42,20 @@ from experiments.shared.settings import (
     unknown,
     validate,
 )
-from skillhier.data import faults
 from skillhier.distributed import hosts, sharding
 from skillhier.train import checkpoint, run_folder, trackers
 
-__all__ = ["CONFIGS", "Refused", "change", "choose", "flat", "load_config", "pick", "validate"]  # of settings.py
+__all__ = [
+    "CONFIGS",
+    "Refused",
+    "RunStopped",
+    "change",
+    "choose",
+    "flat",
+    "load_config",
+    "pick",
+    "validate",
+]  # of settings.py, endings.py
 
 flags.DEFINE_string("config", None, "FILE:PRESET[,key=value,...]; then --config.NAME=VALUE changes any setting")
 flags.DEFINE_string("workdir", None, "the run folder; the same command on the same folder continues the run")
@@ -72,16 +81,7 @@ flags.DEFINE_bool("check", False, "validate flags and config, and exit")
 flags.DEFINE_bool("check_each", False, "the same of many commands: a JSON list of arguments a line of standard input")
 SHORT = ("run",)  # flags of some entry points that stand for the setting of that name
 TRACKING = ("track", "track_project", "track_online")
-FRESH: list[Path] = []  # run folders that this process has begun
 LEARNING = ("init_from", "devices", "coordinator", "hosts", "host", *TRACKING)  # flags of entry points that learn
-
-
-class RunStopped(Exception):
-    """A run that a signal ended, after saving."""
-
-    def __init__(self, number: signal.Signals, message: str) -> None:
-        super().__init__(message)
-        self.code = 0 if number == signal.SIGTERM else 128 + number
 
 
 class Run(NamedTuple):
@@ -107,9 +107,9 @@ def run(
     argv = list(sys.argv if argv is None else argv)
     module = sys.modules[main.__module__]
     name = Path(module.__file__).stem
-    try:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no UTF-8
+    if module.__name__ == "__main__":
+        streams.settle(heedless=needs_config)
+    with endings.handled(module.__name__):
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # until here experiments/__init__.py heard it
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
@@ -125,8 +125,10 @@ def run(
         if flags.FLAGS.check:
             print("the command and its config are valid")
             sys.exit(0)
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each save in many lines
-        signal.signal(signal.SIGTERM, _stop)  # until a loop listens for itself, and again after it
+        logging.getLogger("absl").setLevel(
+            logging.CRITICAL
+        )  # Orbax reports each save in many lines, and what it raises
+        signal.signal(signal.SIGTERM, endings.stop)  # until a loop listens for itself, and again after it
         set_numerics()
         open_cache()
         if place:
@@ -134,33 +136,6 @@ def run(
         main(asked._replace(mesh=make_mesh()) if learns else asked)
         sys.stdout.flush()
         hosts.shutdown()
-    except BrokenPipeError:  # whoever read what was printed, `head` perhaps, has seen enough
-        os._exit(141)
-    except RunStopped as stopped:
-        hosts.shutdown()
-        _leave(_one_line(stopped, stopped.code))
-    except KeyboardInterrupt:
-        _leave(_one_line("interrupted; the same command goes on from what was saved", 130))
-    except (Refused, run_folder.RunFolderError) as error:
-        leave_nothing()
-        _end(_one_line(error, 2), module.__name__)
-    except OSError as error:
-        message = preflight.trouble(error)
-        if message is None:
-            raise
-        leave_nothing()
-        _end(_one_line(message, 2), module.__name__)
-    except faults.DataFault as error:
-        leave_nothing()
-        _end(_one_line(error, 1), module.__name__)
-    except (checkpoint.CheckpointError, FloatingPointError) as error:
-        _end(_one_line(error, 1), module.__name__)
-    except Exception:
-        if not hosts.is_distributed():
-            raise
-        hosts.wait_for_watchdog()
-        traceback.print_exc()
-        _leave(1)
     sys.exit(0)
 
 
@@ -213,10 +188,11 @@ def look(asked: Run, learns: bool, module: ModuleType | None = None, missing_ok:
     if not learns:
         preflight.check_learning(asked.name, LEARNING)
     path = asked.workdir or (asked.config or {}).get("folder")  # collect names one in its config
-    preflight.check_flags(missing_ok)
-    if asked.config is not None and path:
-        preflight.check_run(Path(path), run_settings(asked), asked.free)
-    getattr(module, "check", lambda _: None)(asked)
+    with preflight.refusing():
+        preflight.check_flags(missing_ok)
+        if asked.config is not None and path:
+            preflight.check_run(Path(path), run_settings(asked), asked.free)
+        getattr(module, "check", lambda _: None)(asked)
 
 
 def check_each(name: str, needs_config: bool = True, learns: bool = True, module: ModuleType | None = None) -> None:
@@ -228,8 +204,6 @@ def check_each(name: str, needs_config: bool = True, learns: bool = True, module
             answer = {"config": flat(asked.config) if asked.config is not None else {}}
         except (Refused, run_folder.RunFolderError) as error:
             answer = {"refused": " ".join(str(error).split())}
-        except OSError as error:
-            answer = {"refused": preflight.trouble(error) or " ".join(str(error).split())}
         print(json.dumps(answer))
 
 
@@ -252,15 +226,8 @@ def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, s
     begun = (path / "config.json").exists()
     opened = run_folder.open_run(path, asked.name, settings, asked.free)
     if not begun:
-        FRESH.append(path)
+        endings.FRESH.append(path)
     return opened
-
-
-def leave_nothing() -> None:
-    """Takes back the folders that this command, which is refused, has begun: the corrected one begins them anew."""
-    for path in FRESH:
-        run_folder.take_back(path)
-    FRESH.clear()
 
 
 def find_host(asked: Run) -> hosts.HostPlace | None:
@@ -319,32 +286,3 @@ def set_numerics() -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     if flags.FLAGS.matmul_precision != "default":
         jax.config.update("jax_default_matmul_precision", flags.FLAGS.matmul_precision)
-
-
-def _stop(number: int, _frame: object) -> None:
-    _leave(_one_line("stopped; the same command goes on from what was saved", 0))
-
-
-def _leave(code: int) -> None:
-    """Ends the process at once, without tidying up and without raising anything.
-
-    A compiled program that calls back to Python would otherwise be waited for by an interpreter that answers no
-    more; and where its callback runs in this thread, it would take an exception for a fault of its own.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _end(code: int, module: str) -> None:
-    """Ends the process: at once where it is a command of its own, for what it had begun to compute may call back to
-    Python (`_leave`), or where there are other hosts, for whom JAX would wait.
-    """
-    if module == "__main__" or hosts.is_distributed():
-        _leave(code)
-    sys.exit(code)
-
-
-def _one_line(error: Exception | str, code: int) -> int:
-    print(" ".join(str(error).split()), file=sys.stderr)
-    return code

@@ -12,6 +12,7 @@ import jax
 from experiments.shared.settings import Refused
 
 UNREADABLE = "Error reading persistent compilation cache entry for "  # what JAX warns of, with the program's name
+UNWRITABLE = "Error writing persistent compilation cache entry for "
 
 
 def open_cache() -> None:
@@ -38,21 +39,28 @@ def open_cache() -> None:
     jax.config.update("jax_compilation_cache_dir", str(top / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    _rebuild_damaged(top / "xla")
+    _hear_warnings(top / "xla")
 
 
-def _rebuild_damaged(cache: Path) -> None:
-    """From here on an entry that JAX cannot read is removed, so that what JAX compiles in its place is kept.
+def _hear_warnings(cache: Path) -> None:
+    """From here on an entry that JAX cannot read is removed, so that what JAX compiles in its place is kept, and one
+    line says that entries cannot be written.
 
     JAX writes no entry that is there already, so it would warn of the damaged one at every start. Its warning comes
     before it compiles; it names the program and not the entry, so all entries of that program are removed.
     """
-    show = warnings.showwarning
+    show, unwritable = warnings.showwarning, []
 
-    def show_or_rebuild(message: Warning | str, *about, **settings) -> None:
+    def show_or_mend(message: Warning | str, *about, **settings) -> None:
+        if str(message).startswith(UNWRITABLE):
+            if not unwritable:
+                unwritable.append(str(message).rpartition("] ")[2])
+                print(f"the compilation cache {cache} cannot be written: {unwritable[0]}", file=sys.stderr)
+            return
         program = re.match(f"{UNREADABLE}'(.+?)': ", str(message))
         if program is None:
-            return show(message, *about, **settings)
+            show(message, *about, **settings)
+            return
         try:
             for entry in cache.glob(f"{glob.escape(program[1])}-*-cache"):
                 entry.unlink(missing_ok=True)
@@ -62,5 +70,6 @@ def _rebuild_damaged(cache: Path) -> None:
             done = f"it is removed and compiled anew; if this happens again, delete {cache}"
         print(f"the compilation cache holds a damaged entry of {program[1]}: {done}", file=sys.stderr)
 
-    warnings.filterwarnings("always", message=UNREADABLE)
-    warnings.showwarning = show_or_rebuild
+    for message in (UNREADABLE, UNWRITABLE):
+        warnings.filterwarnings("always", message=message)
+    warnings.showwarning = show_or_mend

@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.shared import cli, frames, learning, run_report, world_settings
+from skillhier import files
 from skillhier.agents import registry as agents
 from skillhier.data import online, replay
 from skillhier.distributed import hosts
@@ -140,7 +141,7 @@ def train(
     spec = spec or (worlds.env and worlds.env.spec)
     path, shared = cli.open_run(run)
     if origin is not None and hosts.is_main_host():
-        metrics.write_json(path / run_folder.ORIGIN, origin)
+        files.write_sealed(path / run_folder.ORIGIN, origin)
     place = f"in {config.env.worlds} worlds {config.env.name}" if worlds.env else f"on {config.data.path}"
     print(f"{path}: {config.agent.name} {place}", file=sys.stderr)
     if checkpoint.was_left_out(path, REPLAY):

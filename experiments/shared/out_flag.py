@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments.shared import cli
-from skillhier.train import metrics
+from skillhier import files
 
 flags.DEFINE_string("out", None, "the folder to write to; by default one below runs/ with the time in its name")
 
@@ -21,10 +21,8 @@ def write(out: Path, name: str, content: object, page: str) -> Path:
     """Writes `out`/NAME.json and NAME.html, each whole or not at all; returns the page's path. Raises Refused."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        metrics.write_json(out / f"{name}.json", content)
-        draft = out / f"{name}.html.part"
-        draft.write_text(page, encoding="utf-8")
-        draft.rename(out / f"{name}.html")
+        files.write_json(out / f"{name}.json", content)
+        files.write_text(out / f"{name}.html", page)
     except OSError as error:
         raise cli.Refused(f"{out} cannot be written: {error.strerror}; choose another --out") from None
     return out / f"{name}.html"

@@ -4,10 +4,11 @@ Refused in one line: arguments that no file or page could show, numbers that are
 folders that cannot be read or written, runs that cannot go on as they are told to.
 """
 
+import contextlib
 import errno
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,18 @@ def trouble(error: OSError) -> str | None:
     if error.errno not in REMEDIES or error.filename is None:
         return None
     return f"{str(error.filename)[:200]}: {error.strerror}; {REMEDIES[error.errno]}"
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Raises Refused in place of an error of a path that the command has named."""
+    try:
+        yield
+    except OSError as error:
+        message = trouble(error)
+        if message is None:
+            raise
+        raise Refused(message) from None
 
 
 def check_arguments(arguments: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from experiments.fixed_skills import sections as fixed_skills
 from experiments.imagined_goals import sections as imagined_goals
@@ -39,9 +40,9 @@ SECTIONS = (
 )
 
 
-def write(folder: Path | str) -> Path:
-    """Writes report.html into a run folder; returns its path."""
-    return run_page.write(folder, SECTIONS, headlines)
+def write(folder: Path | str, summary: dict[str, Any] | None = None) -> Path:
+    """Writes report.html into a run folder; returns its path. summary: as in run_page.write."""
+    return run_page.write(folder, SECTIONS, headlines, summary)
 
 
 def headlines(run: Folder) -> Iterable[Headline]:

@@ -1,6 +1,5 @@
 """What an online agent begins with: skills of another run, or parameters of its own kind; statistics for new nets."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,13 +108,8 @@ def agent_of(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def origin(path: Path) -> dict[str, Any]:
-    """The settings that the online agent of a run shares with its skills. Raises Refused."""
-    home = path if (path / run_folder.ORIGIN).is_file() else path.parent  # of one seed of several
-    try:
-        content = json.loads((home / run_folder.ORIGIN).read_text())
-        return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    except (OSError, ValueError, AttributeError):
-        raise cli.Refused(f"{path / run_folder.ORIGIN} cannot be read; give the folder of a complete run") from None
+    """The settings that the online agent of a run shares with its skills. Raises RunFolderError."""
+    return run_folder.read_origin(path if (path / run_folder.ORIGIN).is_file() else path.parent)  # of one seed of many
 
 
 def made_up_settings(name: str, config: ConfigDict) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 The label follows from the figures by the thresholds below; it is a reading aid, not a measurement.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from experiments.fixed_skills.measures import mean_along, noise, shares, spread
 from experiments.fixed_skills.rollouts import REPEATS
 from experiments.shared.lanes import PRIOR
 from experiments.stacking.skill_rollouts import OBJECTS, SkillRollouts, save
+from skillhier import files
 
 LIFTED = 0.03  # m that an object must rise to count as lifted: more than when it is pushed
 NEAR = 0.06  # m from the pinch to an object's centre: within reach of the fingers, for objects of 5 cm
@@ -105,7 +105,7 @@ def write(rollouts: SkillRollouts, folder: Path | str, about: dict | None = None
     """Writes skills.json (`about` and the measures) and skills.npz into a run folder; returns the former's content."""
     content = {**(about or {}), **measure(rollouts)}
     save(rollouts, folder)
-    (Path(folder) / "skills.json").write_text(json.dumps(content, indent=1) + "\n")
+    files.write_json(Path(folder) / "skills.json", content)
     return content
 
 

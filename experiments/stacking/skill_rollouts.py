@@ -12,6 +12,7 @@ import numpy as np
 from experiments.fixed_skills import rollouts
 from experiments.fixed_skills.rollouts import FixedSkills
 from experiments.shared.lanes import ACT
+from skillhier import files
 from skillhier.types import Array, Env, Key, Params, Spec, Trajectory
 
 PINCH, GRIPPER, GRASP = "sawyer.pinch.pose", "gripper.joints.angle", "gripper.grasp"  # entries
@@ -83,7 +84,8 @@ def collect(env: Env, act: ACT, params: Params, skills: int, key: Key, *, rows: 
 def save(episodes: SkillRollouts, folder: Path | str) -> Path:
     """Writes skills.npz into a run folder."""
     path = Path(folder) / "skills.npz"
-    np.savez_compressed(path, **episodes._asdict())
+    with files.draft(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **episodes._asdict())
     return path
 
 

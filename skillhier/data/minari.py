@@ -9,7 +9,6 @@ process killed at any moment loses at most the part that it was writing.
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -19,13 +18,14 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from skillhier import files
 from skillhier.data import hdf5
 from skillhier.data.faults import DataLocation
 from skillhier.types import Spec
 
 LAYOUT = "v110"  # HDF5 file format version: compact, with checksums of its metadata
+MARGIN = 2**20  # bytes that joining episodes may take beyond those of their parts
 VERSION = "0.5.0"  # the oldest Minari with this layout
-DRAFT = ".draft"  # suffix of a file being written
 
 
 class Episode(NamedTuple):
@@ -55,7 +55,7 @@ class Recorder:
         self.data = self.folder / "data"
         self._metadata = {**_metadata(self.folder, spec), **(about or {})}
         self.data.mkdir(parents=True, exist_ok=True)
-        for draft in self.data.glob(f"*{DRAFT}"):
+        for draft in self.data.glob(f"*{files.DRAFT}"):
             draft.unlink()
         if (self.data / hdf5.METADATA).is_file():
             self._check_spaces(hdf5.read_metadata(self.data / hdf5.METADATA))
@@ -81,12 +81,13 @@ class Recorder:
         if not episodes:
             return
         part = self.data / f"part_{len(self.attributes):06d}.h5"
-        draft = part.with_name(part.name + DRAFT)
         written = []
-        with h5py.File(draft, "w", libver=LAYOUT) as file:
+        # in memory first: HDF5 takes the process with it where it finds no room on the disk
+        with h5py.File(part, "w", libver=LAYOUT, driver="core", backing_store=False) as file:
             for index, episode in enumerate(episodes, start=len(self.attributes)):
                 written.append(_write(file.create_group(f"episode_{index}"), index, episode))
-        _rename_written(draft, part)
+            file.flush()
+            files.write_bytes(part, file.id.get_file_image())
         self.attributes += written
 
     def finish(self) -> None:
@@ -94,15 +95,15 @@ class Recorder:
         parts = self._parts()
         if parts:
             main = self.data / hdf5.MAIN
-            draft = main.with_name(main.name + DRAFT)
-            if main.is_file():
-                shutil.copyfile(main, draft)
-            with h5py.File(draft, "a", libver=LAYOUT) as file:
-                for path in parts:
-                    with hdf5.open_file(path) as part:
-                        for name in hdf5.episodes(part, DataLocation(path)):
-                            part.copy(name, file)
-            _rename_written(draft, main)
+            with files.draft(main) as draft:
+                if main.is_file():
+                    shutil.copyfile(main, draft)
+                files.reserve(self.data, MARGIN + sum(path.stat().st_size for path in parts))
+                with h5py.File(draft, "a", libver=LAYOUT) as file:
+                    for path in parts:
+                        with hdf5.open_file(path) as part:
+                            for name in hdf5.episodes(part, DataLocation(path)):
+                                part.copy(name, file)
         self._write_metadata()
         for path in parts:
             path.unlink()
@@ -132,10 +133,7 @@ class Recorder:
         steps = int(sum(attributes["total_steps"] for attributes in self.attributes))
         size = sum(path.stat().st_size for path in self.data.iterdir()) / 1e6
         counts = {"total_episodes": len(self.attributes), "total_steps": steps, "dataset_size": round(size, 1)}
-        path = self.data / hdf5.METADATA
-        draft = path.with_name(path.name + DRAFT)
-        draft.write_text(json.dumps({**self._metadata, **counts}, indent=1))
-        _rename_written(draft, path)
+        files.write_json(self.data / hdf5.METADATA, {**self._metadata, **counts})
 
 
 def _write(group: h5py.Group, index: int, episode: Episode) -> dict[str, float | str]:
@@ -187,10 +185,3 @@ def _describe_space(space: dict) -> str:
     if space.get("type") == "Dict":
         return ", ".join(f"{name} {part['shape']}" for name, part in space["subspaces"].items())
     return f"shape {space.get('shape')} within {np.unique(space.get('low'))} to {np.unique(space.get('high'))}"
-
-
-def _rename_written(draft: Path, path: Path) -> None:
-    """Renames `draft` to `path` once its bytes are on disk."""
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    draft.rename(path)

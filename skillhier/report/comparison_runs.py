@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skillhier.train import checkpoint, metrics, run_folder
+from skillhier.train import checkpoint, manifest, metrics, run_folder
 
 BUDGETS = ("config.train.updates", "config.train.frames")  # settings that give the last row's step of a finished run
 SEED = "config.seed"
@@ -85,14 +85,11 @@ def read(paths: RunPaths) -> LoggedRun:
         settings[SEED] = paths.seed
     try:
         rows = metrics.rows(paths.log / "metrics.jsonl")
-        [row["step"] for row in rows]
-        for row in rows:
-            if metrics.ENV_STEPS in row:  # runs of earlier versions count no frames
-                row.setdefault(metrics.FRAMES, row[metrics.ENV_STEPS] * settings.get("config.env.repeat", 1))
-    except (ValueError, KeyError, TypeError):
-        raise run_folder.RunFolderError(
-            f"{paths.log / 'metrics.jsonl'} is no log of a run; leave it out of --runs"
-        ) from None
+    except metrics.RecordError as error:
+        raise run_folder.RunFolderError(f"{error}; or leave it out of --runs") from None
+    for row in rows:
+        if metrics.ENV_STEPS in row:  # runs of earlier versions count no frames
+            row.setdefault(metrics.FRAMES, row[metrics.ENV_STEPS] * settings.get("config.env.repeat", 1))
     start = about["starts"][-1] if about["starts"] else {}
     data = _digest(paths.log) or _digest(paths.config) or _digest(paths.log.parent)  # seeds share a checkpoint
     return LoggedRun(paths.log, {"entry": about.get("entry", ""), **settings}, start, data, rows)
@@ -103,7 +100,7 @@ def _digest(folder: Path) -> str:
     for step in reversed(checkpoint.steps(folder / "checkpoints")):
         try:
             return str(
-                json.loads((folder / "checkpoints" / str(step) / checkpoint.MANIFEST).read_text())["about"]["data"]
+                json.loads((folder / "checkpoints" / str(step) / manifest.MANIFEST).read_text())["about"]["data"]
             )
         except (OSError, ValueError, KeyError, TypeError):
             continue

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from skillhier import files
 from skillhier.report import figures, film
 from skillhier.report.sections import WATCHED, Folder, picture, read_json, side_by_side
 from skillhier.report.sections import film as film_of
-from skillhier.train import metrics
 
 FOLDER = "dream"
 LINES = ("seen", "belief", "dream")  # as agents record them
@@ -37,14 +37,14 @@ def write(path: Path, recorded: Mapping[str, Mapping[str, np.ndarray]], context:
     for name, seen in recorded["seen"].items():
         rows = {line: np.asarray(recorded[line][name], np.float64) for line in LINES}
         if seen.ndim == 4:
-            (folder / f"strip-{name}.jpg").write_bytes(_strip(rows))
+            files.write_bytes(folder / f"strip-{name}.jpg", _strip(rows))
             continue
         varied = np.argsort(-rows["seen"].std(0), kind="stable")[:NUMBERS]
         for i in sorted(varied.tolist()):
             label = name if seen.shape[1] == 1 else f"{name} {i}"
             figures_of[label] = {line: rows[line][:, i].tolist() for line in LINES}
     about = {"context": context, "interval": interval, "rows": len(seen), "numbers": figures_of}
-    metrics.write_json(folder / "dream.json", about)
+    files.write_json(folder / "dream.json", about)
 
 
 def write_films(path: Path, recorded: Mapping[str, Mapping[str, np.ndarray]], context: int, interval: float) -> None:

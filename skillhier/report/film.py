@@ -9,6 +9,8 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from skillhier import files
+
 MAX_RATE = 30.0  # frames a second: limits the size of films of worlds with short control steps
 GAP = 3  # pixels between the images of a strip
 
@@ -31,13 +33,21 @@ def write(path: Path, images: Iterable[np.ndarray], rate: float) -> int:
 
     rate: frames a second. Raises FilmError.
     """
-    draft, process, count = path.with_suffix(".part.mp4"), None, 0
+    try:
+        with files.draft(path) as part:
+            return _encode(part, images, rate)
+    except OSError as error:
+        raise FilmError(f"no film: {error.strerror}; --film=false leaves it out") from None
+
+
+def _encode(path: Path, images: Iterable[np.ndarray], rate: float) -> int:
+    process, count = None, 0
     try:
         for image in images:
             height, width = image.shape[:2]
             if height % 2 or width % 2:
                 raise FilmError(f"a film of {width} x {height} pixels cannot be encoded; set --width and --height even")
-            process = process or _encoder(draft, width, height, rate)
+            process = process or _encoder(path, width, height, rate)
             process.stdin.write(np.ascontiguousarray(image).data)
             count += 1
         if process is None:
@@ -52,7 +62,6 @@ def write(path: Path, images: Iterable[np.ndarray], rate: float) -> int:
         if process is not None and process.poll() is None:
             process.kill()
             process.wait()
-    draft.rename(path)
     return count
 
 
@@ -60,7 +69,7 @@ def _encoder(path: Path, width: int, height: int, rate: float) -> subprocess.Pop
     """ffmpeg, reading raw images from its standard input. (imageio's own writer forks, which JAX's threads forbid.)"""
     source = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {rate:.6f} -i - -an".split()
     codec = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "21", "-movflags", "+faststart"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *source, *codec, str(path)]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *source, *codec, "-f", "mp4", str(path)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

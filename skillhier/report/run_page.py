@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skillhier import files
 from skillhier.report import axis, drawing, sections
 from skillhier.report.axis import ENV_STEPS
 from skillhier.report.sections import Folder, Section, read
@@ -48,12 +49,15 @@ def write(
     folder: Path | str,
     parts: Sequence[Section] = (sections.watched, sections.learning),
     headlines: Callable[[Folder], Iterable[Headline]] = lambda run: (),
+    summary: dict[str, Any] | None = None,
 ) -> Path:
-    """Writes report.html into a run folder atomically; returns its path. `parts`, `headlines`: see `page`."""
+    """Writes report.html into a run folder; returns its path. `parts`, `headlines`: see `page`.
+
+    summary: in place of that in summary.json, which a run writes after its page
+    """
     path = Path(folder) / "report.html"
-    draft = path.with_name("report.html.part")
-    draft.write_text(page(read(Path(folder)), parts, headlines), encoding="utf-8")
-    draft.rename(path)
+    run = read(Path(folder))
+    files.write_text(path, page(run if summary is None else run._replace(summary=summary), parts, headlines))
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from skillhier.report import axis, figures
 from skillhier.report.axis import UPDATES, Axis
+from skillhier.train import metrics
 
 TITLES = {  # in drawing order; other metrics follow under their own names
     "elbo/bound": "bound per row (nats, higher is better)",
@@ -47,9 +48,8 @@ def read(path: Path) -> Folder:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The complete lines of a run folder's metrics."""
-    file = path / "metrics.jsonl"
-    return [row for row in map(parse, file.read_text().split("\n")) if "step" in row] if file.is_file() else []
+    """The complete lines of a run folder's metrics. Raises RecordError."""
+    return metrics.rows(path / "metrics.jsonl")
 
 
 def read_json(file: Path) -> dict[str, Any]:

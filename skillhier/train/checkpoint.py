@@ -1,18 +1,22 @@
 """Checkpoints of a run: Orbax and segments of the replay behind a few functions, verified by a SHA-256 manifest.
 
-    RUN/checkpoints/<update>/...             what Orbax writes
+    RUN/checkpoints/<update>/default/...     what Orbax writes
+    RUN/checkpoints/<update>/beside/...      copies of files that belong to the state, as the run's metrics
     RUN/checkpoints/<update>/manifest.json   every file's digest, every leaf's name, shape and dtype, segments by ring
     RUN/checkpoints/rings/...                the rows of replays, shared by checkpoints: see ring_files.py
 
-Orbax restores a flipped byte without an error, so every file is compared with the manifest before it is read. The
-manifest is written last: a folder without one is an incomplete checkpoint, which readers ignore and the next writer
-deletes. Segments are written before the manifest that lists them, and deleted after the one that needs them no
-longer. So a process may be killed at any moment. Leaves are stored under their names ('learner/params/low/kernel'), so
-that one named subtree can be read without knowing the rest. Nothing is pickled.
+Orbax restores a flipped byte without an error, so every file is compared with the manifest before it is read. A
+checkpoint is written to <update>.part, synced with all that is in it, and renamed; it is deleted the other way round.
+Segments are written before the checkpoint that lists them, and deleted after the one that needs them no longer. So a
+process may be killed and a machine lose its power at any moment, and what bears the number of an update is finished: if
+something of it is missing it was lost, which readers say. Leaves are stored under their names
+('learner/params/low/kernel'), so that one named subtree can be read without knowing the rest. Nothing is pickled.
 """
 
+import errno
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +26,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 
+from skillhier import files
 from skillhier.distributed import hosts, sharding
 from skillhier.train import manifest, ring_files
-from skillhier.train.manifest import MANIFEST, Manifest, steps, verify
+from skillhier.train.manifest import Manifest, steps, verify
 from skillhier.train.ring_files import CheckpointError, Ring
 
 ITEM = "default"  # Orbax's name for the one thing it saves
+MARGIN = 2**17  # bytes that Orbax may write beside the leaves
+BESIDE = "beside"  # the folder of the copies
 REMEDY = "continue with the settings that the run began with, or choose another --workdir"
 
 
@@ -35,27 +42,33 @@ class Checkpoints:
     """Those of one run folder. One writer at a time; `read` is for everybody else."""
 
     def __init__(
-        self, folder: Path, *, keep: int = 2, about: dict[str, str] | None = None, rings: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *,
+        keep: int = 2,
+        about: dict[str, str] | None = None,
+        rings: tuple[str, ...] = (),
+        beside: Mapping[str, Path] | None = None,
     ) -> None:
         """about: what must be the same when the run is resumed (digest of the config, of the data, ...)
         rings: names of the replays in the state ('source/replay'), of which a save writes the new rows only
+        beside: files that grow with the run, by name; a save copies them, and `restore` puts the copies in their place
         """
         self.folder = Path(folder).absolute()
+        self.keep = keep
         self.about = dict(about or {})
         self.rings = rings
+        self.beside = dict(beside or {})
         self.stored: dict[str, Ring] = {}  # the rings as of the checkpoint that the next one continues
         if hosts.is_main_host():
             self.folder.mkdir(parents=True, exist_ok=True)
-            for entry in self.folder.iterdir():
-                if entry.is_dir() and entry.name != ring_files.FOLDER and not (entry / MANIFEST).is_file():
-                    shutil.rmtree(entry)  # its process was killed while it saved
+            files.sync(self.folder.parent)
+            for unfinished in self.folder.glob(f"*{files.DRAFT}"):
+                files.remove(unfinished)  # its process was killed while it saved
+            self._delete_old()
             self._delete_unused()
         hosts.barrier("checkpoints")
-        # Orbax would clean up too, in a thread of its own, which dies with a traceback where a run is refused at once
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=False, enable_async_checkpointing=False
-        )
-        self.manager = ocp.CheckpointManager(self.folder, options=options)
+        self.writer = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
 
     def latest(self) -> int | None:
         """The update of the last complete checkpoint."""
@@ -76,20 +89,37 @@ class Checkpoints:
             if inner:
                 rings[ring] = ring_files.save(self.folder, step, inner, self.stored.get(ring))
         in_rings = _rows_of(rings)
-        self.manager.save(
-            step,
-            args=ocp.args.PyTreeSave(
-                {name: leaf for name, leaf in plain.items() if leaf.size and not _below(name, in_rings)}
-            ),
-        )
-        self.manager.wait_until_finished()
+        others = {name: leaf for name, leaf in plain.items() if leaf.size and not _below(name, in_rings)}
+        described = {name: _described(leaf) for name, leaf in leaves.items()}
+        self._write(step, others, Manifest(step, self.about, list(leave_out), described, rings))
         if hosts.is_main_host():
-            described = {name: _described(leaf) for name, leaf in leaves.items()}
-            content = Manifest(step, self.about, list(leave_out), described, rings)
-            manifest.write(self.folder / str(step), content)
+            self._delete_old()
             self._delete_unused()
         self.stored = rings
         hosts.barrier("saved")
+
+    def _write(self, step: int, leaves: dict[str, Any], content: Manifest) -> None:
+        if not hosts.is_main_host():
+            hosts.barrier("begun")
+            self._write_leaves(self.folder / f"{step}{files.DRAFT}", leaves)
+            return
+        with files.draft(self.folder / str(step)) as part:
+            (part / BESIDE).mkdir(parents=True)
+            files.require_room(part, MARGIN + sum(leaf.nbytes for leaf in leaves.values()))
+            hosts.barrier("begun")
+            self._write_leaves(part, leaves)
+            for name, file in self.beside.items():
+                shutil.copyfile(file, part / BESIDE / name)
+            manifest.write(part, content)
+
+    def _write_leaves(self, part: Path, leaves: dict[str, Any]) -> None:
+        try:
+            self.writer.save(part / ITEM, args=ocp.args.PyTreeSave(leaves))
+        except ValueError as error:  # how Orbax passes on that there is no room, beside messages of its threads
+            for full in (errno.ENOSPC, errno.EDQUOT):
+                if os.strerror(full) in str(error):
+                    raise OSError(full, os.strerror(full)) from error
+            raise
 
     def restore(self, template: Any, step: int | None = None) -> Any:
         """The state saved at `step` (the last one if None), in the form of `template`, which is consumed.
@@ -112,6 +142,10 @@ class Checkpoints:
         _compare(path, stored.leaves, wanted, tuple(stored.left_out))
         arrays = _fetch(path, stored.rings, {name: leaf for name, leaf in wanted.items() if name in stored.leaves})
         self.stored = stored.rings
+        for name, file in self.beside.items():
+            if (path / BESIDE / name).is_file():  # checkpoints of earlier versions have no copies
+                with files.draft(file) as part:
+                    shutil.copyfile(path / BESIDE / name, part)
         return jax.tree.unflatten(jax.tree.structure(template), [arrays.get(name, wanted[name]) for name in wanted])
 
     def _advice(self, bad: int) -> str:
@@ -124,6 +158,11 @@ class Checkpoints:
                 return f"the checkpoint of update {step} is whole: delete {self.folder / str(bad)} to go on from there"
         return f"no other checkpoint is whole: delete {self.folder} to start anew"
 
+    def _delete_old(self) -> None:
+        """Deletes all but the last `keep` checkpoints; a deletion that is cut short leaves none that looks finished."""
+        for step in steps(self.folder)[: -self.keep]:
+            files.remove((self.folder / str(step)).rename(self.folder / f"{step}{files.DRAFT}"))
+
     def _delete_unused(self) -> None:
         """Deletes the segments that no complete checkpoint needs; none at all if that cannot be told."""
         try:
@@ -133,7 +172,7 @@ class Checkpoints:
         ring_files.delete_unused(self.folder, [ring for one in complete for ring in one.rings.values()])
 
     def close(self) -> None:
-        self.manager.close()
+        self.writer.close()
 
 
 def was_left_out(path: Path, name: str) -> bool:

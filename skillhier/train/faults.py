@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from skillhier import files
 from skillhier.train import checkpoint, run_folder
 from skillhier.train.loop import NonFiniteError
 from skillhier.types import Key
@@ -60,13 +61,11 @@ def write(path: Path, error: NonFiniteError) -> Path:
     }
     origin = path / run_folder.ORIGIN
     if origin.is_file():
-        about["origin"] = json.loads(origin.read_text())
+        about["origin"] = run_folder.read_origin(path)
     arrays["run"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     file = path / f"fault-{error.done}.npz"
-    draft = path / f"{file.name}.part"
-    with draft.open("wb") as opened:
+    with files.draft(file) as part, part.open("wb") as opened:
         np.savez_compressed(opened, **arrays)
-    draft.rename(file)
     return file
 
 

@@ -1,11 +1,10 @@
-"""The manifest of a checkpoint: what it holds and the SHA-256 of every file, written last and itself verified."""
+"""The manifest of a checkpoint: what it holds and the SHA-256 of every file, itself verified."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skillhier.train import metrics, ring_files
+from skillhier import files
+from skillhier.train import ring_files
 from skillhier.train.ring_files import CheckpointError, Ring
 
 FORMAT = 2  # raised when old checkpoints can no longer be read
@@ -21,21 +20,19 @@ class Manifest(NamedTuple):
 
 
 def steps(folder: Path) -> list[int]:
-    """Updates of the complete checkpoints in a folder, in order."""
-    manifests = Path(folder).glob(f"*/{MANIFEST}")
-    return sorted(int(path.parent.name) for path in manifests if path.parent.name.isdigit())
+    """Updates of the complete checkpoints in a folder, in order, also of those that were damaged since."""
+    return sorted(int(path.name) for path in Path(folder).glob("*") if path.name.isdigit() and path.is_dir())
 
 
 def write(path: Path, manifest: Manifest) -> None:
-    """Makes the checkpoint in folder `path` a complete one, whose files are those that are there now."""
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+    """Writes the manifest of a checkpoint whose files are those that are in the folder `path` now."""
+    present = sorted(file for file in path.rglob("*") if file.is_file())
     content = manifest._asdict() | {
         "format": FORMAT,
         "rings": {name: ring._asdict() for name, ring in manifest.rings.items()},
-        "files": {str(file.relative_to(path)): ring_files.digest(file) for file in files},
+        "files": {str(file.relative_to(path)): files.digest(file) for file in present},
     }
-    metrics.write_json(path / MANIFEST, content | {"digest": _digest(content)})
-    ring_files.sync(path)
+    files.write_sealed(path / MANIFEST, content)
 
 
 def read(path: Path) -> Manifest:
@@ -57,25 +54,16 @@ def verify(path: Path) -> Manifest:
 def _content(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
-        data = file.read_bytes()
-        content = json.loads(data)
-        damaged, version = content.pop("digest") != _digest(content) or data[-1:] != b"\n", content["format"]
+        content = files.unseal(file.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{file} is missing") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        damaged, version = True, FORMAT
-    # format 1 took its digest in another way, so the version comes first
-    if version != FORMAT:
-        raise CheckpointError(f"{file} has format {version}, this version of skillhier reads format {FORMAT}")
-    if damaged:
-        raise CheckpointError(f"{file} is damaged")
+    except ValueError:
+        raise CheckpointError(f"{file} is damaged") from None
+    if content["format"] != FORMAT:
+        raise CheckpointError(f"{file} has format {content['format']}, this version of skillhier reads format {FORMAT}")
     return content
 
 
 def _parse(content: dict[str, Any]) -> Manifest:
     rings = {name: Ring.from_json(ring) for name, ring in content["rings"].items()}
     return Manifest(**{field: content[field] for field in Manifest._fields} | {"rings": rings})
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

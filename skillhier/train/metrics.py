@@ -1,26 +1,32 @@
 """Writers of metrics: a progress bar, JSON lines, TensorBoard events; see trackers.py for other libraries.
 
-The JSON lines are the record. TensorBoard's events are rebuilt from them when a run resumes, so that neither holds an
-epoch twice. Wall-clock metrics are named time/...; all others are identical in a repeated run. Metrics named total/...
-are cumulative counters: what curves are drawn over, never a curve.
+The JSON lines are the record. Checkpoints hold a copy of it, which a resumed run goes on from; TensorBoard's events are
+rebuilt from them then, so that neither holds an epoch twice. Wall-clock metrics are named time/...; all others are
+identical in a repeated run. Metrics named total/... are cumulative counters: what curves are drawn over, never a curve.
 """
 
 import json
 import math
-import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from skillhier import files
 from skillhier.train.loop import Report
 
 COUNTERS = "total/"  # begins the names of cumulative counters
 ENV_STEPS = "total/env_steps"  # actions that all worlds of an online run have taken so far
 FRAMES = "total/frames"  # control steps that those actions took
+FLUSH_EVERY = 10.0  # s between two moments at which TensorBoard sees what is new
 EPISODES = "total/episodes"  # that ended or broke in all of its worlds
+
+
+class RecordError(ValueError):
+    """A record that has lost or changed lines; one line that names the first of them."""
 
 
 class Writer(NamedTuple):
@@ -45,11 +51,24 @@ def logged(writers: Sequence[Sequence[Writer]]) -> Callable[[Report], None]:
 
 
 def rows(path: Path) -> list[dict]:
-    """The complete lines of a JSON-lines file, in order; a last line cut short by a kill is left out."""
+    """The complete lines of a record, {"step": updates, ...}; a last line cut short by a kill is left out.
+
+    Raises RecordError where a line is none, or is not of a later update than the one before it.
+    """
     if not path.is_file():
         return []
-    lines = path.read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines if line]
+    record: list[dict] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            row = json.loads(line)
+            if row["step"] <= (record[-1]["step"] if record else -1):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            raise RecordError(
+                f"{path} is damaged in line {number}; the command of its run puts back what the last checkpoint holds"
+            ) from None
+        record.append(row)
+    return record
 
 
 def json_lines(path: Path, *, after: int = 0) -> Writer:
@@ -58,17 +77,16 @@ def json_lines(path: Path, *, after: int = 0) -> Writer:
     `after`: the update at which the run resumes; rows of later updates, written before it was killed, are removed.
     """
     past = [row for row in rows(path) if row["step"] <= after]
-    draft = path.with_name(f"{path.name}.part")
-    draft.write_text("".join(f"{json.dumps(row)}\n" for row in past))
-    draft.rename(path)
+    files.write_text(path, "".join(f"{json.dumps(row)}\n" for row in past))
     file = path.open("a")
 
     def write(step: int, values: dict[str, float]) -> None:
         row = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        file.write(f"{json.dumps({'step': step, **row})}\n")
-        file.flush()
+        with files.naming(path):
+            file.write(f"{json.dumps({'step': step, **row})}\n")
+            file.flush()
 
-    return Writer(write, file.close)
+    return Writer(write, partial(_close, path, file.close))
 
 
 def tensorboard(folder: Path, *, past: Iterable[dict] = ()) -> Writer:
@@ -76,20 +94,42 @@ def tensorboard(folder: Path, *, past: Iterable[dict] = ()) -> Writer:
 
     Existing ones are rebuilt from the `past` rows of the JSON lines.
     """
-    from tensorboardX import SummaryWriter  # slow to import, and needed by runs only
+    # slow to import, and needed by runs only; its SummaryWriter would write from a thread, which dies of a full disk
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.summary_pb2 import Summary
 
-    shutil.rmtree(folder, ignore_errors=True)
-    events = SummaryWriter(str(folder), flush_secs=10)
+    files.remove(folder)
+    folder.mkdir()
+    events = EventsWriter(str(folder / "events"))
+    flushed_at = [time.monotonic()]
+
+    def add(step: int, values: dict[str, float]) -> None:
+        scalars = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in values.items()
+            if name not in ("step", "time/unix") and not name.startswith(COUNTERS) and _is_number(value)
+        ]
+        when = values.get("time/unix", time.time())
+        with files.naming(folder):
+            events.write_event(Event(step=step, wall_time=when, summary=Summary(value=scalars)))
 
     def write(step: int, values: dict[str, float]) -> None:
-        when = values.get("time/unix")
-        for name, value in values.items():
-            if name not in ("step", "time/unix") and not name.startswith(COUNTERS) and _is_number(value):
-                events.add_scalar(name, value, step, walltime=when)
+        add(step, values)
+        if time.monotonic() - flushed_at[0] > FLUSH_EVERY:
+            with files.naming(folder):
+                events.flush()
+            flushed_at[0] = time.monotonic()
 
     for row in past:
-        write(row["step"], row)
-    return Writer(write, events.close)
+        add(row["step"], row)
+    return Writer(write, partial(_close, folder, events.close))
+
+
+def _close(path: Path, close: Callable[[], None]) -> None:
+    with files.naming(path):
+        close()
+        files.sync_below(path)
 
 
 def _is_number(value: float | None) -> bool:
@@ -135,17 +175,6 @@ def progress(
             out.flush()
 
     return Writer(write, close)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Writes a JSON file atomically: whole or not at all."""
-    draft = path.with_name(f"{path.name}.part")
-    with draft.open("w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
 
 
 def _duration(seconds: float) -> str:

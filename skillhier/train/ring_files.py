@@ -12,8 +12,6 @@ Rows are read from the devices in pieces of at most SEGMENT_BYTES, so neither a 
 With several hosts all of them take part in reading a piece, and the main host writes it.
 """
 
-import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -24,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from skillhier import files
 from skillhier.distributed import hosts, sharding
 
 FOLDER = "rings"  # inside of the folder of the checkpoints
@@ -116,14 +115,8 @@ def verify_file(path: Path, sha256: str) -> None:
     """Compares a file with its SHA-256. Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing")
-    if digest(path) != sha256:
+    if files.digest(path) != sha256:
         raise CheckpointError(f"{path} is damaged (its SHA-256 is not the recorded one)")
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load(folder: Path, ring: Ring, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -150,25 +143,13 @@ def delete_unused(folder: Path, rings: Iterable[Ring]) -> None:
 def _write(folder: Path, step: int, arrays: Mapping[str, Any]) -> tuple[str, str]:
     """(name, SHA-256) of a new segment."""
     folder.mkdir(exist_ok=True)
-    draft = folder / f"{step}.part"
-    with draft.open("wb") as file:
+    unnamed = folder / str(step)
+    with files.draft(unnamed) as part, part.open("wb") as file:
         np.savez(file, **{name: np.asarray(array) for name, array in arrays.items()})
-        file.flush()
-        os.fsync(file.fileno())
-    sha256 = digest(draft)
-    path = folder / f"{step}-{sha256[:16]}.npz"
-    draft.rename(path)
-    sync(folder)
+    sha256 = files.digest(unnamed)
+    path = unnamed.rename(folder / f"{step}-{sha256[:16]}.npz")
+    files.sync(folder)
     return path.name, sha256
-
-
-def sync(folder: Path) -> None:
-    """Makes the names in a folder durable: a renamed file otherwise may be lost with the machine's power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @cache

@@ -7,8 +7,8 @@ tracker.json    with --track: the id of the run in that library; wandb/ what it 
 checkpoints/    see checkpoint.py
 origin.json     of agents that start from pretrained skills: the settings of those skills
 seed_<n>/       with several seeds: the folder of a run of that seed alone, without checkpoints
-summary.json    results of the finished run; removed while the run goes on
 report.html     the page of the run
+summary.json    results of the finished run, written last: with it a run is done; removed while the run goes on
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from typing import Any
 
 import jax
 
-from skillhier.train import metrics
+from skillhier import files
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "mujoco", "mujoco-mjx", "numpy")
 _LOCKS = {}  # open lock files by folder; a folder stays locked until its process ends
@@ -53,6 +53,7 @@ def open_run(
     starts = check(path, settings, free) if file.is_file() else []
     try:
         path.mkdir(parents=True, exist_ok=True)
+        files.sync(path.parent)
         lock = _LOCKS.get(path.resolve()) or (path / ".lock").open("w")
     except OSError as error:
         raise RunFolderError(
@@ -64,7 +65,7 @@ def open_run(
         raise RunFolderError(f"another process works in {path}; wait for it, or choose another --workdir") from None
     _LOCKS[path.resolve()] = lock
     (path / "summary.json").unlink(missing_ok=True)
-    metrics.write_json(file, {"entry": entry, "config": settings, "starts": [*starts, provenance()]})
+    files.write_sealed(file, {"entry": entry, "config": settings, "starts": [*starts, provenance()]})
     return path, fingerprint(settings, free)
 
 
@@ -123,7 +124,7 @@ def seed_folders(path: Path, seed: int, seeds: int) -> list[Path]:
         folders[-1].mkdir(exist_ok=True)
         about = read_config(path)
         about["config"] |= {"seed": number, "seeds": 1}
-        metrics.write_json(folders[-1] / "config.json", about)
+        files.write_sealed(folders[-1] / "config.json", about)
     return folders
 
 
@@ -150,16 +151,43 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The content of a run folder's config.json: entry, config, starts. Raises RunFolderError."""
+    file = path / "config.json"
     try:
-        content = json.loads((path / "config.json").read_text())
+        data = file.read_bytes()
+        content = json.loads(data)
         content["config"].items(), content["starts"].copy()
     except PermissionError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise RunFolderError(f"{file} is no config of a run; give the folder of a run, or a new one") from None
+    if set(content) == {"entry", "config", "starts"}:  # of earlier versions
+        return content
+    try:
+        return files.unseal(data)
+    except ValueError:
+        raise RunFolderError(f"{file} is damaged; put back a copy of it, or choose another --workdir") from None
+
+
+def read_origin(path: Path) -> dict[str, Any]:
+    """The settings that the agent of the run in a folder shares with its skills; lists become tuples.
+
+    Raises RunFolderError.
+    """
+    try:
+        content = files.unseal((path / ORIGIN).read_bytes())
+    except (OSError, ValueError):
+        raise RunFolderError(f"{path / ORIGIN} is missing or damaged; the command of its run writes it anew") from None
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The content of the summary.json of a run that is done. Raises RunFolderError."""
+    try:
+        return dict(json.loads((path / "summary.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
         raise RunFolderError(
-            f"{path / 'config.json'} is no config of a run; give the folder of a run, or a new one"
+            f"{path / 'summary.json'} is missing or damaged; the command of its run writes it anew"
         ) from None
-    return content
 
 
 def provenance() -> dict[str, Any]:

@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from skillhier import files
 from skillhier.distributed import hosts, sharding
 from skillhier.train import checkpoint, faults, loop, metrics, run_folder, trackers
 from skillhier.train.evaluate import Evaluation
 from skillhier.types import Learner, Source, Trajectory
+
+RECORD = "metrics.jsonl"
 
 
 def execute(
@@ -53,7 +56,9 @@ def execute(
         left_out = (*left_out, "source")
     state = loop.start(learner, source, key, mesh)
     rings = tuple(f"source/{name}" for name in source.rings)
-    saved = checkpoint.Checkpoints(path / "checkpoints", about=about, rings=rings)
+    places = run_folder.seed_folders(path, seed, seeds) if hosts.is_main_host() else []
+    records = {f"{place.name}.jsonl" if seeds > 1 else RECORD: place / RECORD for place in places}
+    saved = checkpoint.Checkpoints(path / "checkpoints", about=about, rings=rings, beside=records)
     if saved.latest() is not None:
         state = saved.restore(state)
         if source.reopen is not None:
@@ -61,10 +66,7 @@ def execute(
             state = state._replace(source=reopened)
     done = loop.updates_of(state)
     writers = []
-    places = run_folder.seed_folders(path, seed, seeds) if hosts.is_main_host() else []
-    for place in places:
-        place.mkdir(exist_ok=True)
-        record = place / "metrics.jsonl"
+    for place, record in zip(places, records.values(), strict=True):
         lines = metrics.json_lines(record, after=done)
         writers.append([lines, metrics.tensorboard(place / "tensorboard", past=metrics.rows(record))])
     if tracker and places:
@@ -119,26 +121,28 @@ def finish(
     seed: int,
     seeds: int,
     summarise: Callable[[list[dict]], dict],
-    write_report: Callable[[Path], Path],
+    write_report: Callable[[Path, dict], Path],
 ) -> dict:
-    """Writes summary.json and report.html of a run that is done, of every seed and of them all, and prints them.
+    """Writes report.html and then summary.json of a run that is done, of every seed and of them all, and prints them.
 
     summarise: what came out, in numbers, from the rows of metrics.jsonl. Of several seeds the run folder's summary
-    holds every figure as a list, one value a seed. write_report: writes report.html into a folder. Returns the summary.
+    holds every figure as a list, one value a seed. write_report: (folder, summary) -> its report.html. Returns the
+    summary. That of the run folder is written last of all, for with it a run counts as done.
     """
     if not hosts.is_main_host():
         return {}
     places = run_folder.seed_folders(path, seed, seeds)
-    summaries = [summarise(metrics.rows(place / "metrics.jsonl")) for place in places]
+    summaries = [summarise(metrics.rows(place / RECORD)) for place in places]
     for place, summary in zip(places, summaries, strict=True):
-        metrics.write_json(place / "summary.json", summary)
-        write_report(place)
+        write_report(place, summary)
+    for place, summary in zip(places, summaries, strict=True):
+        files.write_json(place / "summary.json", summary)
     summary = summaries[0]
     if seeds > 1:
         summary = {"seeds": list(range(seed, seed + seeds))} | {
             name: [one[name] for one in summaries] for name in summary
         }
-        metrics.write_json(path / "summary.json", summary)
+        files.write_json(path / "summary.json", summary)
     for name, value in summary.items():
         print(f"{name:22} {value}")
     print(f"report: {', '.join(str(place / 'report.html') for place in places)}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from skillhier import files
 from skillhier.train import metrics, run_folder
 
 LIBRARIES = ("wandb", "trackio")
@@ -111,8 +112,13 @@ def _library(name: str) -> ModuleType:
 def _identity(path: Path) -> str:
     file = path / RECORD
     if not file.is_file():
-        metrics.write_json(file, {"id": uuid.uuid4().hex[:8]})
-    return json.loads(file.read_text())["id"]
+        files.write_json(file, {"id": uuid.uuid4().hex[:8]})
+    try:
+        return json.loads(file.read_bytes())["id"]
+    except (ValueError, KeyError, TypeError):
+        raise run_folder.RunFolderError(
+            f"{file} is damaged; put back a copy of it, or delete it to begin another run there"
+        ) from None
 
 
 @contextlib.contextmanager
