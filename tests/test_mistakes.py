@@ -298,6 +298,8 @@ def test_missing_permission_names_the_path_and_what_is_needed(tmp_path, monkeypa
     monkeypatch.setattr(os, "access", no_access)
     assert f"no permission to write in {denied}" in said("lsp", LSP, f"--workdir={denied}/mine")
     assert f"{denied}: Permission denied; get permission" in said("lsp", LSP, f"--init_from={denied}:all")
+    code, err = ended("compare", f"--runs={denied}/*")
+    assert code == 2 and err == f"--runs={denied}/*: no permission to read {denied}; get it\n"
     monkeypatch.setattr(io, "open", no_open)  # which Path.read_text calls
     for name, arguments in (("lsp", command), ("watch", [f"--run={tmp_path / 'run'}"])):
         assert f"{tmp_path / 'run' / 'config.json'}: Permission denied" in said(name, *arguments)
