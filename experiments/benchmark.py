@@ -184,7 +184,7 @@ SUITES = {
 }
 flags.DEFINE_list("suite", list(SUITES), f"what to measure, of {', '.join(SUITES)}; or gpu")
 flags.DEFINE_bool("quick", False, "few worlds and small nets: the figures mean nothing, but all of it runs")
-flags.DEFINE_float("minutes", None, f"budget of --suite=gpu, by default {MINUTES:g}", lower_bound=0.0)
+flags.DEFINE_float("minutes", None, f"budget of --suite=gpu, by default {MINUTES:g}", 0.0, 1e5)
 flags.DEFINE_bool("anyway", False, "--suite=gpu on a machine without an NVIDIA GPU, in sizes for a CPU")
 flags.register_validator(
     "suite",

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments.shared import cli, saved, scripted, world_settings
+from experiments.shared import cli, saved, scripted, warm_start, world_settings
 from experiments.stacking.worlds import PAIRS
 from skillhier import files
 from skillhier.data import minari, recorder
@@ -34,9 +34,10 @@ def main(run: cli.Run) -> None:
     config = run.config
     source = Path(config.run) if config.run else None
     settings = run_folder.settings(source) if source else None
-    stack = 1 if settings is None else settings["env" if "env" in settings else "data"]["stack"]
+    stack = 1 if settings is None else warm_start.frames_seen(source, settings)
+    envs = check_alike({task: world(task, config, stack) for task in config.tasks})
     if source:  # refuses an agent that does not fit before anything is written
-        saved.agent(source, settings, world(config.tasks[0], config, stack))
+        saved.agent(source, settings, envs[config.tasks[0]])
     path, _ = cli.open_run(run, run.workdir or Path(config.folder))
     began = time.perf_counter()
     about = {
@@ -49,7 +50,7 @@ def main(run: cli.Run) -> None:
     with listening() as heard:
         try:
             for task in config.tasks:
-                env = world(task, config, stack)
+                env = envs[task]
                 policy, params = actor(task, config, env, source, settings)
                 recording = recording or minari.Recorder(path, env.spec, about)
                 before = len(recording.attributes)
@@ -85,6 +86,33 @@ def world(task: str, config, stack: int = 1) -> Env:
         return registry.make(task, stack=stack, **world_settings.suited(task, settings))
     except ValueError as error:
         raise cli.Refused(str(error)) from None
+
+
+def check_alike(envs: dict[str, Env]) -> dict[str, Env]:
+    """`envs` by task. Refuses worlds that show or take other things than the first: a data set has one space."""
+    first = next(iter(envs))
+    for task, env in envs.items():
+        for what, here, there in (("show", shown(env), shown(envs[first])), ("take", taken(env), taken(envs[first]))):
+            other = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
+            if other:
+                differ = f"{other[0]} {here.get(other[0], 'absent')}, not {there.get(other[0], 'absent')}"
+                raise cli.Refused(
+                    f"config.tasks: worlds of {task} {what} {differ} as {first}; record them in a data set of their own"
+                )
+    return envs
+
+
+def shown(env: Env) -> dict[str, str]:
+    """Entry -> its shape and type, but for how many worlds there are."""
+    return {name: f"{list(entry.shape[1:])} {entry.dtype}" for name, entry in env.spec.obs.items()}
+
+
+def taken(env: Env) -> dict[str, str]:
+    """The shape and the range of actions."""
+    action = env.spec.action
+    if not hasattr(action, "low"):  # parts
+        return {"actions": str(action)}
+    return {"actions": f"{list(action.shape)} in [{action.low:g}, {action.high:g}]"}
 
 
 def wanted(task: str, config) -> int:

@@ -46,7 +46,7 @@ flags.DEFINE_multi_string("panels", [], "settings that separate runs, as config.
 flags.DEFINE_multi_string("reference", [], "tasks whose published returns are drawn, as walker_walk; needs --x=frames")
 flags.DEFINE_bool("different_budgets", False, "compare runs whose budgets differ")
 flags.DEFINE_bool("unfinished", False, "include unfinished runs, and cut all at the shortest")
-flags.DEFINE_integer("bootstrap_seed", 0, "of the intervals' resampling", lower_bound=0)
+flags.DEFINE_integer("bootstrap_seed", 0, "of the intervals' resampling", 0, 2**31 - 1)
 
 USUAL = (  # patterns of the metrics shown unless --metric names others, in their order
     r"eval(uation)?/(.+/)?success",
@@ -61,7 +61,8 @@ USUAL = (  # patterns of the metrics shown unless --metric names others, in thei
 )
 
 
-def main(run: cli.Run) -> None:
+def check(run: cli.Run) -> None:
+    """Refuses flags that are missing or do not go together. Raises Refused."""
     args = flags.FLAGS
     if not args.runs:
         raise cli.Refused(
@@ -69,6 +70,10 @@ def main(run: cli.Run) -> None:
         )
     if run.workdir is not None:
         raise cli.Refused("--workdir means nothing here; the page goes to --out")
+
+
+def main(run: cli.Run) -> None:
+    args = flags.FLAGS
     by, strata, along, panels = map(split, (args.group, args.strata, args.along, args.panels))
     matching = comparison_runs.find(args.runs)
     comparison.group_runs(matching, [*by, *strata, *panels])  # refuses unknown settings

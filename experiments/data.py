@@ -18,14 +18,20 @@ from skillhier.data import contents
 
 flags.DEFINE_string("path", None, "the data set: a file, or a folder")
 flags.DEFINE_string("subset", "", "of the episodes: a mask of a robomimic file, a split of a LeRobot folder")
-flags.DEFINE_integer("episode_length", 0, "of all episodes of a flat file that does not say where they end", 0)
+flags.DEFINE_integer("episode_length", 0, "of all episodes of a flat file that does not say where they end", 0, 10**6)
+flags.DEFINE_float("max_gib", 0.0, "GiB that reading may take; 0: what the machine has free", 0.0)
+
+
+def check(run: cli.Run) -> None:
+    """Refuses flags that are missing or do not go together. Raises Refused."""
+    args = flags.FLAGS
+    if not args.path:
+        raise cli.Refused("--path is missing; give the file or the folder of a data set")
 
 
 def main(run: cli.Run) -> None:
     args = flags.FLAGS
-    if not args.path:
-        raise cli.Refused("--path is missing; give the file or the folder of a data set")
-    content = contents.examine(args.path, args.subset or None, args.episode_length or None)
+    content = contents.examine(args.path, args.subset or None, args.episode_length or None, args.max_gib or None)
     for line in data_contents.describe(args.path, content):
         print(line)
     suggestion = data_contents.suggest(content, args.subset, args.episode_length)

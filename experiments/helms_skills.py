@@ -45,13 +45,19 @@ OF_STACKING = ("skills.json", "skills.npz", "skills.svg")  # files
 EPISODES = 20  # of each skill, unless --episodes says otherwise
 
 
-def main(run: cli.Run) -> None:
+def check(run: cli.Run) -> None:
+    """Refuses flags that are missing or do not go together. Raises Refused."""
     args = flags.FLAGS
     if not args.run:
         raise cli.Refused("--run is missing; give the folder of a run of experiments.helms_offline")
     episodes = args.episodes or EPISODES
     if episodes % REPEATS:
         raise cli.Refused(f"--episodes={episodes} is odd, and each initial state is used twice; give an even number")
+
+
+def main(run: cli.Run) -> None:
+    args = flags.FLAGS
+    episodes = args.episodes or EPISODES
     path = Path(args.run)
     settings = run_folder.settings(path)
     name, world_settings = saved.world(path, settings, args.env)

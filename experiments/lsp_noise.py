@@ -26,12 +26,17 @@ from skillhier.report.sections import read_json
 flags.DEFINE_string("by", "config.agent.pred_noise", "the setting that makes the groups")
 
 
-def main(run: cli.Run) -> None:
+def check(run: cli.Run) -> None:
+    """Refuses flags that are missing or do not go together. Raises Refused."""
     args = flags.FLAGS
     if not args.runs:
         raise cli.Refused(
             "--runs is missing; give folders of runs as a pattern in quotes, such as --runs='runs/noise/*'"
         )
+
+
+def main(run: cli.Run) -> None:
+    args = flags.FLAGS
     groups = comparison.group_runs(comparison_runs.find(args.runs), [args.by])
     measured = {label: [measured_of(member) for member in members] for label, members in groups.items()}
     figures = {label: noise_page.summary(contents) for label, contents in measured.items()}

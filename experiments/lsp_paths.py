@@ -28,7 +28,10 @@ from skillhier.envs import registry
 
 RECORDED = 4  # episodes, unless --episodes says otherwise
 
-flags.DEFINE_integer("first", 40, "episodes of training, from the first one on", lower_bound=1)
+flags.DEFINE_integer("first", 40, "episodes of training, from the first one on", 1, 10**6)
+
+
+check = opening.check
 
 
 def main(run: cli.Run) -> None:

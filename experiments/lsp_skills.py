@@ -28,7 +28,10 @@ from skillhier.report import drawing
 ROWS, STARTS = 40, 4  # unless --rows and --episodes say otherwise
 FRAMES, SIZE = 8, (135, 180)  # images of each skill, and their height and width
 
-flags.DEFINE_integer("repeats", 2, "of each skill from each start", lower_bound=1)
+flags.DEFINE_integer("repeats", 2, "of each skill from each start", 1, 10**4)
+
+
+check = opening.check
 
 
 def main(run: cli.Run) -> None:

@@ -32,6 +32,9 @@ from skillhier.types import Env, Key
 EPISODES = 10  # unless --episodes says otherwise
 
 
+check = opening.check
+
+
 def main(run: cli.Run) -> None:
     args = flags.FLAGS
     begin = time.perf_counter()

@@ -30,6 +30,9 @@ from skillhier import files
 EPISODES = 4  # unless --episodes says otherwise
 
 
+check = opening.check
+
+
 def main(run: cli.Run) -> None:
     args = flags.FLAGS
     begin = time.perf_counter()

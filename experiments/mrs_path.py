@@ -19,11 +19,12 @@ import numpy as np
 from absl import flags
 
 from experiments.following import followers, measures, page
-from experiments.shared import cli, out_flag
+from experiments.shared import cli, out_flag, settings
 from skillhier.envs import point, registry
 from skillhier.report import statistics
 from skillhier.rollout import rollout, start
 
+NEAREST = 0.01  # units of a look-ahead, at least
 REACH = 32.0  # units of a goal at action 1; the farthest look-ahead and its noise must fit
 STRAIGHTS = 5  # of a path
 
@@ -40,12 +41,18 @@ class Followed(NamedTuple):
 
 flags.DEFINE_list("ahead", ["1", "2", "4", "8", "16"], "look-aheads, units along the path")
 flags.DEFINE_list("noise", ["0", "0.25", "0.5", "1"], "standard deviations of the noise on goals, units")
-flags.DEFINE_integer("hold", 8, "steps that a goal is held", lower_bound=1)
-flags.DEFINE_float("within", 3.0, "units before a turn at which the second rule looks no farther than it must")
+flags.DEFINE_integer("hold", 8, "steps that a goal is held", 1, 1000)
+flags.DEFINE_float("within", 3.0, "units before a turn at which the second rule looks no farther than it must", 0, 1e6)
 flags.DEFINE_enum("turns", "mixed", point.TURNS, "of the paths")
 flags.DEFINE_enum("dynamics", "velocity", point.DYNAMICS, "of the point")
-flags.DEFINE_integer("paths", 128, "how many", lower_bound=2)
-flags.DEFINE_integer("path_seed", 0, "of paths and noise", lower_bound=0)
+flags.DEFINE_integer("paths", 128, "how many", 2, 10**6)
+flags.DEFINE_integer("path_seed", 0, "of paths and noise", 0, 2**31 - 1)
+
+
+def check(run: cli.Run) -> None:
+    """Refuses lists that are no numbers. Raises Refused."""
+    numbers("ahead", point.STRAIGHT, positive=True)
+    numbers("noise", REACH / 8)
 
 
 def main(run: cli.Run) -> None:
@@ -70,14 +77,14 @@ def main(run: cli.Run) -> None:
 
 
 def numbers(flag: str, most: float, positive: bool = False) -> list[float]:
-    """The numbers of a flag, rising, from 0 to `most`; without 0 if `positive`. Raises Refused."""
+    """The numbers of a flag, rising, from 0 to `most`; from NEAREST on if `positive`. Raises Refused."""
     given = flags.FLAGS[flag].value
     try:
-        values = sorted({float(text) for text in given})
+        values = sorted({settings.finite(float(text)) for text in given})
     except ValueError:
         values = []
-    if not values or not all(0 <= value <= most for value in values) or (positive and not values[0]):
-        least = "above 0" if positive else "from 0"
+    if not values or not all(0 <= value <= most for value in values) or (positive and values[0] < NEAREST):
+        least = f"from {NEAREST:g}" if positive else "from 0"
         raise cli.Refused(f"--{flag}={','.join(given)}: give numbers {least} to {most:g}, with commas between")
     return values
 

@@ -26,9 +26,13 @@ flags.DEFINE_string("file", None, "a fault-*.npz of a run folder")
 OURS = Path(__file__).parents[1] / "skillhier"
 
 
-def main(run: cli.Run) -> None:
+def check(run: cli.Run) -> None:
+    """Refuses flags that are missing or do not go together. Raises Refused."""
     if not flags.FLAGS.file:
         raise cli.Refused("--file is missing; give a fault-*.npz of a run folder")
+
+
+def main(run: cli.Run) -> None:
     box = faults.read(Path(flags.FLAGS.file))
     batch = trajectory(box)
     learner = rebuilt(box, batch)

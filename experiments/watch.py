@@ -52,8 +52,8 @@ flags.DEFINE_string(
     "the number of a skill to hold fixed; or each: an episode of every skill from the same initial states",
 )
 flags.DEFINE_bool("film", True, "write episode.mp4, which takes longest")
-flags.DEFINE_integer("height", 360, "of the film, pixels", lower_bound=16)
-flags.DEFINE_integer("width", 480, "of the film, pixels", lower_bound=16)
+flags.DEFINE_integer("height", 360, "of the film, pixels", 16, 4096)
+flags.DEFINE_integer("width", 480, "of the film, pixels", 16, 4096)
 flags.DEFINE_string("camera", None, "of the model, by name; by default one that tracks")
 flags.DEFINE_bool("shadows", True, "in the film")
 flags.DEFINE_integer("samples", 2, "rays per pixel and axis of the film; 1: rough edges, four times as fast", 1, 8)
@@ -73,10 +73,23 @@ class Scene(NamedTuple):
     drawn: list[rendered.Recording] = []  # of each world, where worlds draw themselves
 
 
-def main(run: cli.Run) -> None:
+def check(run: cli.Run) -> None:
+    """Refuses flags that are missing or do not go together. Raises Refused."""
     args = flags.FLAGS
     if args.height % 2 or args.width % 2:
         raise cli.Refused(f"a film of {args.width} x {args.height} pixels cannot be encoded; give even numbers")
+    if args.policy and (args.run or not args.env):
+        raise cli.Refused(
+            f"--policy={args.policy} acts without a run, in a world that --env names; --run has its own agent"
+        )
+    if not args.policy and not args.run:
+        raise cli.Refused(
+            f"--run is missing; give the folder of a run, or --policy ({', '.join(scripted.NAMES)}) and --env"
+        )
+
+
+def main(run: cli.Run) -> None:
+    args = flags.FLAGS
     start = time.perf_counter()
     scene = scripted_scene(args) if args.policy else saved_scene(args)
     skills = choose_skills(args.skill, scene.agent.skills)
@@ -114,10 +127,6 @@ def main(run: cli.Run) -> None:
 
 def saved_scene(args: Any) -> Scene:
     """The agent of a run, in its own world or in --env. Raises Refused, RunFolderError, CheckpointError."""
-    if not args.run:
-        raise cli.Refused(
-            f"--run is missing; give the folder of a run, or --policy ({', '.join(scripted.NAMES)}) and --env"
-        )
     path = Path(args.run)
     settings = run_folder.settings(path)
     name, world_settings = saved.world(path, settings, args.env)
@@ -128,10 +137,6 @@ def saved_scene(args: Any) -> Scene:
 
 def scripted_scene(args: Any) -> Scene:
     """A policy that was not learned, in --env. Raises Refused."""
-    if args.run or not args.env:
-        raise cli.Refused(
-            f"--policy={args.policy} acts without a run, in a world that --env names; --run has its own agent"
-        )
     name = world_settings.check_name("world", args.env)
     env, model, drawn = make_worlds(name, args, {})
     policy = scripted.make(args.policy, name, env)

@@ -66,6 +66,12 @@ class Agent(NamedTuple):
     make: Callable[[], tuple[Policy, Params]]
 
 
+def check(run: cli.Run) -> None:
+    """Refuses a command that lets nobody act. Raises Refused."""
+    if not flags.FLAGS.skills and not run.config.baselines:
+        raise cli.Refused("--skills is missing and config.baselines is empty; give runs of experiments.helms_offline")
+
+
 def main(run: cli.Run) -> None:
     config = run.config
     sources = skill_runs(flags.FLAGS.skills)
@@ -76,8 +82,6 @@ def main(run: cli.Run) -> None:
         *(begun(path, settings_, params, config, env) for path, (settings_, params) in sources.items()),
         *(beside(name, config, env) for name in config.baselines),
     ]
-    if not agents:
-        raise cli.Refused("--skills is missing and config.baselines is empty; give runs of experiments.helms_offline")
     agents = told_apart(agents)
     path, _ = cli.open_run(run)
     rows = [row(agent, config, env, measured, path / "episodes") for agent in agents]

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -32,6 +33,15 @@ class Condition(NamedTuple):
     target: str
     values: tuple[str, ...]
     arguments: tuple[str, ...]
+
+
+def check_text(arguments: Iterable[str]) -> None:
+    """Refuses what would break a line of a script or a job file: control characters, bytes that are no UTF-8."""
+    for argument in arguments:
+        wrong = next((letter for letter in argument if unicodedata.category(letter) in ("Cc", "Cs")), None)
+        if wrong is not None:
+            what = "a byte that is no UTF-8" if unicodedata.category(wrong) == "Cs" else f"the character {wrong!r}"
+            raise Refused(f"{argument[:80]!a} holds {what}; arguments are one line of text, leave it out")
 
 
 def axis(text: str) -> Axis:

@@ -52,7 +52,7 @@ def show(pending: Sequence[Run], options: SimpleNamespace) -> str:
 def start(pending: Sequence[Run], options: SimpleNamespace) -> str:
     """Writes the files; returns the command that submits them."""
     folder = jobs.write(options, [(run.name, jobset(run, options)) for run in pending])
-    return f"start them: kubectl apply -f {folder}"
+    return f"start them: kubectl apply -f {shlex.quote(str(folder))}"
 
 
 def jobset(run: Run, options: SimpleNamespace) -> dict:

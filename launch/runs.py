@@ -77,7 +77,7 @@ def resolve(runs: Sequence[Run]) -> list[Run]:
     Raises Refused with the entry point's own line for the first run it refuses, and for two that are the same.
     One process checks all of them: starting it takes seconds, reading a config milliseconds.
     """
-    lines = "".join(f"{json.dumps(run.arguments)}\n" for run in runs)
+    lines = "".join(f"{json.dumps(run.command()[3:])}\n" for run in runs)
     command = [sys.executable, "-m", f"experiments.{runs[0].experiment}", "--check_each"]
     process = subprocess.run(command, input=lines, capture_output=True, text=True, env=environment())
     answers = [json.loads(line) for line in process.stdout.splitlines()] if process.returncode == 0 else []
@@ -93,6 +93,21 @@ def resolve(runs: Sequence[Run]) -> list[Run]:
         if same is not run:
             raise Refused(f"{same.name} and {run.name} are the same run; leave one of the two values out")
     return [run._replace(settings=answer["config"]) for run, answer in zip(runs, answers, strict=True)]
+
+
+def check_folder(folder: Path) -> None:
+    """Refuses a folder of runs, which need not be there, that cannot be written. Raises Refused."""
+    above = folder.absolute()
+    grid.check_text([str(above)])
+    try:
+        while not above.exists():
+            above = above.parent
+    except OSError as error:
+        raise Refused(f"--folder={str(folder)[:200]}: {error.strerror}; give another --folder") from None
+    if not above.is_dir():
+        raise Refused(f"--folder={folder}: {above} is a file; give a folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise Refused(f"--folder={folder}: no permission to write in {above}; get it, or give another --folder")
 
 
 def done(run: Run) -> bool:

@@ -3,6 +3,7 @@
 A machine that is taken away is replaced and the run goes on from the bucket, which holds all its files.
 """
 
+import shlex
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -29,7 +30,7 @@ def show(pending: Sequence[Run], options: SimpleNamespace) -> str:
 def start(pending: Sequence[Run], options: SimpleNamespace) -> str:
     """Writes the files; returns the command that submits them."""
     folder = jobs.write(options, [(run.name, task(run, options)) for run in pending])
-    files = f"{folder}/*.yaml"
+    files = f"{shlex.quote(str(folder))}/*.yaml"
     return f'start them from here: for task in {files}; do sky jobs launch --yes --detach-run "$task"; done'
 
 

@@ -15,6 +15,7 @@ begun go on, so the same command again continues a sweep. All runs are checked b
 import argparse
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
+        runs.check_folder(options.folder)
         axes = grid.axes(options.sweep)
         conditions = grid.conditions(options.when, axes)
         expanded = runs.expand(options.experiment, options.config, options.fixed, axes, options.folder, conditions)
@@ -80,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Refused as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
+    except PermissionError as error:
+        print(f"{error.filename}: no permission; get it, or give another --folder", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was started", file=sys.stderr)
         return 130
@@ -87,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str]) -> SimpleNamespace:
     """The command line; `fixed` holds the arguments that go to every run. Raises Refused."""
+    grid.check_text(argv)
     parser = argparse.ArgumentParser(
         "python -m launch.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False, usage=argparse.SUPPRESS, add_help=True,
@@ -141,5 +147,11 @@ def _refuse(message: str) -> None:
     raise Refused(message)
 
 
+def _stop(_number: int, _frame: object) -> None:
+    print("stopped; nothing was started", file=sys.stderr, flush=True)
+    os._exit(0)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)  # until runs are started, which hear it for themselves
     sys.exit(main())

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -311,6 +313,25 @@ def test_sigterm_before_the_loop_ends_the_command_with_0_and_a_line(tmp_path):
     child.terminate()
     said = child.communicate(timeout=20)[1]
     assert child.returncode == 0 and said.startswith("stopped; the same command") and said.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the test reads which signals a process hears")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("after", [0.0, 0.7])  # s since it listens: packages are being imported
+def test_a_signal_while_packages_are_imported_is_one_line_too(tmp_path, number, after):
+    command = [sys.executable, "-m", "experiments.lsp", "--config=experiments/configs/lsp.py:debug", "--check"]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while child.poll() is None:
+        caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{child.pid}/status").read_text())
+        if caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
+            break
+        time.sleep(0.002)
+    time.sleep(after)
+    child.send_signal(number)
+    out, said = child.communicate(timeout=30)
+    word, code = ("stopped", 0) if number == signal.SIGTERM else ("interrupted", 130)
+    assert (child.returncode, out) == (code, "")
+    assert said == f"{word}; the same command goes on from what was saved\n"
 
 
 def test_a_signal_ends_the_command_while_a_program_waits_for_python(tmp_path):

@@ -480,7 +480,7 @@ def test_a_long_curve_is_drawn_as_means_of_neighbours(tmp_path, capsys):
         (["--runs={}/sweep/b0.5*", "--metric=heldout/action_mes"], "did you mean heldout/action_mse?"),
         (["--runs={}/sweep/*", "--grup=x"], "flag --grup is not known; did you mean --group?"),
         (["--runs={}/sweep/*", "--workdir=x"], "--workdir means nothing here"),
-        (["--runs={}/sweep/b0.0*", "--out={}/sweep/b0.0,s0/config.json"], "config.json cannot be written"),
+        (["--runs={}/sweep/b0.0*", "--out={}/sweep/b0.0,s0/config.json"], "config.json is a file; give a folder"),
         (["--runs={}/silent"], "log none of the default metrics; choose --metric of mine"),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.shared import cli, settings
+from experiments.shared import cli, help_page, settings
 from skillhier.agents import registry
 
 ROOT = Path(__file__).parent.parent
@@ -135,7 +135,7 @@ def explained(name: str, text: str) -> bool:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_help_tells_every_preset_with_its_time(file):
     module = settings._load_module(file)
-    told = cli.help_text(file.stem, "")
+    told = help_page.text(file.stem, "")
     for preset, purpose in module.PRESETS.items():
         assert f"{preset} " in told and purpose in told
         assert re.search(r"second|minute|hour|accelerator", purpose), f"{preset} does not say how long it takes"

@@ -208,3 +208,15 @@ def test_parameters_stay_the_same_set():
     other = physics.initial(p.model, params={"body_mass": p.model.body_mass})
     with pytest.raises(ValueError, match="must have the same set"):
         p.step(start, jnp.zeros(1), jnp.zeros((), bool), other)
+
+
+def test_a_warning_of_mujoco_leaves_no_file_in_the_folder_one_is_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = mujoco.MjModel.from_xml_string(
+        "<mujoco><worldbody><body><freejoint/><geom size='.1'/></body></worldbody></mujoco>"
+    )
+    data = mujoco.MjData(model)
+    data.qvel[0] = np.nan
+    mujoco.mj_step(model, data)
+    assert data.warning.number.sum() == 1, "else nothing was there to be logged"
+    assert not list(tmp_path.iterdir())

@@ -144,7 +144,7 @@ def test_the_table_in_markdown_and_numbers():
     assert coverage_page.markdown(rows, asked, 0) == (
         "| agent | acts | first | second | episodes |\n| --- | --- | ---: | ---: | ---: |\n"
         "| HeLMS | new high level | 1 (1 to 1) | 0 (0 to 0) | 2 and 3 broken |\n"
-        "| MPO <b> | new actor | 0.5 | 2 | 1 |\n"
+        "| MPO \\<b\\> | new actor | 0.5 | 2 | 1 |\n"
     )
     told = coverage_page.content(rows, asked, 0)
     assert told[0]["figures"]["x"] == {"mean": 1.0, "low": 1.0, "high": 1.0} and told[0]["source"] == "runs/a"

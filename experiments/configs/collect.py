@@ -18,14 +18,14 @@ LIMITS = {
     "policy": ["expert", "random"],
     "episodes": (1, 10**6),
     "noise": (0.0, 10.0),
-    "disturbance": (0.0, 10.0),
+    "disturbance": (0.0, 10.0, 2),  # of arm and gripper
     "gust": (1, 10**4),
     "calm": (0.0, 1.0),
     "rows": (1, 10**5),
     "env.worlds": (1, 10**6),
     "env.engine": ["auto", "native", "mjx", "warp"],
     "env.timestep": (0.0, 0.05),
-    "env.delay": (0, 100),
+    "env.delay": (0, 100, 2),  # fewest and most
     "env.limit": (0, 10**6),
 }
 FREE = ("episodes", "folder", "rows", "env.worlds")  # may change when a recording goes on

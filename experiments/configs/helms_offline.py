@@ -1,6 +1,7 @@
 """Settings of experiments/helms_offline.py: what is learned from demonstrations, and for how long."""
 
 import os
+import shlex
 
 from ml_collections import ConfigDict
 
@@ -35,7 +36,7 @@ LIMITS = {
     "train.eval_every": (1, 10**9),
     "train.save_every": (1, 10**9),
 }
-FREE = ("train.updates", "train.eval_every", "train.save_every")  # may change when a run goes on
+FREE = ("train.updates", "train.eval_every", "train.save_every", "data.max_gib")  # may change when a run goes on
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -123,7 +124,7 @@ def check(config: ConfigDict) -> None:
             example = next(iter(PROPRIO))
             raise cli.Refused(
                 f"config.agent.{level} is empty; name the observations that it sees, such as {example}; "
-                f"python -m experiments.data --path={config.data.path} says which there are"
+                f"python -m experiments.data --path={shlex.quote(config.data.path)} says which there are"
             )
     if config.data.path == "":
         raise cli.Refused("config.data.path is empty; give a file, a folder, or toy")

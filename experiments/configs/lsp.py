@@ -25,7 +25,7 @@ LIMITS = {
     "env.size": (8, 1024),
     "train.sequence_length": (2, 10**4),
 }
-FREE = online_settings.FREE
+FREE = (*online_settings.FREE, *start_settings.FREE)
 FRAMES = 200_000  # of preset cpu
 
 

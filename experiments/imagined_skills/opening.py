@@ -20,11 +20,15 @@ class Opened(NamedTuple):
     env: Env
 
 
+def check(run: cli.Run) -> None:
+    """Refuses a command without --run. Raises Refused."""
+    if not flags.FLAGS.run:
+        raise cli.Refused("--run is missing; give the folder of a run of experiments.lsp, or of one of its seeds")
+
+
 def open_run(count: int) -> Opened:
     """The run of --run with `count` worlds, or --episodes. Raises Refused."""
     args = flags.FLAGS
-    if not args.run:
-        raise cli.Refused("--run is missing; give the folder of a run of experiments.lsp, or of one of its seeds")
     path = Path(args.run)
     settings = run_folder.settings(path)
     world, world_settings = saved.world(path, settings, args.env)

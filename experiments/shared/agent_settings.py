@@ -5,6 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.shared import cli
+from experiments.shared.settings import SOME
 from skillhier.agents import phases, registry
 
 SHARE, WEIGHT, RATE, COUNT = (0.0, 1.0), (0.0, 1e3), (0.0, 1.0), (1, 10**6)
@@ -56,7 +57,7 @@ LIMITS: dict[str, Any] = {
     "cell": ["gru", "norm_gru"],
     "initial": ["zeros", "learned"],
     "activation": ["elu", "silu", "relu"],
-    "encoder": (1, 8192),
+    "encoder": (1, 8192, SOME),
     "decoder": (1, 8192),
     "vector_form": ["clamped_normal", "normal", "squared"],
     "vector_transform": ["none", "symlog"],
@@ -102,7 +103,7 @@ LIMITS: dict[str, Any] = {
     "value_weight": WEIGHT,
     # of skills planned in imagination
     "skill": (1, 256),
-    "period": (1, 1000),
+    "period": (1, 1000, 2),  # of hippo fewest and most, of others one number
     "plan_horizon": (1, 10**4),
     "iterations": (1, 1000),
     "proposals": (1, 10**5),
@@ -130,7 +131,7 @@ LIMITS: dict[str, Any] = {
     "code_classes": (2, 1024),
     "code_samples": ["one_hot", "relaxed"],
     "code_unimix": (0.0, 0.99),
-    "coder_hidden": (1, 8192),
+    "coder_hidden": (1, 8192, SOME),
     "coder_learning_rate": RATE,
     "coder_kl_target": WEIGHT,
     "task_weight": WEIGHT,

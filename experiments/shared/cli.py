@@ -7,6 +7,7 @@ An entry point is a file with a docstring and
     if __name__ == "__main__":
         cli.run(main)
 
+and perhaps `check(run)`, which refuses flags before `main` and for --check; it reads no data and builds no worlds.
 What a config file is stands in settings.py, how a command ends in endings.py; both are to be had from here too.
 """
 
@@ -18,14 +19,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import jax
 from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from experiments.shared import endings, streams, world_settings
+from experiments.shared import endings, help_page, preflight, streams, world_settings
 from experiments.shared.compilation_cache import open_cache
 from experiments.shared.endings import RunStopped
 from experiments.shared.settings import (
@@ -71,7 +73,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("hosts", None, "how many hosts work together, each started with this command; 1: this one alone")
 flags.DEFINE_integer("host", None, "which of them this is, from 0 on")
-flags.DEFINE_float("host_timeout", 60.0, "s without a word from another host until it is given up", lower_bound=1.0)
+flags.DEFINE_float("host_timeout", 60.0, "s without a word from another host until it is given up", 1.0, 1e6)
 flags.DEFINE_enum("track", "none", ["none", *trackers.LIBRARIES], "also keep metrics there; on this machine by default")
 flags.DEFINE_string("track_project", "skillhier", "the project there")
 flags.DEFINE_bool("track_online", False, "send them to wandb while the run goes on; else `wandb sync` does")
@@ -108,17 +110,16 @@ def run(
     if module.__name__ == "__main__":
         streams.settle(heedless=needs_config)
     with endings.handled(module.__name__):
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # until here experiments/__init__.py heard it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
-            print(help_text(name, module.__doc__ or "", argv), flush=True)
+            print(help_page.text(name, module.__doc__ or "", argv), flush=True)
             sys.exit(0)
         if "--check_each" in argv[1:]:
-            check_each(name, needs_config)
+            check_each(name, needs_config, learns, module)
             sys.exit(0)
         asked = parse_command(name, argv, needs_config)
-        for flag in () if learns else LEARNING:
-            if flags.FLAGS[flag].present:
-                given = f"--{flag}={flags.FLAGS[flag].value}"
-                raise Refused(f"{given} means nothing to {name}, which learns nothing; leave it out")
+        look(asked, learns, module)
         place = find_host(asked) if learns else None
         asked = asked._replace(tracker=find_tracker())
         if flags.FLAGS.check:
@@ -140,6 +141,7 @@ def run(
 
 def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> Run:
     """The command line as a Run; raises Refused. Writes nothing, compiles nothing."""
+    preflight.check_arguments(argv[1:])
     changes, rest = [], [argv[0]]
     arguments = iter(argv[1:])
     for argument in arguments:
@@ -159,6 +161,7 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
         raise Refused(" ".join(str(error).split())) from None
     if extra:
         raise Refused(f"{extra[0]!r} means nothing here; flags begin with --, see --help")
+    preflight.check_numbers(flags.FLAGS)
     world_settings.import_own()
     workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else None
     if not flags.FLAGS.config:
@@ -166,6 +169,7 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
             example = f"experiments/configs/{name}.py:{next(iter(presets(name)), 'PRESET')}"
             raise Refused(f"--config is missing; for example --config={example}, see --help for the presets")
         return Run(name, None, workdir, init_from=flags.FLAGS.init_from, env_from=tuple(flags.FLAGS.env_from))
+    preflight.check_config_file(name, flags.FLAGS.config, needs_config)
     short = {name: flags.FLAGS[name].value for name in SHORT if name in flags.FLAGS and flags.FLAGS[name].value}
     config, module = load_config(flags.FLAGS.config, changes, short)
     getattr(module, "check_beginning", lambda *_: None)(config, flags.FLAGS.init_from)
@@ -179,28 +183,51 @@ def parse_command(name: str, argv: Sequence[str], needs_config: bool = True) -> 
     )
 
 
-def check_each(name: str, needs_config: bool = True) -> None:
+def look(asked: Run, learns: bool, module: ModuleType | None = None, missing_ok: bool = False) -> None:
+    """Looks at all that the command names, before anything is written; see preflight.py. Raises Refused."""
+    if not learns:
+        preflight.check_learning(asked.name, LEARNING)
+    path = asked.workdir or (asked.config or {}).get("folder")  # collect names one in its config
+    with preflight.refusing():
+        preflight.check_flags(missing_ok)
+        if asked.config is not None and path:
+            preflight.check_run(Path(path), run_settings(asked), asked.free)
+        getattr(module, "check", lambda _: None)(asked)
+
+
+def check_each(name: str, needs_config: bool = True, learns: bool = True, module: ModuleType | None = None) -> None:
     """Holds every line of standard input to what this entry point takes: {"config": settings} or {"refused": why}."""
     for line in sys.stdin:
         try:
             asked = parse_command(name, [name, *json.loads(line)], needs_config)
+            look(asked, learns, module, missing_ok=True)
             answer = {"config": flat(asked.config) if asked.config is not None else {}}
-        except Refused as error:
+        except (Refused, run_folder.RunFolderError) as error:
             answer = {"refused": " ".join(str(error).split())}
         print(json.dumps(answer))
+
+
+def run_settings(asked: Run) -> dict[str, Any]:
+    """What the run folder keeps of a command: its config, and the flags that a continued run must share."""
+    settings = flat(asked.config) if asked.config is not None else {}
+    if asked.init_from:
+        settings["init_from"] = asked.init_from
+    if asked.env_from:
+        settings["env_from"] = list(asked.env_from)
+    return settings
 
 
 def open_run(asked: Run, workdir: Path | None = None) -> tuple[Path, dict[str, str]]:
     """Opens the run folder and writes its config.json: (its path, what a continued run must share with this one)."""
     path = workdir or asked.workdir or Path("runs") / f"{asked.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    settings = flat(asked.config) if asked.config is not None else {}
-    if asked.init_from:
-        settings["init_from"] = asked.init_from
-    if asked.env_from:
-        settings["env_from"] = asked.env_from
+    settings = run_settings(asked)
     if not hosts.is_main_host():
         return path, run_folder.fingerprint(settings, asked.free)
-    return run_folder.open_run(path, asked.name, settings, asked.free)
+    begun = (path / "config.json").exists()
+    opened = run_folder.open_run(path, asked.name, settings, asked.free)
+    if not begun:
+        endings.FRESH.append(path)
+    return opened
 
 
 def find_host(asked: Run) -> hosts.HostPlace | None:
@@ -259,38 +286,3 @@ def set_numerics() -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     if flags.FLAGS.matmul_precision != "default":
         jax.config.update("jax_default_matmul_precision", flags.FLAGS.matmul_precision)
-
-
-def help_text(name: str, doc: str, argv: Sequence[str] = ()) -> str:
-    """The entry point's docstring, its presets and their times, all of its settings, all flags.
-
-    Settings are those of the --config in `argv`, since they depend on options such as the agent; else of the first
-    preset.
-    """
-    lines = [doc.strip(), ""]
-    known = presets(name)
-    if known:
-        file = f"experiments/configs/{name}.py"
-        lines += [f"presets (--config={file}:PRESET):"]
-        lines += [f"  {preset:<14} {purpose}" for preset, purpose in known.items()]
-    given = [argument.partition("=")[2] for argument in argv if argument.lstrip("-").startswith("config=")]
-    if known or given:
-        address = given[-1] if given else f"{CONFIGS / name}.py:{next(iter(known))}"
-        config, _ = load_config(address)
-        lines += ["", f"settings (--config.NAME=VALUE), here as in {address.partition(':')[2]}:"]
-        lines += [f"  {path} = {value}" for path, value in sorted(flat(config).items())]
-        lines += ["  those of another preset or agent: --help with its --config"]
-    ours, others = split_flags(name)
-    lines += ["", "flags:"]
-    lines += [f"  --{flag.name:<12} {flag.help}" for flag in ours]
-    lines += ["", f"flags of libraries: {', '.join(f'--{flag}' for flag in others)}"]
-    return "\n".join(lines)
-
-
-def split_flags(name: str) -> tuple[list[flags.Flag], list[str]]:
-    """The flags of the entry point `name`, with those that all share; and the names of those that libraries define."""
-    modules = flags.FLAGS.flags_by_module_dict()
-    ours = {__name__, sys.argv[0], f"experiments.{name}"}  # absl names the file that was run by its command
-    ours |= {module for module in modules if module.startswith("experiments.") and module.count(".") == 2}  # its parts
-    mine = {flag.name: flag for module in ours for flag in modules.get(module, [])}
-    return [mine[flag] for flag in sorted(mine)], sorted(set(flags.FLAGS) - set(mine))

@@ -20,7 +20,11 @@ def open_cache() -> None:
 
     Whoever can write there can have this process run any code: a folder open to others is refused.
     """
-    top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skillhier"
+    try:
+        top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skillhier"
+    except RuntimeError:  # neither HOME nor an entry of this user says where it is
+        print("no compilation cache: this user has no home folder; set XDG_CACHE_HOME to keep one", file=sys.stderr)
+        return
     for cache in (top, top / "xla"):
         try:
             cache.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 A config file that has them defines `LIMITS = {..., **data_settings.LIMITS}` and calls `add_settings(config.data)`.
 """
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ LIMITS = {
     "data.episode_length": (0, 10**6),
     "data.actions": list(units.HOW),
     "data.least_deviation": (1e-3, 1.0),
+    "data.max_gib": (0.0, 1e6),
 }
 
 
@@ -28,6 +30,7 @@ def add_settings(data: ConfigDict) -> None:
     data.actions = "auto"  # as they are (none), normalised by their range or deviation; auto: as can be learned
     data.quaternions = ()  # entries that are quaternions, or ENTRY:COLUMN where one begins; their signs are kept
     data.least_deviation = dataset.FLOOR  # observations that vary less are not scaled up to deviation 1
+    data.max_gib = 0.0  # GiB that reading may take; 0: what the machine has free
 
 
 def load(data: ConfigDict, names: Mapping[str, Any], **settings: Any) -> Dataset:
@@ -42,11 +45,14 @@ def load(data: ConfigDict, names: Mapping[str, Any], **settings: Any) -> Dataset
             subset=data.subset or None,
             drop_short=data.drop_short,
             episode_length=data.episode_length or None,
+            max_gib=data.max_gib or None,
             **settings,
         )
         bounds = dataset.action_bounds(data.path)
     except DataFault as fault:
-        raise DataFault(f"{fault}; python -m experiments.data --path={data.path} says what there is") from None
+        raise DataFault(
+            f"{fault}; python -m experiments.data --path={shlex.quote(data.path)} says what there is"
+        ) from None
     return loaded if bounds is None else dataset.in_bounds(loaded, *bounds)
 
 

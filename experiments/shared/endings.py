@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 from experiments.shared.settings import Refused
 from skillhier.data import faults
@@ -26,7 +27,11 @@ OF_THE_SYSTEM = (
     errno.ENAMETOOLONG,
     errno.EMFILE,
     errno.ENFILE,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
 )
+FRESH: list[Path] = []  # run folders that this process has begun
 
 
 class RunStopped(Exception):
@@ -50,8 +55,12 @@ def handled(module: str) -> Iterator[None]:
     except KeyboardInterrupt:
         _leave(_one_line("interrupted; the same command goes on from what was saved", 130))
     except (Refused, run_folder.RunFolderError) as error:
+        leave_nothing()
         _end(_one_line(error, 2), module)
-    except (faults.DataFault, checkpoint.CheckpointError, metrics.RecordError, FloatingPointError) as error:
+    except faults.DataFault as error:
+        leave_nothing()
+        _end(_one_line(error, 1), module)
+    except (checkpoint.CheckpointError, metrics.RecordError, FloatingPointError) as error:
         _end(_one_line(error, 1), module)
     except OSError as error:
         if error.errno not in OF_THE_SYSTEM:
@@ -66,6 +75,13 @@ def handled(module: str) -> Iterator[None]:
         hosts.wait_for_watchdog()
         traceback.print_exc()
         _leave(1)
+
+
+def leave_nothing() -> None:
+    """Takes back the folders that this command, which is refused, has begun: the corrected one begins them anew."""
+    for path in FRESH:
+        run_folder.take_back(path)
+    FRESH.clear()
 
 
 def stop(number: int, _frame: object) -> None:

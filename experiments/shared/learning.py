@@ -10,7 +10,7 @@ from experiments.shared import cli
 from skillhier.agents import paths as by_path
 from skillhier.agents.learner import with_frozen, with_init_params, with_opt_state
 from skillhier.train import checkpoint, loop, run_folder
-from skillhier.types import Learner
+from skillhier.types import Agent, Learner
 
 
 def split_init_from(address: str) -> tuple[Path, str]:
@@ -78,6 +78,16 @@ def _checked(learner: Learner, paths: Iterable[str] = ()) -> Learner:
     """`learner`. Raises ValueError where it cannot begin, or where `paths` are none of its parameters."""
     by_path.check(jax.eval_shape(learner.init, jax.random.key(0)).params, paths)
     return learner
+
+
+def make_agent(make: Callable[..., Agent], **settings: Any) -> Agent:
+    """`make(**settings)`. Raises Refused where the settings do not fit what it sees and does."""
+    try:
+        agent = make(**settings)
+        jax.eval_shape(agent.learner.init, jax.random.key(0))
+    except ValueError as error:
+        raise cli.Refused(str(error.args[0])) from None
+    return agent
 
 
 def _refusing(what: str, make: Callable[[], Learner], remedy: str = "") -> Learner:

@@ -60,12 +60,7 @@ def make_worlds(settings: ConfigDict, worlds: int, **changes: Any) -> Env:
 
 def make_agent(config: ConfigDict, spec: Spec, **settings: Any) -> Agent:
     """The config's agent for worlds of `spec`; raises Refused where its settings do not fit them."""
-    try:
-        agent = agents.make(**{**config.agent, **settings}, spec=spec)
-        jax.eval_shape(agent.learner.init, jax.random.key(0))
-    except ValueError as error:
-        raise cli.Refused(str(error.args[0])) from None
-    return agent
+    return learning.make_agent(agents.make, **{**config.agent, **settings}, spec=spec)
 
 
 def make_replay(config: ConfigDict, spec: Spec, extras: Mapping[str, jax.ShapeDtypeStruct] = ()) -> replay.Replay:

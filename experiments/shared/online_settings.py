@@ -9,7 +9,7 @@ LIMITS = {
     "seeds": (1, 1024),
     "env.worlds": (1, 10**6),
     "env.engine": ["auto", "native", "mjx", "warp"],
-    "env.delay": (0, 100),
+    "env.delay": (0, 100, 2),  # fewest and most
     "env.limit": (0, 10**6),
     "env.stack": (1, 16),
     "replay.rows": (1, 10**9),

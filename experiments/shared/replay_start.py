@@ -84,7 +84,7 @@ def _load(config: ConfigDict, spec: Spec | None) -> dataset.Dataset:
     declared = dataset.action_bounds(path)  # of the world that the data are from, in its own units
     if declared is not None:
         limits["bounds"] = None
-    data = dataset.load(path, **limits, min_length=shortest)
+    data = dataset.load(path, **limits, min_length=shortest, max_gib=config.data.max_gib or None)
     data = data if declared is None else dataset.in_bounds(data, *declared)
     for note in data.notes:
         print(f"{path}: {note}", file=sys.stderr)

@@ -42,13 +42,14 @@ def world(path: Path, settings: dict[str, Any], name: str | None = None) -> tupl
 
     `settings` are the run's; `name` chooses another world, in which the run's own settings hold.
     """
-    if "env" in settings:
-        chosen = {key: value for key, value in settings["env"].items() if key not in ("worlds", "engine")}
+    env, data = (settings[name] if isinstance(settings.get(name), dict) else {} for name in ("env", "data"))
+    if "name" in env:
+        chosen = {key: value for key, value in env.items() if key not in ("worlds", "engine")}
         own = chosen.pop("name")
-    elif "data" in settings:
-        if settings["data"]["path"] == "toy" and not name:
+    elif "path" in data:
+        if data["path"] == "toy" and not name:
             raise cli.Refused(f"{path} learned from made-up data, which no world shows; give a run on demonstrations")
-        own, chosen = name or _recorded(settings), {"stack": settings["data"]["stack"]}
+        own, chosen = name or _recorded(settings), {"stack": warm_start.frames_seen(path, settings)}
     else:
         raise cli.Refused(f"{path} says nothing of a world; give the folder of a run that holds an agent")
     name = name or own
@@ -97,8 +98,10 @@ def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = Fals
 
     Raises Refused, CheckpointError.
     """
-    own = settings.get("agent", {})
+    own = warm_start.agent_of(settings)
     name = own.get("name", "")
+    if not name:
+        raise cli.Refused(f"{path} is a run without an agent; give the folder of a run that has learned one")
     cli.pick("agent", name, agents.AGENTS)
     params = checkpoint.read(path, "learner/params")
     skills = warm_start.origin(path) if agents.entry(name).sources else {}

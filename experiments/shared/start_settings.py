@@ -1,7 +1,7 @@
 """Settings of what a run begins with: data in its replay, another run's replay and parameters; limits and checks.
 
-A config file that has them defines `LIMITS = {..., **start_settings.LIMITS}`, calls `add_settings(config)`, and has
-`check_beginning = start_settings.check`, which is given --init_from as well.
+A config file that has them defines `LIMITS = {..., **start_settings.LIMITS}`, `FREE` likewise, calls
+`add_settings(config)`, and has `check_beginning = start_settings.check`, which is given --init_from as well.
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +12,9 @@ from skillhier.data.faults import DataFault
 from skillhier.envs import registry
 
 NO_REPLAY = "none"
+FREE = ("data.max_gib",)  # may change when a run goes on
 LIMITS = {
+    "data.max_gib": (0.0, 1e6),
     "data.reward": ["own", "any", "relabel"],
     "transfer.replay": [NO_REPLAY, "keep", "relabel"],
 }
@@ -23,6 +25,7 @@ def add_settings(config: ConfigDict) -> None:
     config.data = ConfigDict()
     config.data.path = ""  # episodes that the replay begins with: a file, a folder of them, a Minari folder; none
     config.data.alone = False  # learn from those episodes alone: no world, no replay
+    config.data.max_gib = 0.0  # GiB that reading them may take; 0: what the machine has free
     config.data.reward = "own"  # own: that of config.env.name, as far as data say; any; relabel: computed anew
     config.transfer = ConfigDict()
     config.transfer.replay = NO_REPLAY  # rows of --init_from's run: none, keep, relabel with this world's reward

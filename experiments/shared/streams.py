@@ -45,6 +45,8 @@ def settle(*, heedless: bool) -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: SIM115
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no UTF-8
     sys.stderr = Heedless(sys.stderr)
     if heedless:
         sys.stdout = Heedless(sys.stdout)

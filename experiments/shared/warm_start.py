@@ -49,7 +49,7 @@ def start(run: cli.Run) -> Start:
         settings = {"name": sources[0], **made_up_settings(sources[0], config)}
         return Start(registry.entry(name).settings_of(settings), None, sources[0], settings)
     path, part = learning.split_init_from(address)
-    other = run_settings(path).get("agent", {}).get("name")
+    other = agent_of(run_settings(path)).get("name")
     if other == name:
         units = agent_units.of(checkpoint.read(path, "learner/params"))
         return Start(origin(path) if sources else {}, resumed=True, units=units)
@@ -73,7 +73,7 @@ def load_skills(path: Path) -> tuple[dict[str, Any], Params]:
 
     Raises Refused, CheckpointError.
     """
-    settings = run_settings(path).get("agent", {})
+    settings = agent_of(run_settings(path))
     if settings.get("name") not in registry.OFFLINE:
         raise cli.Refused(
             f"{path} is a run of {settings.get('name', 'no agent')}; give runs of experiments.helms_offline with agent="
@@ -84,13 +84,27 @@ def load_skills(path: Path) -> tuple[dict[str, Any], Params]:
 
 def skill_stack(path: Path) -> int:
     """How many frames the skills of that run see."""
-    settings = run_settings(path)
-    return settings["data" if "data" in settings else "env"]["stack"]  # of demonstrations, or of worlds (imitate)
+    return frames_seen(path, run_settings(path))
+
+
+def frames_seen(path: Path, settings: dict[str, Any]) -> int:
+    """How many frames the agent of the run in folder `path` sees, by its settings. Raises Refused."""
+    groups = [settings.get(name) for name in ("data", "env")]  # of demonstrations, or of worlds (imitate)
+    stacks = [group["stack"] for group in groups if isinstance(group, dict) and "stack" in group]
+    if not stacks:
+        raise cli.Refused(f"{path} is a run without an agent; give the folder of a run that has learned one")
+    return stacks[0]
 
 
 def run_settings(path: Path) -> dict[str, Any]:
     """The config of a run, of which `path` is the folder or that of one seed."""
     return run_folder.settings(path if (path / "config.json").is_file() else path.parent)
+
+
+def agent_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run's agent; empty for a run of another kind."""
+    own = settings.get("agent")
+    return own if isinstance(own, dict) else {}
 
 
 def origin(path: Path) -> dict[str, Any]:
@@ -108,7 +122,7 @@ def made_up_settings(name: str, config: ConfigDict) -> dict[str, Any]:
 
 def made_up(settings: dict, spec: Spec, rows: Trajectory, updates: int) -> Params:
     """Parameters of an offline agent after some updates on random actions: for trying a command out."""
-    learner = registry.make(**settings, spec=spec, statistics=statistics(rows)).learner
+    learner = learning.make_agent(registry.make, **settings, spec=spec, statistics=statistics(rows)).learner
     update, state = jax.jit(learner.update), jax.jit(learner.init)(jax.random.key(0))
     for i in range(updates):
         state, _ = update(state, rows, jax.random.key(i))

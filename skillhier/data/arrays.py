@@ -75,6 +75,7 @@ def open_npz(path: Path) -> Iterator[Arrays]:
             is_picture = hdf5.check_type(dtype, shape, at, kind, needed, pictures)
             hdf5.check_rows(shape, at, rows, ROWS)
             hdf5.check_size(shape, dtype, member.compress_size, at)
+            at.take(shape, dtype)
             with hdf5.reading(at), archive.open(member) as stream:
                 values = np.lib.format.read_array(stream, allow_pickle=False)
             return values if is_picture or kind[0] != "f" else hdf5.to_float32(values, at)

@@ -9,6 +9,7 @@ from skillhier.data import dataset, layouts, units
 from skillhier.data.dataset import Dataset
 from skillhier.data.episodes import ACTION, Content, Request
 from skillhier.data.faults import DataFault
+from skillhier.data.memory import MemoryFault
 
 
 class Contents(NamedTuple):
@@ -29,19 +30,25 @@ class Contents(NamedTuple):
         )
 
 
-def examine(path: str | Path, subset: str | None = None, episode_length: int | None = None) -> Contents:
+def examine(
+    path: str | Path, subset: str | None = None, episode_length: int | None = None, max_gib: float | None = None
+) -> Contents:
     """Reads a data set (the arguments are those of dataset.load) and keeps its faults. Raises DataFault if all fail."""
     request, stored, layout, loaded, faults = None, {}, "", [], []
     try:
-        for unread in layouts.each(path, subset, episode_length):
+        for unread in layouts.each(path, subset, episode_length, max_gib):
             try:
                 if request is None:
                     stored, layout = unread.contents(), unread.layout.title
                     names = [name for name, one in stored.items() if one.is_vector and not one.extra]
                     request = Request({**dict.fromkeys(names), ACTION: None}, False, set(), 1, None, False)
                 loaded.append(unread.read(request))
+            except MemoryFault:
+                raise
             except DataFault as fault:
                 faults.append(str(fault))
+    except MemoryFault:
+        raise
     except DataFault as fault:  # of a whole file
         faults.append(str(fault))
     if not loaded:

@@ -50,6 +50,7 @@ def load(
     pictures: bool = True,
     drop_short: bool = False,
     episode_length: int | None = None,
+    max_gib: float | None = None,
 ) -> Dataset:
     """The episodes of a file, of a folder of files, or of a Minari or LeRobot folder.
 
@@ -67,6 +68,7 @@ def load(
       pictures: whether entries may be pictures, uint8 [T + 1, height, width, channels].
       drop_short: leaves out episodes that are shorter than `min_length`, with a note; else they are refused.
       episode_length: of all episodes of a flat file that does not say where they end.
+      max_gib: GiB that reading may take; by default what the machine has free, and what files of this size can hold.
 
     Raises:
       DataFault: one line with file, episode, field, what the file has and what is needed.
@@ -75,7 +77,7 @@ def load(
     optional = set(optional) - set(widths)
     request = Request(widths | {episodes.ACTION: action}, names is None, optional, min_length, bounds, pictures)
     loaded, short = [], None
-    for unread in layouts.each(path, subset, episode_length):
+    for unread in layouts.each(path, subset, episode_length, max_gib):
         try:
             loaded.append(unread.read(request))
         except ShortEpisode as fault:

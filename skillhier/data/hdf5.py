@@ -15,7 +15,8 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from skillhier.data.faults import DataFault, DataLocation
+from skillhier.data.faults import DataFault, DataLocation, expanded
+from skillhier.data.memory import MOST_PER_BYTE
 
 MAIN = "main_data.hdf5"  # Minari's name for the one file with all episodes
 METADATA = "metadata.json"
@@ -23,7 +24,6 @@ PARTS = "part_*.h5"  # files of a recording that was interrupted
 SUFFIXES = (".h5", ".hdf5", ".npz")
 MAX_VALUES = 2**28  # values in one array: 1 GiB of float32
 UNCHECKED_BYTES = 2**20  # up to this size an array is read whatever its stored size
-MAX_COMPRESSION = 1100  # bytes of an array per stored byte; gzip, the strongest filter, reaches 1,032
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 MAX_TEXT = 1024  # characters of a text attribute; longer ones (e.g. model files) are skipped
 KINDS = {"f": "float32", "b": "0 and 1", "S": "fixed-length text"}
@@ -37,7 +37,7 @@ FORMS = (
 
 def files(path: str | Path) -> list[Path]:
     """The files at `path`: the file itself, those of a folder by name, or the one of a Minari folder."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     location = DataLocation(path)
     if path.is_file():
         return [path]
@@ -170,6 +170,7 @@ def read_array(
     check_size(shape, dtype, stored, location)
     if math.prod(chunks or ()) > MAX_VALUES:
         raise location.fault(f"chunks {chunks}", f"at most {MAX_VALUES} values in one array")
+    location.take(shape, dtype, transient=math.prod(chunks or ()) * dtype.itemsize)
     with reading(location):
         values = item[()]
     return values if is_picture or kind[0] != "f" else to_float32(values, location)
@@ -211,7 +212,7 @@ def check_size(shape: tuple[int, ...], dtype: np.dtype, stored: int, location: D
     if math.prod(shape) > MAX_VALUES:
         raise location.fault(f"shape {shape}", f"at most {MAX_VALUES} values in one array")
     nominal = math.prod(shape) * dtype.itemsize
-    if nominal > max(UNCHECKED_BYTES, MAX_COMPRESSION * stored):
+    if nominal > max(UNCHECKED_BYTES, MOST_PER_BYTE * stored):
         raise location.fault(
             f"shape {shape}, {nominal:,} bytes of which {stored:,} are stored", "numbers that were written"
         )

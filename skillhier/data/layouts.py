@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from skillhier.data import arrays, episodes, flat, hdf5, lerobot, robomimic
-from skillhier.data.faults import DataLocation
+from skillhier.data.faults import DataLocation, expanded
+from skillhier.data.memory import Memory
 
 
 class Layout(NamedTuple):
@@ -40,18 +41,22 @@ def check(path: str | Path) -> None:
         hdf5.files(path)
 
 
-def each(path: str | Path, subset: str | None = None, length: int | None = None) -> Iterator[Unread]:
+def each(
+    path: str | Path, subset: str | None = None, length: int | None = None, max_gib: float | None = None
+) -> Iterator[Unread]:
     """The episodes of all files at `path`; each can be read until the next one is asked for. Raises DataFault.
 
     subset: of a robomimic file the mask whose demos are wanted, of a LeRobot data set the split.
     length: of the episodes of a flat file that does not say where they end.
+    max_gib: GiB that all of them may take, see memory.py.
     """
+    memory = Memory(path, max_gib)
     if lerobot.is_lerobot(path):
         layout = Layout("LeRobot", lerobot.read, lerobot.contents)
-        yield from (Unread(layout, *one) for one in lerobot.groups(Path(path).expanduser(), subset))
+        yield from (Unread(layout, *one) for one in lerobot.groups(expanded(path), subset, memory))
         return
     for file_path in hdf5.files(path):
-        location = DataLocation(file_path)
+        location = DataLocation(file_path, memory=memory)
         if file_path.suffix == ".npz":
             with arrays.open_npz(file_path) as content:
                 if not flat.is_flat(content):

@@ -21,7 +21,8 @@ import numpy as np
 
 from skillhier.data import episodes, hdf5
 from skillhier.data.episodes import ACTION, Content, Request
-from skillhier.data.faults import DataFault, DataLocation
+from skillhier.data.faults import DataFault, DataLocation, expanded
+from skillhier.data.memory import MOST_PER_BYTE, Memory
 
 INFO = Path("meta") / "info.json"
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
@@ -44,10 +45,13 @@ class Frames(NamedTuple):
 class Columns:
     """The columns of a parquet file, each read once."""
 
-    def __init__(self, path: Path) -> None:
-        self.location = DataLocation(path)
+    def __init__(self, path: Path, memory: Memory | None = None) -> None:
+        self.location = DataLocation(path, memory=memory)
         with hdf5.reading(self.location):
             self._file = _parquet().ParquetFile(path)
+            texts = [one.path for one in map(self._file.schema.column, range(len(self._file.schema.names)))
+                     if one.physical_type == "BYTE_ARRAY"]  # fmt: skip
+            self._file = _parquet().ParquetFile(path, read_dictionary=texts)  # many times the same: once in memory
             self.names = self._file.schema_arrow.names
             self.rows = self._file.metadata.num_rows
         self._kept: dict[str, Any] = {}
@@ -66,10 +70,12 @@ class Columns:
         """Refuses a column of many more values than the file could hold: runs of one value take no space in it."""
         about = self._file.metadata
         chunks = [about.row_group(g).column(c) for g in range(about.num_row_groups) for c in range(about.num_columns)]
-        values = sum(one.num_values for one in chunks if one.path_in_schema.split(".list.")[0] == name)
-        limit = max(hdf5.UNCHECKED_BYTES, hdf5.MAX_COMPRESSION * self.location.file.stat().st_size)
+        chunks = [one for one in chunks if f"{one.path_in_schema}.".startswith(f"{name}.")]
+        values = sum(one.num_values for one in chunks)
+        limit = max(hdf5.UNCHECKED_BYTES, MOST_PER_BYTE * self.location.file.stat().st_size)
         if values > hdf5.MAX_VALUES or 8 * values > limit:
             raise at.fault(f"{values:,} values", "numbers that were written")
+        at.take((values,), np.dtype(np.float64), transient=sum(one.total_uncompressed_size for one in chunks))
 
     def numbers(self, name: str, at: DataLocation) -> np.ndarray:
         """A column of numbers, or of lists of one length, [rows, ...]; not converted."""
@@ -96,18 +102,18 @@ class Columns:
 
 def is_lerobot(path: str | Path) -> bool:
     """Whether a path is the folder of a LeRobot data set."""
-    return (Path(path).expanduser() / INFO).is_file()
+    return (expanded(path) / INFO).is_file()
 
 
 def about(path: str | Path) -> dict[str, Any]:
     """What the data set says of itself, in Minari's words."""
-    info = _info(Path(path).expanduser())
+    info = _info(expanded(path))
     fps = info.get("fps")
     interval = {"control_timestep": 1 / fps} if isinstance(fps, int | float) and fps > 0 else {}
     return {**interval, "robot": str(info.get("robot_type")), "version": str(info.get("codebase_version"))}
 
 
-def groups(root: Path, subset: str | None) -> Iterator[tuple[Frames, DataLocation]]:
+def groups(root: Path, subset: str | None, memory: Memory | None = None) -> Iterator[tuple[Frames, DataLocation]]:
     """The episodes in the order of their numbers; with `subset` those of the split of that name."""
     info = _info(root)
     chosen = _split(root, info, subset)
@@ -116,7 +122,7 @@ def groups(root: Path, subset: str | None) -> Iterator[tuple[Frames, DataLocatio
     if not files:
         raise DataLocation(root / "data").fault("no parquet files", "data/chunk-000/*.parquet")
     for path in files:
-        columns = Columns(path)
+        columns = Columns(path, memory)
         column = columns.numbers("episode_index", columns.location.under("episode_index")).reshape(-1)
         cuts = [0, *(np.flatnonzero(np.diff(column)) + 1).tolist(), len(column)]
         for start, stop in zip(cuts, cuts[1:], strict=False):
@@ -227,9 +233,9 @@ def _images(frames: Frames, name: str, at: DataLocation) -> np.ndarray:
     """The frames of a camera that are stored as images, uint8 [T, height, width, 3]."""
     from PIL import Image
 
-    rows = frames.columns.arrow(name, at).slice(frames.start, frames.stop - frames.start).to_pylist()
+    rows = frames.columns.arrow(name, at).slice(frames.start, frames.stop - frames.start)
     pictures = []
-    for row in rows:
+    for row in (one.as_py() for one in rows):
         data = row.get("bytes") if isinstance(row, dict) else row
         if not isinstance(data, bytes):
             raise at.fault("an image that is kept outside the parquet file", "images in the file itself")
@@ -237,6 +243,8 @@ def _images(frames: Frames, name: str, at: DataLocation) -> np.ndarray:
             image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
             if image.width * image.height * len(rows) > PIXELS:
                 raise at.fault(f"{len(rows)} images of {image.width} x {image.height}", f"{PIXELS} pixels at most")
+            if not pictures:
+                at.take((len(rows), image.height, image.width, 3), np.dtype(np.uint8))
             pictures.append(np.asarray(image.convert("RGB")))
     if len({picture.shape for picture in pictures}) > 1:
         raise at.fault("images of several sizes", "one size")
@@ -261,6 +269,7 @@ def _video(frames: Frames, name: str, at: DataLocation) -> np.ndarray:
             width, height = next(reader)["size"]
             if width * height * count > PIXELS:
                 raise at.fault(f"{count} frames of {width} x {height}", f"{PIXELS} pixels at most")
+            at.take((count, height, width, 3), np.dtype(np.uint8))
             pictures = [np.frombuffer(one, np.uint8).reshape(height, width, 3) for one in reader]
         finally:
             reader.close()

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +63,9 @@ def find(patterns: Iterable[str]) -> list[LoggedRun]:
         matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
         folders = [Path(match) for match in matches if Path(match).is_dir()]
         if not folders:
+            above = next(path for path in (Path(pattern), *Path(pattern).parents) if path.is_dir())
+            if not os.access(above, os.R_OK | os.X_OK):
+                raise run_folder.RunFolderError(f"--runs={pattern}: no permission to read {above}; get it")
             raise run_folder.RunFolderError(
                 f"no folder matches --runs={pattern}; give folders of runs, such as 'runs/sweep/*'"
             )

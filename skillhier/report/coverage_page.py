@@ -1,5 +1,6 @@
 """A table of agents with the mean of each figure over their episodes, as Markdown, JSON and one HTML page."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -70,7 +71,8 @@ def markdown(rows: Sequence[Row], columns: Sequence[Column], seed: int) -> str:
     """The table in Markdown."""
     head, *body = cells(rows, columns, seed)
     rule = ["---", "---", *["---:"] * (len(head) - 2)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
+    text = lambda cell: re.sub(r"([|<>&`])", r"\\\1", " ".join(cell.split()))  # noqa: E731  no name ends its cell
+    return "".join(f"| {' | '.join(map(text, line))} |\n" for line in (head, rule, *body))
 
 
 def page(rows: Sequence[Row], columns: Sequence[Column], seed: int, *, title: str, subtitle: str) -> str:

@@ -249,6 +249,10 @@ def nested(leaves: dict[str, Any]) -> Any:
         inner = tree
         for part in above:
             inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                break
+        if not isinstance(inner, dict) or last in inner:
+            raise CheckpointError(f"{name}: an array and a group have one name; give a checkpoint of this project")
         inner[last] = leaf
     return tree
 

@@ -11,6 +11,7 @@ report.html     the page of the run
 summary.json    results of the finished run, written last: with it a run is done; removed while the run goes on
 """
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
@@ -20,6 +21,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +50,7 @@ def open_run(
     path = Path(path)
     settings = json.loads(json.dumps(settings))
     file = path / "config.json"
-    starts = []
-    if file.is_file():
-        former = read_config(path)
-        _check_settings(path, former["config"], settings, free)
-        starts = former["starts"]
+    starts = check(path, settings, free) if file.is_file() else []
     try:
         path.mkdir(parents=True, exist_ok=True)
         files.sync(path.parent)
@@ -71,7 +69,25 @@ def open_run(
     return path, fingerprint(settings, free)
 
 
-def _check_settings(path: Path, former: dict[str, Any], settings: dict[str, Any], free: tuple[str, ...]) -> None:
+def check(path: Path, settings: dict[str, Any], free: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The former starts of the run in a folder. Raises RunFolderError where it was begun with other settings."""
+    former = read_config(path)
+    _check_settings(path, former["config"], json.loads(json.dumps(settings)), free)
+    return former["starts"]
+
+
+def take_back(path: Path) -> None:
+    """Removes what `open_run` has written to a folder that held no run, unless there are results in it by now."""
+    begun = ("config.json", ORIGIN, ".lock")
+    if any(file.name not in begun and file.stat().st_size for file in path.rglob("*") if file.is_file()):
+        return
+    for name in begun:
+        (path / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
+def _check_settings(path: Path, former: dict[str, Any], settings: dict[str, Any], free: Sequence[str]) -> None:
     """Raises RunFolderError where a run's settings differ from those that its folder was begun with.
 
     Shared names are compared first: a value, such as the agent's name, may be why other names are absent.
@@ -114,7 +130,11 @@ def seed_folders(path: Path, seed: int, seeds: int) -> list[Path]:
 
 def settings(path: Path) -> dict[str, Any]:
     """The config of the run in a folder, as nested dictionaries; lists become tuples. Raises RunFolderError."""
-    return nested(read_config(Path(path))["config"])
+    try:
+        return nested(read_config(Path(path))["config"])
+    except (AttributeError, TypeError):
+        file = Path(path) / "config.json"
+        raise RunFolderError(f"{file} has a setting of the name of a group; give the folder of a run") from None
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -136,6 +156,8 @@ def read_config(path: Path) -> dict[str, Any]:
         data = file.read_bytes()
         content = json.loads(data)
         content["config"].items(), content["starts"].copy()
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RunFolderError(f"{file} is no config of a run; give the folder of a run, or a new one") from None
     if set(content) == {"entry", "config", "starts"}:  # of earlier versions

@@ -1,5 +1,6 @@
 """A run in its folder: resume if there is something to resume, epochs, metrics, evaluations, checkpoints."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def execute(
         return loop.run(state, run_epoch, budget=budget, updates=updates, callbacks=callbacks)
     except loop.NonFiniteError as stuck:
         file = faults.write(path, stuck) if hosts.is_main_host() else path / f"fault-{stuck.done}.npz"
-        stuck.args = (f"{stuck}; what led there: python -m experiments.replay_fault --file={file}",)
+        stuck.args = (f"{stuck}; what led there: python -m experiments.replay_fault --file={shlex.quote(str(file))}",)
         raise
     finally:
         for writer in sum(writers, []):

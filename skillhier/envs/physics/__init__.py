@@ -6,6 +6,8 @@ native.py  C MuJoCo, all worlds in one call of a callback (callback.py); the def
 mjx.py     MJX, in JAX or in Warp kernels; the default on an accelerator
 """
 
+import mujoco
+
 from skillhier.envs.physics.engine import Physics, make, resolve
 from skillhier.envs.physics.record import (
     PARAMETERS,
@@ -31,3 +33,13 @@ __all__ = [
     "make",
     "resolve",
 ]
+
+
+def _leave_no_log_file() -> None:
+    """MuJoCo would write its warnings to MUJOCO_LOG.TXT in whatever folder it is in; they stay on standard error."""
+    config = mujoco.MjLogConfig.get()
+    config.logto_file = False
+    config.set()
+
+
+_leave_no_log_file()
