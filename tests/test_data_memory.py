@@ -138,3 +138,21 @@ def test_what_the_machine_has_free_is_the_limit_of_large_files(tmp_path, monkeyp
     monkeypatch.setattr(memory, "free", lambda: float(2**20))
     with pytest.raises(DataFault, match="0.000977 GiB at most, what the machine has free; set data.max_gib"):
         dataset.load(path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "most", "used", "stat"),
+    [
+        ("", "memory.max", "memory.current", "active_file 3\ninactive_file 4\nanon 90"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+         "active_file 1\ninactive_file 1\ntotal_active_file 3\ntotal_inactive_file 4"),
+    ],
+)  # fmt: skip
+def test_a_container_has_free_what_its_group_leaves_and_what_copies_of_files_take(tmp_path, folder, most, used, stat):
+    """Of 100 bytes 60 are used, 7 of them by copies of files: 47 are free. Without its statistics nothing is known."""
+    (tmp_path / folder).mkdir(exist_ok=True)
+    for name, text in ((most, "100\n"), (used, "60\n"), ("memory.stat", f"{stat}\n")):
+        (tmp_path / folder / name).write_text(text)
+    assert memory.free(tmp_path) == 47
+    (tmp_path / folder / most).write_text("max\n")
+    assert memory.free(tmp_path) > 2**20

@@ -109,6 +109,17 @@ def test_the_cache_is_the_users_alone(tmp_path, monkeypatch):
     assert kept.cache().is_absolute() and kept.cache().parts[-3:] == (".cache", "skillhier", "banks")
 
 
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(kept.Path, "home", homeless)
+    rows = bank.Bank(np.zeros((2, 3, 7), np.float32), np.ones((2, 7), np.float32))
+    monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
+    assert kept.cache() is None and (bank.load(NAMES, 2).arms == 1).all()
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_file(tmp_path, monkeypatch, caplog):
     rows = bank.Bank(np.zeros((2, 3, 7), np.float32), np.zeros((2, 7), np.float32))
     monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)

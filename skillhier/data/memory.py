@@ -53,7 +53,7 @@ def size(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def free() -> float:
+def free(groups: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes of memory that the machine, or the container this process is in, has free; infinite where none says."""
     limits = [math.inf]
     try:
@@ -65,10 +65,16 @@ def free() -> float:
     for folder in ("", "memory"):  # of control groups, version 2 and 1
         try:
             most, used = (
-                int(next(filter(Path.is_file, (Path("/sys/fs/cgroup", folder, name) for name in names))).read_text())
+                int(next(filter(Path.is_file, (groups / folder / name for name in names))).read_text())
                 for names in (("memory.max", "memory.limit_in_bytes"), ("memory.current", "memory.usage_in_bytes"))
             )
-            limits.append(max(0, most - used))
+            limits.append(max(0, most - used + _reclaimable(groups / folder)))
         except (OSError, ValueError, StopIteration, RuntimeError):
             continue
     return min(limits)
+
+
+def _reclaimable(group: Path) -> int:
+    """Bytes that a control group uses for copies of files, which are given back where memory is asked for."""
+    lines = dict(line.split(" ", 1) for line in (group / "memory.stat").read_text().splitlines())
+    return sum(int(lines.get(f"total_{name}", lines.get(name, 0))) for name in ("active_file", "inactive_file"))

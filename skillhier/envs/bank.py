@@ -14,22 +14,32 @@ import numpy as np
 Rows = dict[str, np.ndarray]  # part -> float32 [rows, ...]; all parts have the same number of rows
 
 
-def cache() -> Path:
-    """The user's folder of banks; created with access for the user only."""
+def cache() -> Path | None:
+    """The user's folder of banks, created with access for the user only; None for a user without a home."""
     home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "skillhier" / "banks"
+    try:
+        return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "skillhier" / "banks"
+    except RuntimeError:
+        return None
 
 
-def file(name: str, *dependencies, folder: Path) -> Path:
+def file(name: str, *dependencies, folder: Path | None) -> Path | None:
     """The path of the bank `name`, with a hash of all `dependencies` of its rows in the file name."""
+    if folder is None:
+        return None
     digest = hashlib.sha256(repr((mujoco.__version__, *dependencies)).encode()).hexdigest()
     return folder / f"{name}-{digest[:16]}.npz"
 
 
-def load(path: Path, size: int, shapes: dict[str, tuple[int, ...]], compute: Callable[[], Rows]) -> Rows:
-    """The bank of `size` rows at `path`, or of `compute()`, then stored; `shapes` of parts without the row axis."""
+def load(path: Path | None, size: int, shapes: dict[str, tuple[int, ...]], compute: Callable[[], Rows]) -> Rows:
+    """The bank of `size` rows at `path`, or of `compute()`, then stored; `shapes` of parts without the row axis.
+
+    path: None where there is no folder to store it in
+    """
     if size < 1:
         raise ValueError(f"starts must be >= 1, got {size}; set env.starts")
+    if path is None:
+        return compute()
     rows = _read(path, {part: (size, *shape) for part, shape in shapes.items()})
     if rows is None:
         rows = compute()

@@ -42,7 +42,7 @@ def load(names: tuple[str, str, str], size: int = 1000, seed: int = 0, *, folder
     return Bank(**bank.load(path, size, shapes, lambda: make(names, size, seed)._asdict()))
 
 
-def file(names: tuple[str, str, str], size: int, seed: int, folder: Path) -> Path:
+def file(names: tuple[str, str, str], size: int, seed: int, folder: Path | None) -> Path | None:
     """The path of a bank; the name depends on everything that its rows depend on."""
     return bank.file("-".join(names), _VERSION, sawyer.xml(names), size, seed, folder=folder)
 
