@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.shared import cli
+from experiments.shared import cli, endings
 from skillhier.train import run_folder
 
 ROOT = Path(__file__).parent.parent
@@ -423,3 +423,19 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     child.stdout.close()
     assert child.stderr.read() == b"" and child.wait(timeout=60) == 0
+
+
+def test_a_config_of_ones_own_that_lacks_a_setting_is_told_which(tmp_path):
+    (tmp_path / "older.py").write_text(CONFIG.replace("train=dict(batch_size=8, ", "train=dict("))
+    told = spawn(tmp_path, "--config=older.py:debug", "--workdir=run")
+    assert told.returncode == 2 and not (tmp_path / "run").exists()
+    assert told.stderr == (
+        "the config has no setting 'batch_size', which this version wants; compare it with experiments/configs\n"
+    )
+
+
+def test_other_errors_of_that_kind_keep_their_traceback():
+    try:
+        {}["batch_size"]
+    except KeyError as error:
+        assert endings.missing_setting(error) is None

@@ -125,9 +125,7 @@ def run(
         if flags.FLAGS.check:
             print("the command and its config are valid")
             sys.exit(0)
-        logging.getLogger("absl").setLevel(
-            logging.CRITICAL
-        )  # Orbax reports each save in many lines, and what it raises
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax reports each save in many lines
         signal.signal(signal.SIGTERM, endings.stop)  # until a loop listens for itself, and again after it
         set_numerics()
         open_cache()

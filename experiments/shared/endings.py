@@ -5,12 +5,15 @@ Codes: 0 done, or stopped by SIGTERM after saving; 2 wrong use; 1 a run that cou
 
 import contextlib
 import errno
+import inspect
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+
+from ml_collections import ConfigDict
 
 from experiments.shared.settings import Refused
 from skillhier.data import faults
@@ -69,12 +72,24 @@ def handled(module: str) -> Iterator[None]:
         where = error.filename or "standard output"  # files are named by who writes them
         line = f"{where}: {error.strerror}; {remedy}, and the same command goes on from what was saved"
         _end(_one_line(line, 1), module)
-    except Exception:
+    except Exception as error:
+        lacking = missing_setting(error)
+        if lacking:
+            leave_nothing()
+            line = f"the config has no setting {lacking}, which this version wants; compare it with experiments/configs"
+            _end(_one_line(line, 2), module)
         if not hosts.is_distributed():
             raise
         hosts.wait_for_watchdog()
         traceback.print_exc()
         _leave(1)
+
+
+def missing_setting(error: Exception) -> str | None:
+    """The setting, quoted, that a config was asked for and does not have, as one's own of an earlier version."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    asked = isinstance(error, AttributeError | KeyError) and last.filename == inspect.getfile(ConfigDict)
+    return str(error.args[0]).strip("\"") if asked and error.args else None
 
 
 def leave_nothing() -> None:
