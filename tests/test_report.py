@@ -272,3 +272,14 @@ def test_a_figure_stands_alone_in_a_file(tmp_path):
 def test_a_curve_with_gaps_is_broken_there():
     assert drawing.path([0, 1, 2, 3], [0, 1, np.nan, 3]) == "M0.0 0.0L1.0 1.0M3.0 3.0"
     assert "no figures" in figures.curves({"a": ([1], [None], "red")}, "t", "x")
+
+
+def test_a_page_begins_with_what_an_agent_earned():
+    summary = {"return_last_tenth": 822.9, "eval_return": None, "information_last_tenth": 0.0851, "frames": 203800}
+    shown = [(item.label, item.shown, item.met) for item in run_report.of_learning(summary)]
+    assert shown == [
+        ("return while learning", "823", None),
+        ("information", "0.085", None),
+        ("frames", "203,800", None),
+    ]
+    assert run_report.of_learning({"elbo_last": 3.0}) == []

@@ -89,7 +89,7 @@ def missing_setting(error: Exception) -> str | None:
     """The setting, quoted, that a config was asked for and does not have, as one's own of an earlier version."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     asked = isinstance(error, AttributeError | KeyError) and last.filename == inspect.getfile(ConfigDict)
-    return str(error.args[0]).strip("\"") if asked and error.args else None
+    return str(error.args[0]).strip('"') if asked and error.args else None
 
 
 def leave_nothing() -> None:

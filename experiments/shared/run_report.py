@@ -1,6 +1,6 @@
 """The page of a run of any entry point: general sections, and those on skills where the run folder has them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,12 @@ TITLES = {  # of metrics that online runs log, which come first
     "episodes/return": "return of an episode during collection",
     **sections.TITLES,
 }
+EARNED = (  # entry of the summary, its label, digits behind the point, what it means
+    ("return_last_tenth", "return while learning", 0, "Mean of training episodes over the last tenth of the updates."),
+    ("eval_return", "return", 0, "Mean of the last evaluation's episodes."),
+    ("information_last_tenth", "information", 3, "Nats that a window says of its skill beyond the start."),
+    ("frames", "frames", 0, "Control steps in all worlds."),
+)
 LEARNING = partial(sections.learning, titles=TITLES)
 SECTIONS = (
     stacking.skills,
@@ -48,4 +54,13 @@ def write(folder: Path | str, summary: dict[str, Any] | None = None) -> Path:
 def headlines(run: Folder) -> Iterable[Headline]:
     """The headline numbers of the run's summary."""
     expert_logs = expectations.is_log(run.config.get("config", {}).get("data.path"))
-    return expectations.headlines(run.summary, scripted=not expert_logs)
+    return [*of_learning(run.summary), *expectations.headlines(run.summary, scripted=not expert_logs)]
+
+
+def of_learning(summary: Mapping[str, Any]) -> list[Headline]:
+    """What an agent earned that learned online, where the summary says so."""
+    return [
+        Headline(label, f"{summary[name]:,.{digits}f}", "", None, meaning)
+        for name, label, digits, meaning in EARNED
+        if isinstance(summary.get(name), int | float)
+    ]
