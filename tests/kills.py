@@ -19,8 +19,8 @@ def entry(name: str, *arguments) -> list[str]:
     return [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)]
 
 
-def run(command: Sequence[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+def run(command: Sequence[str], lines: str = "") -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=ROOT, input=lines, capture_output=True, text=True, timeout=600)
 
 
 def struck(command: Sequence[str], number: int, ready: Callable[[], bool], pause: float = 0.0) -> subprocess.Popen:

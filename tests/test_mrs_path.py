@@ -99,9 +99,9 @@ def test_goals_too_near_and_too_far_and_a_choice_that_beats_both(tmp_path, capsy
 @pytest.mark.parametrize(
     ("argument", "line"),
     [
-        ("--ahead=1,x", "--ahead=1,x: give numbers above 0 to 20, with commas between"),
-        ("--ahead=0,2", "--ahead=0,2: give numbers above 0 to 20"),
-        ("--ahead=30", "--ahead=30: give numbers above 0 to 20"),
+        ("--ahead=1,x", "--ahead=1,x: give numbers from 0.01 to 20, with commas between"),
+        ("--ahead=0,2", "--ahead=0,2: give numbers from 0.01 to 20"),
+        ("--ahead=30", "--ahead=30: give numbers from 0.01 to 20"),
         ("--noise=-1", "--noise=-1: give numbers from 0 to 4"),
         ("--noise=", "give numbers from 0 to 4"),
     ],

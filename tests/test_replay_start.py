@@ -342,8 +342,11 @@ def test_the_real_command_finds_them_with_check(tmp_path):
     assert len(answer.stderr.splitlines()) == 1
     answer = run([*command, f"--config.data.path={tmp_path / 'nowhere'}"])
     assert answer.returncode == 2 and answer.stderr.endswith("set config.data.path\n")
-    answer = run([*command, "--config.transfer.replay=keep", "--init_from=runs/later:all"])  # of a sweep's later stage
-    assert (answer.returncode, answer.stdout) == (0, "the command and its config are valid\n"), answer.stderr
+    answer = run([*command, "--config.transfer.replay=keep", "--init_from=runs/later:all"])
+    assert answer.returncode == 2 and answer.stderr.startswith("--init_from=runs/later:all: there is no folder")
+    asked = [f"--config={FILE}:debug", "--config.transfer.replay=keep", "--init_from=runs/later:all"]
+    answer = run([*command[:3], "--check_each"], f"{json.dumps(asked)}\n")  # of a sweep's later stage
+    assert "config" in json.loads(answer.stdout), answer.stdout
 
 
 def test_a_run_that_does_not_suit_is_refused(tmp_path, source):

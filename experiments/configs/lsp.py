@@ -105,7 +105,7 @@ def cpu(config: ConfigDict) -> None:
         # log q of a skill that nothing says anything of is -4.26: taken off, the reward begins at 0. A large weight
         # makes skills tellable, and falls once they are
         config.agent.update(cem_starts=4, predictor_learning_rate=4e-4, mi_constant=4.257, mi_floor=-8.0)
-        config.agent.update(mi_scale=2.0, mi_target=0.5)
+        config.agent.update(mi_scale=6.0, mi_target=0.5)
     # an update for 10 frames. With a quarter of the rows the model was not good enough to balance a pole by
     config.train.update(pretrain=100, unroll_length=5, updates_per_collect=4, batch_size=32, sequence_length=32)
     config.train.update(updates=FRAMES // 10, updates_per_epoch=100, eval_every=1000, save_every=2000)
