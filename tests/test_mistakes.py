@@ -210,7 +210,7 @@ def test_a_refused_command_leaves_no_folder_that_refuses_the_corrected_one(tmp_p
 def test_worlds_that_show_other_things_are_refused_before_anything_is_recorded(tmp_path):
     command = [f"--config={address('collect', 'world')}", f"--workdir={tmp_path / 'data'}", "--config.env.worlds=1"]
     tasks = "--config.tasks=dmc.cartpole_swingup,dmc.cartpole_balance,dmc.pendulum_swingup"
-    code, err = ended("collect", *command, tasks)
+    code, err = ended("collect", *command, tasks, "--config.episodes=3", "--config.env.limit=5")
     assert code == 2 and not (tmp_path / "data").exists()
     assert err.startswith("config.tasks: worlds of dmc.pendulum_swingup show")
     assert err.endswith("as dmc.cartpole_swingup; record them in a data set of their own\n")
