@@ -106,6 +106,8 @@ def check_folder(folder: Path) -> None:
         raise Refused(f"--folder={str(folder)[:200]}: {error.strerror}; give another --folder") from None
     if not above.is_dir():
         raise Refused(f"--folder={folder}: {above} is a file; give a folder")
+    if os.statvfs(above).f_flag & os.ST_RDONLY:
+        raise Refused(f"--folder={folder}: {above} is on a disk that can only be read; give another --folder")
     if not os.access(above, os.W_OK | os.X_OK):
         raise Refused(f"--folder={folder}: no permission to write in {above}; get it, or give another --folder")
 

@@ -134,7 +134,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(tmp_path):
     codes, said, _ = alone(tmp_path, "1m,ro", OFFLINE, "true")
     assert codes == [2, 2]
     assert set(said.splitlines()[:2]) == {
-        f"the run folder {tmp_path}/disk/run cannot be written: Read-only file system; choose another --workdir"
+        f"--workdir={tmp_path}/disk/run: {tmp_path}/disk is on a disk that can only be read; choose another --workdir"
     }
 
 

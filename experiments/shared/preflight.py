@@ -131,6 +131,8 @@ def check_writable(flag: str, path: Path) -> None:
         raise Refused(f"{flag}={trouble(error) or error}") from None
     if not above.is_dir():
         raise Refused(f"{flag}={path}: {above} is a file; give a folder")
+    if os.statvfs(above).f_flag & os.ST_RDONLY:
+        raise Refused(f"{flag}={path}: {above} is on a disk that can only be read; choose another {flag}")
     if not os.access(above, os.W_OK | os.X_OK):
         raise Refused(f"{flag}={path}: no permission to write in {above}; get it, or choose another {flag}")
 
