@@ -5,6 +5,9 @@ import signal
 import sys
 from pathlib import Path
 
+STOPPED = "stopped; the same command goes on from what was saved"
+INTERRUPTED = "interrupted; the same command goes on from what was saved"
+
 
 def _is_command() -> bool:
     """Whether this process was started to run an entry point: `python -m experiments.NAME` or the file itself."""
@@ -16,8 +19,8 @@ def _is_command() -> bool:
 
 def _end(number: int, _frame: object) -> None:
     """Ends the process with the line and the code that experiments.shared.cli gives later."""
-    what, code = ("stopped", 0) if number == signal.SIGTERM else ("interrupted", 130)
-    print(f"{what}; the same command goes on from what was saved", file=sys.stderr, flush=True)
+    line, code = (STOPPED, 0) if number == signal.SIGTERM else (INTERRUPTED, 130)
+    print(line, file=sys.stderr, flush=True)
     os._exit(code)
 
 

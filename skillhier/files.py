@@ -45,8 +45,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 text file: whole or not at all."""
-    write_bytes(path, text.encode())
+    """Writes a UTF-8 text file: whole or not at all. Bytes of file names that are no UTF-8 are spelt out: \\udcff."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: object) -> None:

@@ -1,6 +1,7 @@
 """Commands that are stopped or killed at a chosen moment."""
 
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,15 @@ def struck(command: Sequence[str], number: int, ready: Callable[[], bool], pause
     child.send_signal(number)
     child.wait(timeout=120)
     return child
+
+
+def wait_until_heard(child: subprocess.Popen) -> None:
+    """Returns when a process has a handler of SIGTERM, or has ended."""
+    while child.poll() is None:
+        caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{child.pid}/status").read_text())
+        if caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.002)
 
 
 def recorded(folder: Path, lines: int) -> Callable[[], bool]:

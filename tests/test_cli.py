@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from kills import wait_until_heard
 
 from experiments.shared import cli, endings
 from skillhier.train import run_folder
@@ -321,11 +321,7 @@ def test_sigterm_before_the_loop_ends_the_command_with_0_and_a_line(tmp_path):
 def test_a_signal_while_packages_are_imported_is_one_line_too(tmp_path, number, after):
     command = [sys.executable, "-m", "experiments.lsp", "--config=experiments/configs/lsp.py:debug", "--check"]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while child.poll() is None:
-        caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{child.pid}/status").read_text())
-        if caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
-            break
-        time.sleep(0.002)
+    wait_until_heard(child)
     time.sleep(after)
     child.send_signal(number)
     out, said = child.communicate(timeout=30)
@@ -427,9 +423,9 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 def test_a_config_of_ones_own_that_lacks_a_setting_is_told_which(tmp_path):
     (tmp_path / "older.py").write_text(CONFIG.replace("train=dict(batch_size=8, ", "train=dict("))
-    told = spawn(tmp_path, "--config=older.py:debug", "--workdir=run")
-    assert told.returncode == 2 and not (tmp_path / "run").exists()
-    assert told.stderr == (
+    completed = spawn(tmp_path, "--config=older.py:debug", "--workdir=run")
+    assert completed.returncode == 2 and not (tmp_path / "run").exists()
+    assert completed.stderr == (
         "the config has no setting 'batch_size', which this version wants; compare it with experiments/configs\n"
     )
 

@@ -43,14 +43,14 @@ class Entry(NamedTuple):
 
 @functools.cache
 def entries() -> dict[str, Entry]:
-    found = {}
+    known = {}
     for file in sorted((ROOT / "experiments").glob("*.py")):
         call = re.search(r"cli\.run\(main(.*)\)", file.read_text())
         if call:
             module = importlib.import_module(f"experiments.{file.stem}")
             settings = {"needs_config": "needs_config=False" not in call[1], "learns": "learns=True" in call[1]}
-            found[file.stem] = Entry(file.stem, module.main, settings, presets(file.stem))
-    return found
+            known[file.stem] = Entry(file.stem, module.main, settings, presets(file.stem))
+    return known
 
 
 def presets(name: str) -> tuple[str, ...]:

@@ -5,18 +5,16 @@ import json
 import logging
 import os
 import random
-import re
 import shlex
-import signal
 import subprocess
 import sys
-import time
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from kills import wait_until_heard
 from test_mistakes import HOSTILE, ROOT, address, ended
 
 from experiments.shared import cli, run_report
@@ -111,11 +109,7 @@ def test_a_sweep_finds_that_a_run_has_done_more_than_its_budget(tmp_path):
 def test_a_sweep_that_is_stopped_while_it_checks_its_runs_says_so(tmp_path):
     command = [sys.executable, "-m", "launch.sweep", *BASE, f"--folder={tmp_path / 'sweep'}"]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while child.poll() is None:
-        caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{child.pid}/status").read_text())
-        if caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
-            break
-        time.sleep(0.002)
+    wait_until_heard(child)
     child.terminate()
     out, err = child.communicate(timeout=30)
     assert (child.returncode, out, err) == (0, "", "stopped; nothing was started\n")

@@ -85,9 +85,9 @@ def test_a_run_goes_on_after_its_machine_lost_its_power(disk, tmp_path, kind):
             if cut == cuts[-1]:
                 assert (at / "run" / "summary.json").is_file() and begun[-1] == last
                 assert record(at / "run") == record(untouched)
-            told = run(entry(*COMMANDS[kind], f"--workdir={at / 'run'}"))
-            assert told.returncode == 0, told.stderr
-            assert "Traceback" not in told.stderr
+            completed = run(entry(*COMMANDS[kind], f"--workdir={at / 'run'}"))
+            assert completed.returncode == 0, completed.stderr
+            assert "Traceback" not in completed.stderr
             assert record(at / "run") == record(untouched)
             parts = ("learner", "key") if kind == "offline" else ("learner", "source", "key")
             assert leaves(at / "run", last, parts) == leaves(untouched, last, parts)

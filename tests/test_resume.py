@@ -38,8 +38,8 @@ def hold(tmp_path: Path, name: str, agent: str, kills: int, seed: int = 0) -> in
     """Kills and continues the command, and holds it to one that nobody touched; how many kills hit a save."""
     asked = command(name, agent)
     whole = tmp_path / "whole"
-    told = run(entry(*asked, f"--workdir={whole}"))
-    assert told.returncode == 0, told.stderr
+    completed = run(entry(*asked, f"--workdir={whole}"))
+    assert completed.returncode == 0, completed.stderr
     parts = ("learner", "key") if name == "helms_offline" else ("learner", "source", "key")
     return survive(entry(*asked), whole, tmp_path / "run", kills, seed, parts)
 

@@ -52,21 +52,21 @@ def shell(tmp_path, line, *arguments):
     ids=["closed", "full", "unread"],
 )
 def test_a_command_that_writes_a_folder_does_not_mind_who_reads(tmp_path, line):
-    told = shell(tmp_path, line, WRITES)
-    assert told.returncode == 0, told.stderr
-    assert (tmp_path / "done").is_file() and "Traceback" not in told.stderr
+    completed = shell(tmp_path, line, WRITES)
+    assert completed.returncode == 0, completed.stderr
+    assert (tmp_path / "done").is_file() and "Traceback" not in completed.stderr
 
 
 def test_a_command_that_only_prints_ends_quietly_when_nobody_reads(tmp_path):
-    told = shell(tmp_path, "COMMAND | head -1; exit ${PIPESTATUS[0]}")
-    assert told.returncode == 141 and told.stdout == "one of many lines\n"
-    assert told.stderr == "begun\n" and not (tmp_path / "done").exists()
+    completed = shell(tmp_path, "COMMAND | head -1; exit ${PIPESTATUS[0]}")
+    assert completed.returncode == 141 and completed.stdout == "one of many lines\n"
+    assert completed.stderr == "begun\n" and not (tmp_path / "done").exists()
 
 
 def test_a_command_that_only_prints_says_that_there_is_no_room(tmp_path):
-    told = shell(tmp_path, "COMMAND > /dev/full")
-    assert told.returncode == 1 and not (tmp_path / "done").exists()
-    assert told.stderr.splitlines()[1:] == [
+    completed = shell(tmp_path, "COMMAND > /dev/full")
+    assert completed.returncode == 1 and not (tmp_path / "done").exists()
+    assert completed.stderr.splitlines()[1:] == [
         "standard output: No space left on device; make room, and the same command goes on from what was saved"
     ]
 
@@ -89,13 +89,13 @@ def alone(tmp_path, size, command, between):
         size=size, folder=disk, command=line, codes=codes, kept=kept, between=between.replace("DISK", str(disk))
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    told = subprocess.run(
+    completed = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script], env=environment, capture_output=True,
         text=True, timeout=300,
     )  # fmt: skip
     if not codes.is_file():
-        pytest.skip(f"no file system of one's own can be mounted here: {told.stderr.strip()[-100:]}")
-    return list(map(int, codes.read_text().split())), told.stderr, kept
+        pytest.skip(f"no file system of one's own can be mounted here: {completed.stderr.strip()[-100:]}")
+    return list(map(int, codes.read_text().split())), completed.stderr, kept
 
 
 OFFLINE = (

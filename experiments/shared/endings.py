@@ -15,25 +15,15 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from experiments import INTERRUPTED, STOPPED
+from experiments.shared import preflight
 from experiments.shared.settings import Refused
 from skillhier.data import faults
 from skillhier.distributed import hosts
 from skillhier.train import checkpoint, metrics, run_folder
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OF_THE_SYSTEM = (
-    *FULL,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EIO,
-    errno.ENAMETOOLONG,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ELOOP,
-)
+OF_THE_SYSTEM = (*FULL, *preflight.REMEDIES, errno.EIO, errno.EMFILE, errno.ENFILE)
 FRESH: list[Path] = []  # run folders that this process has begun
 
 
@@ -56,7 +46,7 @@ def handled(module: str) -> Iterator[None]:
         hosts.shutdown()
         _leave(_one_line(stopped, stopped.code))
     except KeyboardInterrupt:
-        _leave(_one_line("interrupted; the same command goes on from what was saved", 130))
+        _leave(_one_line(INTERRUPTED, 130))
     except (Refused, run_folder.RunFolderError) as error:
         leave_nothing()
         _end(_one_line(error, 2), module)
@@ -101,7 +91,7 @@ def leave_nothing() -> None:
 
 def stop(number: int, _frame: object) -> None:
     """A handler of SIGTERM, for whenever no loop listens for it."""
-    _leave(_one_line("stopped; the same command goes on from what was saved", 0))
+    _leave(_one_line(STOPPED, 0))
 
 
 def _leave(code: int) -> None:

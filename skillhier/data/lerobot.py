@@ -51,7 +51,9 @@ class Columns:
             self._file = _parquet().ParquetFile(path)
             texts = [one.path for one in map(self._file.schema.column, range(len(self._file.schema.names)))
                      if one.physical_type == "BYTE_ARRAY"]  # fmt: skip
-            self._file = _parquet().ParquetFile(path, read_dictionary=texts)  # many times the same: once in memory
+            self._file = _parquet().ParquetFile(
+                path, metadata=self._file.metadata, read_dictionary=texts
+            )  # many times the same: once in memory
             self.names = self._file.schema_arrow.names
             self.rows = self._file.metadata.num_rows
         self._kept: dict[str, Any] = {}

@@ -88,7 +88,7 @@ def read(paths: RunPaths) -> LoggedRun:
     if paths.seed is not None:
         settings[SEED] = paths.seed
     try:
-        rows = metrics.rows(paths.log / "metrics.jsonl")
+        rows = metrics.rows(paths.log / metrics.RECORD)
     except metrics.RecordError as error:
         raise run_folder.RunFolderError(f"{error}; or leave it out of --runs") from None
     for row in rows:

@@ -52,7 +52,7 @@ def page(title: str, subtitle: str, scene: dict[str, Any], episodes: Sequence[Ep
     digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode()
     return Template((PARTS / "page.html").read_text(encoding="utf-8")).substitute(
         HASH=f"sha256-{digest}",
-        TITLE=escape(title.encode("utf-8", "backslashreplace").decode()),
+        TITLE=escape(title),
         STYLE=drawing.STYLE + (PARTS / "page.css").read_text(encoding="utf-8"),
         DATA=_escaped(json.dumps(data, separators=(",", ":"), allow_nan=False)),
         SCRIPT=f"\n{script}\n",

@@ -79,13 +79,12 @@ def page(
 
 def document(title: str, body: str, style: str = "") -> str:
     """The HTML of a page with that title (text) and body (HTML), in the style of all pages and `style`."""
-    html = (
+    return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{escape(title)}</title><style>{drawing.STYLE}{PAGE}{style}</style></head>"
         f"<body><main>{body}</main></body></html>\n"
     )
-    return html.encode("utf-8", "backslashreplace").decode()  # names of files may hold bytes that are no UTF-8
 
 
 def _subtitle(run: Folder) -> str:

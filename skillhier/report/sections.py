@@ -49,7 +49,7 @@ def read(path: Path) -> Folder:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The complete lines of a run folder's metrics. Raises RecordError."""
-    return metrics.rows(path / "metrics.jsonl")
+    return metrics.rows(path / metrics.RECORD)
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from skillhier.train.loop import Report
 COUNTERS = "total/"  # begins the names of cumulative counters
 ENV_STEPS = "total/env_steps"  # actions that all worlds of an online run have taken so far
 FRAMES = "total/frames"  # control steps that those actions took
-FLUSH_EVERY = 10.0  # s between two moments at which TensorBoard sees what is new
 EPISODES = "total/episodes"  # that ended or broke in all of its worlds
+RECORD = "metrics.jsonl"  # the JSON lines of a run, in its folder
+FLUSH_EVERY = 10.0  # s between two moments at which TensorBoard sees what is new
 
 
 class RecordError(ValueError):

@@ -14,8 +14,6 @@ from skillhier.train import checkpoint, faults, loop, metrics, run_folder, track
 from skillhier.train.evaluate import Evaluation
 from skillhier.types import Learner, Source, Trajectory
 
-RECORD = "metrics.jsonl"
-
 
 def execute(
     path: Path,
@@ -57,7 +55,7 @@ def execute(
     state = loop.start(learner, source, key, mesh)
     rings = tuple(f"source/{name}" for name in source.rings)
     places = run_folder.seed_folders(path, seed, seeds) if hosts.is_main_host() else []
-    records = {f"{place.name}.jsonl" if seeds > 1 else RECORD: place / RECORD for place in places}
+    records = {f"{place.name}.jsonl" if seeds > 1 else metrics.RECORD: place / metrics.RECORD for place in places}
     saved = checkpoint.Checkpoints(path / "checkpoints", about=about, rings=rings, beside=records)
     if saved.latest() is not None:
         state = saved.restore(state)
@@ -132,7 +130,7 @@ def finish(
     if not hosts.is_main_host():
         return {}
     places = run_folder.seed_folders(path, seed, seeds)
-    summaries = [summarise(metrics.rows(place / RECORD)) for place in places]
+    summaries = [summarise(metrics.rows(place / metrics.RECORD)) for place in places]
     for place, summary in zip(places, summaries, strict=True):
         write_report(place, summary)
     for place, summary in zip(places, summaries, strict=True):

@@ -71,7 +71,7 @@ def writers(tracker: Tracker, path: Path, places: Sequence[Path]) -> list[metric
             logs.log(numbers, step=step)
 
     prefixes = [f"{place.name}/" if len(places) > 1 else "" for place in places]
-    past = [(row["step"], i, row) for i, place in enumerate(places) for row in metrics.rows(place / "metrics.jsonl")]
+    past = [(row["step"], i, row) for i, place in enumerate(places) for row in metrics.rows(place / metrics.RECORD)]
     for step, i, row in sorted(past, key=lambda row: row[:2]):
         write(step, row, prefixes[i])
     finish = [logs.finish] + [lambda: None] * (len(places) - 1)
