@@ -14,7 +14,7 @@ import mujoco
 
 from skillhier.envs import batch, limits, physics, unrolled
 from skillhier.envs.sawyer import bank as banks
-from skillhier.envs.sawyer import controller, objects, observations, rewards, sensing
+from skillhier.envs.sawyer import controller, objects, observations, posing, rewards, sensing
 from skillhier.envs.sawyer import model as scenery
 from skillhier.envs.sawyer import randomise as randomisation
 from skillhier.types import Array, Bounds, Key
@@ -141,6 +141,10 @@ def make(
         zero = jnp.zeros(())
         return physics.initial(model, qpos, act=act, params=params), Memory(pairs[index % len(pairs)], zero, zero)
 
+    def pose(frame: dict[str, Array], index: Array) -> tuple[physics.State, Memory]:
+        ticks, grasp = frame["gripper.joints.angle"][0], frame["gripper.grasp"][0]
+        return posing.state(model, layout, frame), Memory(pairs[index % len(pairs)], ticks, grasp)
+
     def fingers(action: Array) -> Array:
         return jnp.where(action[4] > 0, 1.0, -1.0) if bang_bang else action[4]
 
@@ -174,6 +178,7 @@ def make(
         reward_and_discount=reward_and_discount,
         privileged=tuple(sizes),
         success=SUCCESS,
+        pose=pose,
     )
 
 
