@@ -89,14 +89,14 @@ def word(row: dict) -> str:
     elif np.hypot(np.hypot(x, y), z) <= STILL:
         doing = "hold still"
     else:
-        doing = ("rise" if z > 0 else "go down") if abs(z) >= np.hypot(x, y) else f"move {_side(x, y)}"
+        doing = ("rise" if z > 0 else "go down") if abs(z) >= np.hypot(x, y) else f"move {side(x, y)}"
         others = [value for name, value in row["covered"].items() if name != gained[0]]
         if gained[1] > max(others) + APART:
             doing += f" to {gained[0]}"
     return f"{doing}, {'open' if row['closed'] < OPEN else 'half open' if row['closed'] < HELD else 'closed'}"
 
 
-def _side(x: float, y: float) -> str:
+def side(x: float, y: float) -> str:
     """The direction as seen from the robot's base: x away from it, y to its left."""
     return ("outwards" if x > 0 else "inwards") if abs(x) >= abs(y) else ("left" if y > 0 else "right")
 

@@ -18,7 +18,7 @@ from skillhier.losses import elbo
 from skillhier.nets import encoder
 from skillhier.nets.encoder import MakeEncoder
 from skillhier.nets.skills import Components, GatedHigh, LatentActor, TransitionPrior
-from skillhier.ops import divergence
+from skillhier.ops import divergence, messages
 from skillhier.ops.families import draw
 from skillhier.policies.flat import flat
 from skillhier.policies.hierarchy import hierarchy
@@ -152,6 +152,10 @@ def make(
     def prior(params):
         return prior_net.apply({"params": params["prior"]})
 
+    def believed(params, batch):
+        x = see_ahead(params["encoder"], batch.step.obs)
+        return messages.forward(jnp.exp(high_net.apply({"params": params["high"]}, x)))[1:]
+
     def worker(sample: bool):
         def choose(params, obs, key):
             latent_key, action_key = jax.random.split(key) if sample else (None, None)
@@ -186,6 +190,7 @@ def make(
         assess=elbo.assess(infer, decode, prior, loss),
         hold=hold,
         skills=skills,
+        infer=believed,
     )
 
 
