@@ -84,8 +84,7 @@ def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float
         data = data_settings.load(config.data, widths, optional=(stacking.SUCCESS,), min_length=length, pictures=False)
         worth["expert_success"] = stacking.share_successful(data)
         worth["expert_return"] = float(contents.returns(data).mean()) if data.reward.any() else None
-        if config.data.linger:
-            data = stacking.without_rest(data, config.data.linger, length)
+        data = stacking.without_rest(data, config.data.linger, length)
     known = {name: value for name, value in worth.items() if value is not None}
     data = data._replace(obs={name: values for name, values in data.obs.items() if name in widths})
     return data, {"episodes": len(data.length), **known}

@@ -26,10 +26,12 @@ def share_successful(data: Dataset) -> float | None:
 
 
 def without_rest(data: Dataset, linger: int, least: int) -> Dataset:
-    """The episodes that end stacked without the rows later than `linger` after they are stacked for good.
+    """The episodes that end stacked without the rows later than `linger` after they are stacked for good; 0: as given.
 
     An episode keeps at least `least` actions. Of data that do not say when they are stacked nothing is left out.
     """
+    if not linger:
+        return data
     if SUCCESS in data.obs:
         stacked = data.obs[SUCCESS][:, 0] > 0.5
     elif set(data.obs) & set(OBJECTS):

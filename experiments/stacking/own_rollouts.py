@@ -36,11 +36,19 @@ def starts(agent: Agent, settings: dict[str, Any], episodes: int, seed: int = 0)
     """
     own, train = settings["agent"], settings["train"]
     names = {name: demonstrations.WIDTHS.get(name) for name in (*own["low"], *own["mid"], *demonstrations.WIDTHS)}
-    data = data_settings.load(ConfigDict(settings["data"]), names, min_length=train["sequence_length"], pictures=False)
+    data = data_settings.load(
+        ConfigDict(settings["data"]),
+        names,
+        optional=(demonstrations.SUCCESS,),
+        min_length=train["sequence_length"],
+        pictures=False,
+    )
+    data = demonstrations.without_rest(data, settings["data"].get("linger", 0), train["sequence_length"])
     rng = np.random.default_rng(seed)
     some = dataset.select(data, np.sort(rng.permutation(len(data.length))[:EPISODES]))
+    shown = some._replace(obs={name: values for name, values in some.obs.items() if name in names})
     windows = sources.windows(
-        some, sequence_length=train["sequence_length"], lookahead=own["lookahead"], stack=settings["data"]["stack"]
+        shown, sequence_length=train["sequence_length"], lookahead=own["lookahead"], stack=settings["data"]["stack"]
     )
     begun = own_starts.beginnings(agent.infer, agent.params, windows, episodes, seed)
     frames = {OWN: begun.frames}
@@ -48,7 +56,7 @@ def starts(agent: Agent, settings: dict[str, Any], episodes: int, seed: int = 0)
         if len(rows):
             drawn = np.resize(rng.permutation(rows), episodes)
             every = {name: np.broadcast_to(entry[drawn], (agent.skills, *entry[drawn].shape))
-                     for name, entry in some.obs.items()}  # fmt: skip
+                     for name, entry in shown.obs.items()}  # fmt: skip
             frames[kind] = every
     return Starts(frames, begun.number, begun.share)
 
