@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from skillhier.envs.sawyer import controller, model, objects, sensing
+from skillhier.envs.sawyer import controller, model, objects, observations, sensing
 
 command = jax.jit(controller.command)
 SETS = sorted(objects.OBJECT_SETS)
@@ -188,6 +188,38 @@ def test_forces_are_felt_as_logged(expert_logs):
 
 
 WRENCH = ("sawyer.joints.torque", "wrist.force", "wrist.torque")
+
+
+@pytest.mark.parametrize("number", SETS)
+def test_ticks_moved_at_logged_states_are_the_logged_ones(expert_logs, number):
+    """From the finger at the two ends of a logged control step; 58 % of rows if ticks of the whole step are counted."""
+    count = jax.jit(jax.vmap(lambda *ends: observations.ticks_moved(*ends, controller.INTERVAL)))
+    finger = lambda log, rows: observations.Finger(log.qpos[rows, 11], log.qvel[rows, 11])  # noqa: E731
+    right = []
+    for log in logs(expert_logs, number)[1]:
+        moved = count(finger(log, slice(0, -1)), finger(log, slice(1, None)))
+        right.append(moved == log.seen["gripper.joints.velocity"][1:400])
+    assert np.mean(right) > 0.98
+
+
+@pytest.mark.parametrize("number", SETS)
+def test_our_fingers_move_as_many_ticks_as_the_real_ones(expert_logs, number):
+    """One control step from each logged state, every fifth: the ticks of the last 12.5 ms."""
+    names, episodes = logs(expert_logs, number, 4)
+    replay = Replay(names, model.STEPS["native"])
+    count = jax.jit(lambda *ends: observations.ticks_moved(*ends, controller.INTERVAL))
+    finger = lambda: observations.Finger(
+        *(x[replay.layout.driver].copy() for x in (replay.data.qpos, replay.data.qvel))
+    )  # noqa: E731,E501
+    difference = []
+    for log in episodes:
+        for row in range(0, 399, 5):
+            replay.open(log, row)
+            before = finger()
+            replay.step(log.actions[row])
+            difference.append(count(before, finger()) - log.seen["gripper.joints.velocity"][row + 1])
+    assert np.mean(np.array(difference) == 0) > 0.75
+    assert np.mean(np.abs(difference) <= 1) > 0.93
 
 
 @pytest.mark.parametrize("number", SETS)
