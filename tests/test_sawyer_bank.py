@@ -140,7 +140,7 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch):
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(kept.Path, "home", homeless)
-    rows = bank.Bank(np.zeros((2, 3, 7), np.float32), np.ones((2, 7), np.float32))
+    rows = rows_of(np.zeros((2, 3, 7), np.float32))
     monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
     assert kept.cache() is None and (bank.load(NAMES, 2).arms == 1).all()
 

@@ -130,10 +130,9 @@ def test_fingertips_end_where_the_released_ones_do_and_as_narrow(angle, beyond, 
     np.testing.assert_allclose(np.ptp(corners[corners[:, 2] > end - 1e-3], axis=0)[:2], (14, 4.4), atol=1e-3)
     gap = np.abs(corners[:, 1]).min()  # the pad is flat, and half the opening away from the middle
     np.testing.assert_allclose(np.sort(np.abs(corners[:, 1]))[:4], gap, atol=1e-3)
-    np.testing.assert_allclose(
-        gap, 1e3 * float(expert_geometry.opening(angle / model.DRIVER_RANGE * 255)) / 2, atol=1e-2
-    )
-    np.testing.assert_allclose(end, 1e3 * float(expert_geometry.drop(angle / model.DRIVER_RANGE * 255)), atol=1e-2)
+    ticks = angle / model.DRIVER_RANGE * model.TICKS
+    np.testing.assert_allclose(gap, 1e3 * float(expert_geometry.opening(ticks)) / 2, atol=1e-2)
+    np.testing.assert_allclose(end, 1e3 * float(expert_geometry.drop(ticks)), atol=1e-2)
 
 
 @pytest.mark.parametrize("timestep", [0.001, 0.0025, 0.005])

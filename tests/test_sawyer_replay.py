@@ -79,6 +79,10 @@ class Replay:
     def ticks(self) -> float:
         return round(self.data.qpos[self.layout.driver] / model.DRIVER_RANGE * model.TICKS)
 
+    @property
+    def finger(self) -> observations.Finger:
+        return observations.Finger(*(float(x[self.layout.driver]) for x in (self.data.qpos, self.data.qvel)))
+
     def held(self, colour: int) -> np.ndarray:
         """Place of an object in the pinch frame."""
         axes = self.data.site_xmat[self.layout.pinch].reshape(3, 3)
@@ -202,24 +206,22 @@ def test_ticks_moved_at_logged_states_are_the_logged_ones(expert_logs, number):
     assert np.mean(right) > 0.98
 
 
-@pytest.mark.parametrize("number", SETS)
-def test_our_fingers_move_as_many_ticks_as_the_real_ones(expert_logs, number):
-    """One control step from each logged state, every fifth: the ticks of the last 12.5 ms."""
-    names, episodes = logs(expert_logs, number, 4)
-    replay = Replay(names, model.STEPS["native"])
+def test_our_fingers_move_as_many_ticks_as_the_real_ones(expert_logs):
+    """One control step from every tenth logged state: the ticks of its last 12.5 ms. What differs most are grasps, on
+    which our fingers close anew, since a log does not say how far the real ones give."""
     count = jax.jit(lambda *ends: observations.ticks_moved(*ends, controller.INTERVAL))
-    finger = lambda: observations.Finger(
-        *(x[replay.layout.driver].copy() for x in (replay.data.qpos, replay.data.qvel))
-    )  # noqa: E731,E501
     difference = []
-    for log in episodes:
-        for row in range(0, 399, 5):
-            replay.open(log, row)
-            before = finger()
-            replay.step(log.actions[row])
-            difference.append(count(before, finger()) - log.seen["gripper.joints.velocity"][row + 1])
-    assert np.mean(np.array(difference) == 0) > 0.75
-    assert np.mean(np.abs(difference) <= 1) > 0.93
+    for number in SETS:
+        names, episodes = logs(expert_logs, number)
+        replay = Replay(names, model.STEPS["native"])
+        for log in episodes:
+            for row in range(0, 399, 10):
+                replay.open(log, row)
+                before = replay.finger
+                replay.step(log.actions[row])
+                difference.append(count(before, replay.finger) - log.seen["gripper.joints.velocity"][row + 1])
+    assert np.mean(np.array(difference) == 0) > 0.78
+    assert np.mean(np.abs(difference) <= 1) > 0.95
 
 
 @pytest.mark.parametrize("number", SETS)

@@ -51,8 +51,8 @@ def logged(expert_logs, number: int, episode: int):
         seen = {name: entry[:].reshape(401, -1) for name, entry in group["observations"].items()}
     qpos, qvel = np.zeros((400, model.nq), np.float32), np.zeros((400, model.nv), np.float32)
     qpos[:, layout.arm], qvel[:, layout.arm] = theirs["qpos"][:, :7], theirs["qvel"][:, :7]
-    driver = theirs["qpos"][:, 7:8]
-    qpos[:, layout.fingers] = driver * [1, -1, 1, -1]  # our fingertips turn back by the driver's angle
+    for ours, name in ((qpos, "qpos"), (qvel, "qvel")):  # our fingertips turn back by the driver's angle
+        ours[:, layout.fingers] = theirs[name][:, 7:8] * [1, -1, 1, -1]
     qpos[:, layout.objects] = theirs["qpos"][:, 15:].reshape(400, 3, 7)
     qvel[:, layout.object_dofs] = theirs["qvel"][:, 15:].reshape(400, 3, 6)
     return (qpos, qvel, theirs["act"].astype(np.float32), action), reward, seen
