@@ -59,12 +59,19 @@ def test_world_shows_the_row_that_it_opens_at(rows):
 
 
 def test_hand_keeps_what_it_held(rows):
-    """Four of five rows where the experts hold red in the air: fingers that close on for a second hold it as it was."""
+    """Where the experts hold red in the air for a second, fingers that close on for a second hold it as it was.
+
+    So in six of these seven grasps; the seventh has red by an edge, where fingers of another shape slip off.
+    """
     pinch, red = rows["sawyer.pinch.pose"][:, :3], rows["rgb30_red.abs_pose"][:, :3]
     held = (rows["gripper.grasp"][:, 0] == observations.INWARD) & (rows["gripper.joints.angle"][:, 0] < 240)
     held &= (np.linalg.norm(pinch - red, axis=1) < 0.03) & (red[:, 2] > 0.1)
-    index = np.flatnonzero(held)[::5][:40]
-    assert len(index) >= 20
+    later = np.linalg.norm((red - pinch)[20:] - (red - pinch)[:-20], axis=1)
+    held[:-20] &= later < 0.01
+    held[-20:] = False
+    every = np.flatnonzero(held)
+    index = np.array([run[len(run) // 2] for run in np.split(every, np.flatnonzero(np.diff(every) > 20) + 1)])
+    assert len(index) == 7
     data, memory, _ = opened(rows, index)
     action = jnp.array([0.0, 0, 0, 0, 1])
 
@@ -79,7 +86,7 @@ def test_hand_keeps_what_it_held(rows):
     moved = np.linalg.norm(
         (shown["rgb30_red.abs_pose"] - shown["sawyer.pinch.pose"])[:, :3] - (red - pinch)[index], axis=1
     )
-    assert (moved < 0.01).mean() > 0.8
+    assert (moved < 0.005).sum() >= 6
 
 
 def test_every_world_opens_at_its_own_row(rows):

@@ -145,8 +145,9 @@ def make(
         return state, opening(layout, state, pairs[index % len(pairs)], load)
 
     def pose(frame: dict[str, Array], index: Array) -> tuple[physics.State, Memory]:
-        ticks, grasp = frame["gripper.joints.angle"][0], frame["gripper.grasp"][0]
-        return posing.state(model, layout, frame), Memory(pairs[index % len(pairs)], ticks, grasp)
+        state = posing.state(model, layout, frame)
+        load = jnp.concatenate([frame[name] for name in ("sawyer.joints.torque", "wrist.force", "wrist.torque")])
+        return state, opening(layout, state, pairs[index % len(pairs)], load)
 
     def fingers(action: Array) -> Array:
         return jnp.where(action[4] > 0, 1.0, -1.0) if bang_bang else action[4]
