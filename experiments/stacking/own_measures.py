@@ -15,7 +15,7 @@ from experiments.stacking.skill_rollouts import OBJECTS
 
 FILE, PATHS = "own_starts.json", "own_starts.npz"  # in a run folder: figures of each skill, and its episodes
 WITHIN, REACH = 0.03, 0.05  # m from the pinch to an object's centre: there; at most where it is held by an edge
-FAR = 0.06  # m from which on a hand has yet to go to an object
+NEAR, FAR = 0.06, 0.1  # m: within reach of the fingers; from which on a hand has yet to go to an object
 LIFTED = 0.05  # m
 CARRIED = 0.04  # m sideways
 TAKEN = 0.5  # s in hand, together, from which on an object counts as taken
@@ -28,7 +28,7 @@ def figures_of(episodes: Mapping[str, np.ndarray], interval: float) -> dict[str,
     """Of one skill. Shares of episodes, from `reaches` on of those that they concern; None where there are none.
 
     far, at, in_hand    begin so
-    reaches             come to the object, of those that begin far from it
+    reaches             come NEAR `object`, the one that most episodes are about, of those that begin FAR from it
     holds               have it in hand for TAKEN in all
     grasps              likewise, of those that do not begin with it in hand
     lifts               it rises by LIFTED
@@ -47,6 +47,8 @@ def figures_of(episodes: Mapping[str, np.ndarray], interval: float) -> dict[str,
     of = lambda values: np.take_along_axis(values, target.reshape(-1, 1, *[1] * (values.ndim - 2)), 2)[:, :, 0]  # noqa: E731
     away, near, held = of(distance), of(near), of(held)
     path = np.take_along_axis(objects, target[:, None, None, None], 2)[:, :, 0]  # [E, T, 3]
+    most = np.bincount(target, minlength=len(OBJECTS)).argmax()
+    to_most = np.where(valid, distance[..., most], np.inf)
     in_hand, far, at = held[:, 0], away[:, 0] > FAR, near[:, 0] & ~held[:, 0]
     taken = held.sum(1) >= TAKEN / interval
     rise = np.where(valid, path[..., 2], -np.inf).max(1) - path[:, 0, 2]
@@ -56,7 +58,7 @@ def figures_of(episodes: Mapping[str, np.ndarray], interval: float) -> dict[str,
         "far": float(far.mean()),
         "at": float(at.mean()),
         "in_hand": float(in_hand.mean()),
-        "reaches": _of(near.any(1), far),
+        "reaches": _of(to_most.min(1) < NEAR, to_most[:, 0] > FAR),
         "holds": float(taken.mean()),
         "grasps": _of(taken, ~in_hand),
         "lifts": float((rise > LIFTED).mean()),
@@ -66,7 +68,7 @@ def figures_of(episodes: Mapping[str, np.ndarray], interval: float) -> dict[str,
     }
     row = {
         **{name: value if value is None else round(value, 3) for name, value in shares.items()},
-        "object": list(OBJECTS)[np.bincount(target, minlength=len(OBJECTS)).argmax()],
+        "object": list(OBJECTS)[most],
         "displacement": [round(float(value), 4) for value in moved.mean(0)],
         "closed": round(float(closed[number, end].mean()), 3),
     }
