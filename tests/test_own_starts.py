@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.fixed_skills import own_starts
-from experiments.stacking import moments, own_measures
+from experiments.stacking import moments, own_measures, skill_measures, skill_rollouts
 from skillhier.data import dataset
 from skillhier.types import TimeStep, Trajectory
 
@@ -115,3 +115,15 @@ def test_moments_are_the_hand_at_what_it_takes_and_the_row_where_it_has_it():
 )
 def test_what_is_not_taken_for_long_or_was_always_held_is_no_moment(distance, grasp):
     assert not any(map(len, moments.moments(demonstration(distance, grasp))))
+
+
+def test_an_episode_takes_what_is_in_hand_for_half_a_second_in_all():
+    long = episodes([0.04] * 6, [0.0] * 6, [True, False, True, False, False, False], 0.5)
+    short = episodes([0.04] * 6, [0.0] * 6, [True] + [False] * 5, 0.5)
+    far = episodes([0.06] * 6, [0.0] * 6, [True] * 6, 0.5)
+    together = {name: np.concatenate([each[name] for each in (long, short, far)])[None] for name in long}
+    none = np.zeros((1, 3, 6), int)
+    rollouts = skill_rollouts.SkillRollouts(
+        np.array([0]), **together, action=none[..., None], chosen=none, broken=np.zeros(1), interval=np.float32(0.25)
+    )
+    assert skill_measures.measure(rollouts)["skills"][0]["takes"] == pytest.approx(1 / 3, abs=1e-4)

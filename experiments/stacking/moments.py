@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.stacking.own_measures import REACH, WITHIN
+from experiments.stacking.own_measures import WITHIN
+from experiments.stacking.skill_measures import REACH
 from experiments.stacking.skill_rollouts import CLOSED_EMPTY, GRASP, GRIPPER, NO_CONTACT, OBJECTS, PINCH, STROKE
 from skillhier.data.dataset import Dataset
 

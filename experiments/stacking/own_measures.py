@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.stacking.skill_measures import HELD, OPEN, side
+from experiments.stacking.skill_measures import HELD, NEAR, OPEN, REACH, TAKEN, side
 from experiments.stacking.skill_rollouts import OBJECTS
 
 FILE, PATHS = "own_starts.json", "own_starts.npz"  # in a run folder: figures of each skill, and its episodes
-WITHIN, REACH = 0.03, 0.05  # m from the pinch to an object's centre: there; at most where it is held by an edge
-NEAR, FAR = 0.06, 0.1  # m: within reach of the fingers; from which on a hand has yet to go to an object
+WITHIN, FAR = 0.03, 0.1  # m from the pinch to an object's centre: there; from which on a hand has yet to go to it
 LIFTED = 0.05  # m
 CARRIED = 0.04  # m sideways
-TAKEN = 0.5  # s in hand, together, from which on an object counts as taken
 MOST = 0.5  # share of the episodes, from which on a behaviour is in the words
 SOME = 0.2  # share of the episodes that a behaviour must concern for it to be in the words
 STILL = 0.02  # m

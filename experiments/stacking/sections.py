@@ -52,11 +52,21 @@ def _table(rows: list[dict]) -> str:
         return f"{100 * metres:.1f} cm"
 
     objects = list(rows[0]["covered"])
-    columns = ["holds", "closed", "lifts red", *(f"approaches {name}" for name in objects), "path", "moves red"]
+    columns = [
+        "holds",
+        "takes something",
+        "closed",
+        "lifts red",
+        *(f"approaches {name}" for name in objects),
+        "path",
+        "moves red",
+    ]
     names = "".join(f'<th class="n">{escape(name)}</th>' for name in columns)
     lines = [f"<tr><th>skill</th><th>what it does</th>{names}</tr>"]
     for row in rows:
-        cells = [f"{row['grasping']:.0%}", f"{row['closed']:.0%}", cm(row["lift_red"])]
+        taken = f"{row['takes']:.0%}" if "takes" in row else ""
+        cells = [f"{row['grasping']:.0%}", taken]
+        cells += [f"{row['closed']:.0%}", cm(row["lift_red"])]
         cells += [
             *(cm(row["covered"][name]) for name in objects),
             f"{row['path_length']:.2f} m",
