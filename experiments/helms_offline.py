@@ -35,8 +35,15 @@ def main(run: cli.Run) -> None:
     train, held_out = dataset.split(data, config.data.held_out, config.data.seed)
     units = data_units.measure(train, config.data.actions, config.data.quaternions)
     statistics = dataset.statistics(data_units.continuous(train, units), config.data.least_deviation)
+    given = {"binary": data_units.two_valued(data_units.acted(train)).tolist()}
+    binary = given if "binary_stddev" in config.agent else {}
     agent = learning.make_agent(
-        registry.make, **config.agent, spec=dataset.spec(train, config.data.stack), statistics=statistics, units=units
+        registry.make,
+        **config.agent,
+        **binary,
+        spec=dataset.spec(train, config.data.stack),
+        statistics=statistics,
+        units=units,
     )
     for note in (*data.notes, *data_settings.describe_units(train, units, config.data.least_deviation)):
         print(note, file=sys.stderr)
@@ -84,6 +91,7 @@ def demonstrations(config: ConfigDict) -> tuple[dataset.Dataset, dict[str, float
         data = data_settings.load(config.data, widths, optional=(stacking.SUCCESS,), min_length=length, pictures=False)
         worth["expert_success"] = stacking.share_successful(data)
         worth["expert_return"] = float(contents.returns(data).mean()) if data.reward.any() else None
+        data = stacking.without_rest(data, config.data.linger, length)
     known = {name: value for name, value in worth.items() if value is not None}
     data = data._replace(obs={name: values for name, values in data.obs.items() if name in widths})
     return data, {"episodes": len(data.length), **known}

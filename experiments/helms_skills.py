@@ -8,8 +8,10 @@ the world that the data came from unless --env names another: any registered one
 one's own package by --env_from. Prints a table and writes into the run folder fixed_skills.json (returns, how far each
 entry of the observation goes, how far skills are apart; see fixed_skills/measures.py), skills.jpg (frames of the first
 episode of each, where the world has bodies), and report.html again. Where objects are stacked also skills.json,
-skills.npz (paths), skills.svg (the paths drawn), and two entries of summary.json (fixed_skill_spread,
-fixed_skill_noise; see stacking/skill_measures.py).
+skills.npz (paths), skills.svg (the paths drawn), two entries of summary.json (fixed_skill_spread, fixed_skill_noise;
+see stacking/skill_measures.py), and own_starts.json and own_starts.npz: what each does from rows of the demonstrations
+where the posterior begins to choose it, and from those where an object is about to be grasped and where it just has
+been (stacking/own_measures.py).
 """
 
 import time
@@ -32,8 +34,9 @@ from experiments.shared import (
     saved,
 )
 from experiments.shared.lanes import PRIOR, lane_name
-from experiments.stacking import skill_figures, skill_measures, skill_rollouts
+from experiments.stacking import own_measures, own_rollouts, skill_figures, skill_measures, skill_rollouts
 from skillhier import files
+from skillhier.data.faults import DataFault
 from skillhier.envs.physics import Data
 from skillhier.envs.render import viewer
 from skillhier.report import drawing
@@ -41,7 +44,7 @@ from skillhier.train import run_folder
 from skillhier.types import Env, Trajectory
 
 FRAMES, SIZE = 8, (180, 240)  # images of each skill, and their height and width
-OF_STACKING = ("skills.json", "skills.npz", "skills.svg")  # files
+OF_STACKING = ("skills.json", "skills.npz", "skills.svg", own_measures.FILE, own_measures.PATHS)  # files
 EPISODES = 20  # of each skill, unless --episodes says otherwise
 
 
@@ -57,12 +60,12 @@ def check(run: cli.Run) -> None:
 
 def main(run: cli.Run) -> None:
     args = flags.FLAGS
-    episodes = args.episodes or EPISODES
+    number = args.episodes or EPISODES
     path = Path(args.run)
     settings = run_folder.settings(path)
     name, world_settings = saved.world(path, settings, args.env)
     start = time.perf_counter()
-    env = saved.worlds(name, episodes // REPEATS, args.engine, **world_settings)
+    env = saved.worlds(name, number // REPEATS, args.engine, **world_settings)
     episodes = collect(path, settings, env, args.rollout_seed, args.rows)
     (path / STRIP).unlink(missing_ok=True)
     model = saved.model_or_none(name, args.engine, world_settings)
@@ -79,6 +82,7 @@ def main(run: cli.Run) -> None:
         (path / former).unlink(missing_ok=True)
     if episodes.stacking is not None:
         print("\n" + stack_report(path, episodes.stacking, about))
+        print("\n" + own_report(path, settings, env, about, world_settings, number))
     run_report.write(path)
     print(f"report: {path / 'report.html'}")
 
@@ -137,6 +141,27 @@ def stack_report(path: Path, episodes: skill_rollouts.SkillRollouts, about: dict
     return (
         f"{table}\n\npaths of two skills are {100 * measured['spread']:.1f} cm apart; of one skill from the same "
         f"initial states {same:.2f} cm, from others {other:.2f} cm"
+    )
+
+
+def own_report(path: Path, settings: dict, env: Env, about: dict, world_settings: dict, episodes: int) -> str:
+    """Writes what the skills do from rows of the demonstrations into the run folder; returns it as text."""
+    agent = saved.agent(path, settings, env, sample=True)
+    if agent.infer is None:
+        return "what skills do from rows of the demonstrations is left out: this agent has no skills to choose"
+    try:
+        starts = own_rollouts.starts(agent, settings, episodes, about["rollout_seed"])
+    except DataFault as fault:
+        return f"what skills do from rows of the demonstrations is left out: {fault}"
+    task = saved.task_or_none(about["env"], about["engine"], world_settings)
+    if task is None or task.pose is None:
+        return f"what skills do from rows of the demonstrations is left out: {about['env']} cannot open at them"
+    key = jax.random.key(about["rollout_seed"])
+    rollouts = own_rollouts.collect(task, agent, starts, world_settings["stack"], key)
+    content = own_rollouts.write(path, rollouts, starts, about)
+    return (
+        f"from {content['episodes']} rows of demonstrations where the posterior begins to choose the skill, for "
+        f"{content['seconds_each']:g} s\n{own_rollouts.table(content)}"
     )
 
 

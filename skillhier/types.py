@@ -141,6 +141,8 @@ class Agent(NamedTuple):
     assess: Callable[[Params, Trajectory, Key], dict[str, Array]] | None = None  # figures of held-out windows
     hold: Callable[..., Policy] | None = None  # hold(skill, *, sample=False): acts with one skill throughout
     skills: int = 0  # how many `hold` knows
+    infer: Callable[[Params, Trajectory], Array] | None = None
+    # ^ (params, windows of [T + look-ahead, B]) -> how much each skill is believed to act at each row, [T, B, K]
     dream: Callable[[Params, Trajectory, int, Key], dict[str, dict[str, Array]]] | None = None
     # ^ (params, windows [T, B], rows of context, key) -> what was seen, believed and dreamt of them, entry by entry
     propose: Callable[[Params, Array, Key], dict[str, dict[str, Array]]] | None = None

@@ -37,6 +37,21 @@ def test_info_holds_what_all_episodes_say(small):
     assert not small.info["terminated"].any()
 
 
+def test_shortened_episodes_keep_their_first_rows(small):
+    length = np.minimum(small.length, 30)
+    short = dataset.shortened(small, length)
+    assert short.length.tolist() == length.tolist() and short.start.tolist() == [0, *np.cumsum(length + 1)[:-1]]
+    for old, new, n in zip(small.start, short.start, length, strict=True):
+        np.testing.assert_array_equal(
+            short.obs["arm.angle"][new : new + n + 1], small.obs["arm.angle"][old : old + n + 1]
+        )
+        np.testing.assert_array_equal(short.action[new : new + n], small.action[old : old + n])
+    ended = small._replace(info=small.info | {"terminated": np.ones(12, bool)})
+    assert dataset.shortened(ended, length).info["terminated"].tolist() == [True] * 6 + [False] * 6
+    with pytest.raises(ValueError, match="at most those that it has"):
+        dataset.shortened(small, small.length + 1)
+
+
 def test_only_the_asked_entries_are_read_and_optional_ones_may_lack(tmp_path):
     write(tmp_path / "a.h5", [episode(), episode()])
     found = dataset.load(tmp_path / "a.h5", ("arm.angle",), optional=("task.pair", "grip"))

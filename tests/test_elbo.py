@@ -173,3 +173,11 @@ def test_log_likelihood_of_actions(scale):
     if scale == 0.1:  # HeLMS with five actions: -50 |a - m|^2 + 5 ln 10 - 2.5 ln 2 pi
         by_hand = -50 * jnp.square(action - mean).sum(-1) + 5 * np.log(10) - 2.5 * np.log(2 * np.pi)
         np.testing.assert_allclose(imitation.log_prob(mean, action, scale), by_hand, rtol=1e-4)
+
+
+def test_every_dimension_of_an_action_may_have_a_deviation_of_its_own():
+    mean, action, scale = jnp.array([0.2, -0.5]), jnp.array([0.1, 1.0]), jnp.array([0.1, 0.4])
+    wanted = distrax.MultivariateNormalDiag(mean, scale).log_prob(action)
+    assert float(imitation.log_prob(mean, action, scale)) == pytest.approx(float(wanted), rel=1e-6)
+    one = imitation.log_prob(mean, action, 0.1)
+    assert float(one) == pytest.approx(float(imitation.log_prob(mean, action, jnp.full(2, 0.1))), rel=1e-6)

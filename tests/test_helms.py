@@ -53,6 +53,22 @@ def test_frozen_parts_and_statistics_stay_bit_identical(frozen, moved):
     np.testing.assert_array_equal(after["encoder"]["low"]["arm"]["std"], 2.0)
 
 
+def test_two_valued_actions_weigh_as_their_deviation_says_and_are_sampled_as_before():
+    """A gripper's error of 1 costs 50 nats at a deviation of .1 and 1/.32 at .4; an arm's as ever."""
+    one = {**SMALL, "skills": 1}
+    narrow, wide = helms.make(SPEC, **one), helms.make(SPEC, **one, binary_stddev=0.4, binary=(False, True))
+    params, batch = narrow.learner.init(jax.random.key(0)).params, window()
+    likelihood = lambda agent, row: float(agent.assess(params, row, jax.random.key(1))["elbo/log_likelihood"])  # noqa: E731
+    gain = []
+    for dimension in (0, 1):
+        worse = batch._replace(action=batch.action.at[..., dimension].add(1.0))
+        gain.append([likelihood(agent, batch) - likelihood(agent, worse) for agent in (narrow, wide)])
+    arm, gripper = gain
+    assert arm[0] == pytest.approx(arm[1], rel=1e-4) and gripper[0] == pytest.approx(16 * gripper[1], rel=1e-4)
+    unset = helms.make(SPEC, **one, binary=(False, True))
+    assert likelihood(unset, batch) == likelihood(narrow, batch)
+
+
 def test_the_prior_has_a_learning_rate_of_its_own():
     before, after, _ = updated(helms.make(SPEC, **SMALL, learning_rate=1e-4, prior_learning_rate=1e-2), updates=1)
     assert jnp.abs(after["prior"]["rows"] - before["prior"]["rows"]).max() > 5e-3

@@ -6,11 +6,12 @@ from pathlib import Path
 import jax
 import pytest
 from commands import call
+from ml_collections import ConfigDict
 from point_world import LIMIT, point_world
 from specs import spec_of
 
 from experiments import helms_skills
-from experiments.shared import saved
+from experiments.shared import data_settings, saved
 from experiments.stacking import skill_rollouts
 from skillhier.agents import registry as agents
 from skillhier.envs import registry
@@ -27,7 +28,10 @@ def run_folder(path: Path, obs: dict, action, agent: dict, data: str) -> Path:
     saved = checkpoint.Checkpoints(path / "checkpoints")
     saved.save(7, {"learner": system.learner.init(jax.random.key(0))._asdict()})
     saved.close()
-    config = {**{f"agent.{name}": value for name, value in settings.items()}, "data.path": data, "data.stack": 2}
+    config = {f"agent.{name}": value for name, value in settings.items()}
+    config |= {"data.path": data, "data.stack": 2, "train.sequence_length": 5}
+    data_settings.add_settings(group := ConfigDict())
+    config |= {f"data.{name}": value for name, value in group.items()}
     (path / "config.json").write_text(json.dumps({"entry": "helms_offline", "config": config, "starts": []}))
     (path / "summary.json").write_text('{"train_steps": 7}')
     return path
@@ -72,6 +76,8 @@ def test_a_run_folder_gains_figures_and_pages(tmp_path, in_points, capsys):
     assert not (path / "skills.jpg").exists()  # points have no bodies to draw
     assert "skill 2" in (path / "report.html").read_text() and (path / "skills.svg").read_text().startswith("<svg")
     assert "what it does" in out and "prior" in out and str(path / "report.html") in out
+    assert f"from rows of the demonstrations is left out: {data}" in out  # nothing is in the file
+    assert not (path / "own_starts.json").exists()
 
 
 @pytest.mark.parametrize("name", ["bc", "npmp"])

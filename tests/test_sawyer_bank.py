@@ -3,6 +3,7 @@
 import os
 import stat
 
+import h5py
 import jax
 import mujoco
 import numpy as np
@@ -12,6 +13,12 @@ from skillhier.envs import bank as kept
 from skillhier.envs.sawyer import bank, controller, model
 
 NAMES = ("s0", "g5", "b6")
+
+
+def rows_of(objects):
+    """A bank with these objects, and arms at rest."""
+    size = len(objects)
+    return bank.Bank(objects, *(np.ones((size, n), np.float32) for n in (7, 7, 7, 13)))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +54,24 @@ def test_arms_point_down_over_the_objects(made):
     assert np.abs(yaw).max() < bank.YAW + 1e-3 and np.ptp(yaw) > 0.8
 
 
+def test_first_rows_look_like_the_logged_ones(made, expert_logs):
+    """Arm velocities and loads after a control step without a command: mean and spread over 324 logged episodes."""
+    names = ("sawyer.joints.velocity", "sawyer.joints.torque", "wrist.force", "wrist.torque")
+    logged = {name: [] for name in names}
+    for path in sorted(expert_logs.glob("*.h5")):
+        with h5py.File(path) as file:
+            for group in file.values():
+                for name in names:
+                    logged[name].append(group["observations"][name][0])
+    ours = dict(zip(names, (made.rates, *np.split(made.loads, (7, 10), 1)), strict=True))
+    #        rad/s, N m, N, N m: the largest difference of an entry's mean, and of its spread
+    for name, mean, spread in zip(names, (4e-3, 0.03, 0.012, 5e-4), (4e-3, 0.012, 0.008, 5e-4), strict=True):
+        theirs = np.array(logged[name])
+        np.testing.assert_allclose(ours[name].mean(0), theirs.mean(0), atol=mean, err_msg=name)
+        np.testing.assert_allclose(ours[name].std(0), theirs.std(0), atol=spread, err_msg=name)
+        assert np.abs(theirs.mean(0)).max() > 1.5 * mean  # zeros would differ by more
+
+
 def test_the_same_seed_gives_the_same_rows(made):
     again = bank.make(NAMES, 24, seed=3)
     np.testing.assert_array_equal(made.arms, again.arms)
@@ -59,7 +84,7 @@ def test_a_bank_is_made_once(tmp_path, monkeypatch):
 
     def make(names, size, seed):
         calls.append(seed)
-        return bank.Bank(np.full((size, 3, 7), seed, np.float32), np.zeros((size, 7), np.float32))
+        return rows_of(np.full((size, 3, 7), seed, np.float32))
 
     monkeypatch.setattr(bank, "make", make)
     first = bank.load(NAMES, 5, seed=7, folder=tmp_path / "new")
@@ -75,7 +100,7 @@ def test_a_bank_is_made_once(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other", "short", "nan"])
 def test_a_damaged_file_is_made_anew(tmp_path, monkeypatch, caplog, damage):
-    rows = bank.Bank(np.random.default_rng(0).random((9, 3, 7), np.float32), np.ones((9, 7), np.float32))
+    rows = rows_of(np.random.default_rng(0).random((9, 3, 7), np.float32))
     monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
     bank.load(NAMES, 9, folder=tmp_path)
     path = bank.file(NAMES, 9, 0, tmp_path)
@@ -89,9 +114,9 @@ def test_a_damaged_file_is_made_anew(tmp_path, monkeypatch, caplog, damage):
     elif damage == "other":
         path.write_bytes(b"not a bank")
     elif damage == "short":
-        np.savez(path, objects=rows.objects[:3], arms=rows.arms[:3])
+        np.savez(path, **{name: part[:3] for name, part in rows._asdict().items()})
     else:
-        np.savez(path, objects=rows.objects * np.nan, arms=rows.arms)
+        np.savez(path, **rows._replace(objects=rows.objects * np.nan)._asdict())
     np.testing.assert_array_equal(bank.load(NAMES, 9, folder=tmp_path).objects, rows.objects)
     assert "recomputed" in caplog.text
     assert path.read_bytes() == content
@@ -99,7 +124,7 @@ def test_a_damaged_file_is_made_anew(tmp_path, monkeypatch, caplog, damage):
 
 def test_the_cache_is_the_users_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    rows = bank.Bank(np.zeros((2, 3, 7), np.float32), np.zeros((2, 7), np.float32))
+    rows = rows_of(np.zeros((2, 3, 7), np.float32))
     monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
     bank.load(NAMES, 2)
     folder = tmp_path / "cache" / "skillhier" / "banks"
@@ -115,13 +140,13 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch):
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(kept.Path, "home", homeless)
-    rows = bank.Bank(np.zeros((2, 3, 7), np.float32), np.ones((2, 7), np.float32))
+    rows = rows_of(np.zeros((2, 3, 7), np.float32))
     monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
     assert kept.cache() is None and (bank.load(NAMES, 2).arms == 1).all()
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_file(tmp_path, monkeypatch, caplog):
-    rows = bank.Bank(np.zeros((2, 3, 7), np.float32), np.zeros((2, 7), np.float32))
+    rows = rows_of(np.zeros((2, 3, 7), np.float32))
     monkeypatch.setattr(bank, "make", lambda names, size, seed: rows)
     (tmp_path / "file").write_text("in the way")
     assert bank.load(NAMES, 2, folder=tmp_path / "file" / "banks").arms.shape == (2, 7)

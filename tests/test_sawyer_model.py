@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skillhier.envs import physics
-from skillhier.envs.sawyer import controller, model, objects, randomise, robot, sensing
+from skillhier.envs.sawyer import controller, expert_geometry, model, objects, randomise, robot, sensing
 
 START = (0.136, -0.908, -0.627, 1.549, 0.425, 1.069, -0.073)  # rad; the pinch is at the workspace's middle
 
@@ -104,6 +104,35 @@ def test_fingers_close_in_a_second_on_a_circle(timestep):
     assert ticks[0] < 15 and 235 < ticks[19] < 255 and ticks[21] > 252
     stroke = 2 * 0.0575 * (np.sin(start) - np.sin(start - model.DRIVER_RANGE))
     np.testing.assert_allclose(stroke, 0.085, atol=0.006)  # the 85 mm of a 2F-85, as its five-bar has it
+
+
+def tip_corners(scene, data, side) -> np.ndarray:
+    """Corners of a fingertip in the pinch frame, mm: [8, 3]; the fingers move along y, the tool points along z."""
+    geom, site = scene.geom(f"{side}_tip").id, data.site("pinch")
+    mesh = scene.mesh(scene.geom_dataid[geom])
+    corners = scene.mesh_vert[mesh.vertadr[0] :][: mesh.vertnum[0]]
+    placed = data.geom_xpos[geom] + corners @ data.geom_xmat[geom].reshape(3, 3).T
+    return 1e3 * (placed - site.xpos) @ site.xmat.reshape(3, 3)
+
+
+@pytest.mark.parametrize(("angle", "beyond"), [(0.0, 0.6), (model.DRIVER_RANGE, 13.9)])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_fingertips_end_where_the_released_ones_do_and_as_narrow(angle, beyond, side):
+    """Released: 0.6 mm beyond the pinch site when open, 13.9 mm when closed; 22 x 19.2 mm, 14 x 4.4 mm at the end."""
+    scene = model.build()
+    layout, data = fresh(scene)
+    data.qpos[layout.fingers] = angle * np.array([1, -1, 1, -1])
+    mujoco.mj_kinematics(scene, data)
+    corners = tip_corners(scene, data, side)
+    end = corners[:, 2].max()
+    np.testing.assert_allclose(end, beyond, atol=0.3)
+    np.testing.assert_allclose(np.ptp(corners, axis=0), (22, 19.2, 46), atol=1e-3)
+    np.testing.assert_allclose(np.ptp(corners[corners[:, 2] > end - 1e-3], axis=0)[:2], (14, 4.4), atol=1e-3)
+    gap = np.abs(corners[:, 1]).min()  # the pad is flat, and half the opening away from the middle
+    np.testing.assert_allclose(np.sort(np.abs(corners[:, 1]))[:4], gap, atol=1e-3)
+    ticks = angle / model.DRIVER_RANGE * model.TICKS
+    np.testing.assert_allclose(gap, 1e3 * float(expert_geometry.opening(ticks)) / 2, atol=1e-2)
+    np.testing.assert_allclose(end, 1e3 * float(expert_geometry.drop(ticks)), atol=1e-2)
 
 
 @pytest.mark.parametrize("timestep", [0.001, 0.0025, 0.005])

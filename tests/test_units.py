@@ -91,6 +91,11 @@ def test_outliers_are_for_the_deviation():
         data_units.action_scale(rows, "rnage")
 
 
+def test_two_valued_actions_have_two_values():
+    rows = np.array([[1.0, 0.5, 3.0, 1.0], [-1.0, 0.2, 3.0, 0.0], [1.0, 0.5, 3.0, 0.5]])
+    assert data_units.two_valued(rows).tolist() == [True, True, False, False]
+
+
 def test_the_last_rows_of_episodes_do_not_count():
     large = data(1.0, 100.0)
     large.action[large.start + large.length] = 0

@@ -26,6 +26,7 @@ LIMITS = {
     "task": list(TASKS),
     "data.held_out": (0.001, 0.999),
     "data.seed": (0, 2**31 - 1),
+    "data.linger": (0, 10**6),
     "data.stack": (1, 16),
     **data_settings.LIMITS,
     **agent_settings.limits(registry.OFFLINE),
@@ -49,6 +50,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.path = f"datasets/{chosen.task}"  # a file, a folder (docs/data.md says which), or 'toy': made up
     config.data.held_out = 0.1  # share of the episodes that is not learned from
     config.data.seed = 0  # which ones they are
+    config.data.linger = 0  # rows kept after an episode of stacking is stacked for good; 0: all
     config.data.stack = 3  # frames that low and mid level see, newest first
     data_settings.add_settings(config.data)
     config.agent = agent(chosen.agent, chosen.task)
@@ -79,9 +81,14 @@ def debug(config: ConfigDict) -> None:
 
 
 def separated(config: ConfigDict) -> None:
-    """Without these terms, a short run leaves skills unused that start badly, and lets the others all do the same."""
+    """Without these terms, a short run leaves skills unused that start badly, and lets the others all do the same.
+
+    What is shared out evenly should be what the task asks for: without the rest after it, which is a third of the rows
+    and took two skills of five, and by motions of the arm, not by the sign of the gripper.
+    """
+    config.data.linger = 20
     if "usage_weight" in config.agent:
-        config.agent.update(usage_weight=10.0, entropy_weight=2.0)
+        config.agent.update(usage_weight=10.0, entropy_weight=2.0, binary_stddev=0.4)
 
 
 def quickstart(config: ConfigDict) -> None:

@@ -15,6 +15,7 @@ LIMITS: dict[str, Any] = {
     "hidden": (1, 8192),
     "lookahead": (0, 100),
     "action_stddev": (1e-4, 10.0),
+    "binary_stddev": (0.0, 10.0),
     "beta_y": WEIGHT,
     "beta_z": WEIGHT,
     "usage_weight": WEIGHT,

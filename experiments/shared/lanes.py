@@ -123,13 +123,18 @@ def collect_lanes(
         one = jax.jit(lane)
         each = [jax.device_get(one(params, key_start, n, k)) for n, own in zip(numbers, keys, strict=True) for k in own]
         arrays = jax.tree.map(lambda *parts: np.stack(parts).reshape(*keys.shape, *parts[0].shape), *each)
-    return jax.tree.map(_episodes, arrays)
+    return jax.tree.map(_repeated, arrays)
 
 
-def _episodes(values: np.ndarray) -> np.ndarray:
+def _repeated(values: np.ndarray) -> np.ndarray:
     """[L, repeats, T, B, ...] -> [L, repeats * B, T, ...]"""
     values = np.moveaxis(values, 3, 2)
     return values.reshape(values.shape[0], values.shape[1] * values.shape[2], *values.shape[3:])
+
+
+def by_episode(values: np.ndarray) -> np.ndarray:
+    """Rows as a rollout has them, [L, T, B, ...], episode by episode: [L, B, T, ...]."""
+    return np.moveaxis(values, 2, 1)
 
 
 def validity(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,7 @@ EARNED = (  # entry of the summary, its label, digits behind the point, what it 
 )
 LEARNING = partial(sections.learning, titles=TITLES)
 SECTIONS = (
+    stacking.own_starts,
     stacking.skills,
     fixed_skills.section,
     imagined_skills.held,

@@ -35,6 +35,7 @@ class Agent(NamedTuple):
     dream: Callable[..., dict] | None = None  # as types.Agent.dream, of an agent with a world model
     propose: Callable[..., dict] | None = None  # as types.Agent.propose, of one whose manager names goals
     coders: tuple[str, ...] = ()  # whose goals those are
+    infer: Callable[..., Any] | None = None  # as types.Agent.infer, of an agent that learned skills from demonstrations
 
 
 def world(path: Path, settings: dict[str, Any], name: str | None = None) -> tuple[str, dict[str, Any]]:
@@ -121,7 +122,7 @@ def agent(path: Path, settings: dict[str, Any], env: Env, *, sample: bool = Fals
             return system.explore if sample else system.exploit
         return system.hold(skill, sample=sample)
 
-    return Agent(act, params, system.skills, system.dream, system.propose, system.coders)
+    return Agent(act, params, system.skills, system.dream, system.propose, system.coders, system.infer)
 
 
 def _recorded(settings: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skillhier.data import dataset
 from skillhier.data.dataset import Dataset
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 
@@ -22,3 +23,24 @@ def share_successful(data: Dataset) -> float | None:
     else:
         return None
     return float(np.mean(succeeded))
+
+
+def without_rest(data: Dataset, linger: int, least: int) -> Dataset:
+    """The episodes that end stacked without the rows later than `linger` after they are stacked for good; 0: as given.
+
+    An episode keeps at least `least` actions. Of data that do not say when they are stacked nothing is left out.
+    """
+    if not linger:
+        return data
+    if SUCCESS in data.obs:
+        stacked = data.obs[SUCCESS][:, 0] > 0.5
+    elif set(data.obs) & set(OBJECTS):
+        stacked = data.reward >= STACKED
+    else:
+        return data
+    length = data.length.copy()
+    for episode, (start, steps) in enumerate(zip(data.start, data.length, strict=True)):
+        missing = np.flatnonzero(~stacked[start : start + steps + 1])
+        since = missing[-1] + 1 if len(missing) else 0
+        length[episode] = min(steps, max(since + linger, least))
+    return dataset.shortened(data, length)

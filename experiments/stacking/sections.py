@@ -4,7 +4,7 @@ import math
 from html import escape
 
 from experiments.shared.lanes import lane_name
-from experiments.stacking import skill_figures, skill_rollouts
+from experiments.stacking import own_measures, skill_figures, skill_measures, skill_rollouts
 from experiments.stacking.expectations import LEAST_SHARE
 from skillhier.report import axis, figures
 from skillhier.report.drawing import colour
@@ -13,10 +13,10 @@ from skillhier.report.sections import Folder, last, read_json, read_rows, series
 RIVALS = {"k1": "one component", "npmp": "NPMP"}  # folder below rivals/ and suffix of the summary's entry -> label
 
 
-def read_rollouts(run: Folder) -> skill_rollouts.SkillRollouts | None:
-    """The skill rollouts in a run folder, if there are any."""
+def read_rollouts(run: Folder, name: str = skill_rollouts.FILE) -> skill_rollouts.SkillRollouts | None:
+    """The skill rollouts in that file of a run folder, if there are any."""
     try:
-        return skill_rollouts.load(run.path)
+        return skill_rollouts.load(run.path, name)
     except (OSError, KeyError, ValueError):
         return None
 
@@ -52,23 +52,80 @@ def _table(rows: list[dict]) -> str:
         return f"{100 * metres:.1f} cm"
 
     objects = list(rows[0]["covered"])
-    columns = ["holds", "closed", "lifts red", *(f"approaches {name}" for name in objects), "path", "moves red"]
+    columns = [
+        "holds",
+        "takes something",
+        "closed",
+        "lifts red",
+        *(f"approaches {name}" for name in objects),
+        "path",
+        "moves red",
+    ]
     names = "".join(f'<th class="n">{escape(name)}</th>' for name in columns)
     lines = [f"<tr><th>skill</th><th>what it does</th>{names}</tr>"]
     for row in rows:
-        name = lane_name(row["skill"])
-        cells = [f"{row['grasping']:.0%}", f"{row['closed']:.0%}", cm(row["lift_red"])]
+        taken = f"{row['takes']:.0%}" if "takes" in row else ""
+        cells = [f"{row['grasping']:.0%}", taken]
+        cells += [f"{row['closed']:.0%}", cm(row["lift_red"])]
         cells += [
             *(cm(row["covered"][name]) for name in objects),
             f"{row['path_length']:.2f} m",
             cm(row["moved"]["red"]),
         ]
         numbers = "".join(f'<td class="n">{cell}</td>' for cell in cells)
-        lines.append(
-            f'<tr><td><span class="dot" style="background:{colour(row["skill"])}"></span>{escape(name)}</td>'
-            f"<td>{escape(row['word'])}</td>{numbers}</tr>"
-        )
+        lines.append(_line(row, numbers))
     return f"<table>{''.join(lines)}</table>"
+
+
+def own_starts(run: Folder) -> str:
+    """What each skill does where demonstrations begin to use it, and at the same moments as the others."""
+    content = read_json(run.path / own_measures.FILE)
+    rows = content.get("skills") or []
+    if not rows:
+        return ""
+    caption = (
+        f"{content['episodes']} episodes of {content['seconds_each']:g} s of each skill, held throughout, from rows "
+        "of the demonstrations where the posterior begins to choose it: states that it knows. Far, at it, in hand: "
+        "where the object is then that the episode is about. The shares after these are of the episodes that "
+        "they concern: grasping of those without the object in hand, carrying and releasing of those with it. The last "
+        "three are of all skills at the same moments: the hand is at an object that the demonstration then takes, and "
+        "the object has just been taken."
+    )
+    parts = ["<h2>What each skill does where demonstrations use it</h2>", f"<p>{escape(caption)}</p>"]
+    rollouts = read_rollouts(run, own_measures.PATHS)
+    if rollouts is not None and len(rollouts.skill) == len(rows):
+        measured = skill_measures.measure(rollouts)
+        panels = [panel | {"word": row["word"]} for panel, row in zip(measured["skills"], rows, strict=True)]
+        sheet = skill_figures.sheet(rollouts, {**measured, "skills": panels})
+        parts.append(f'<div class="fig-card wide">{sheet}</div>')
+    return "".join([*parts, f'<div class="fig-card wide">{_own_table(rows)}</div>'])
+
+
+OWN_COLUMNS = {
+    "share": "rows", "far": "far", "at": "at it", "in_hand": "in hand", "reaches": "reaches", "grasps": "grasps",
+    "lifts": "lifts 5 cm", "carries": "carries", "releases": "releases",
+}  # fmt: skip
+MOMENTS = (("from_at", "holds", "at it: holds it"), ("from_in_hand", "lifts", "in hand: lifts 5 cm"),
+           ("from_in_hand", "keeps", "in hand: keeps it"))  # fmt: skip
+
+
+def _own_table(rows: list[dict]) -> str:
+    heads = [*OWN_COLUMNS.values(), *(head for _, _, head in MOMENTS)]
+    names = "".join(f'<th class="n">{escape(name)}</th>' for name in heads)
+    lines = [f"<tr><th>skill</th><th>what it does</th>{names}</tr>"]
+    for row in rows:
+        values = [row.get(name) for name in OWN_COLUMNS]
+        values += [row.get(kind, {}).get(name) for kind, name, _ in MOMENTS]
+        cells = "".join(f'<td class="n">{"" if value is None else format(value, ".0%")}</td>' for value in values)
+        lines.append(_line(row, cells))
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _line(row: dict, cells: str) -> str:
+    return (
+        f'<tr><td><span class="dot" style="background:{colour(row["skill"])}"></span>'
+        f"{escape(lane_name(row['skill']))}</td><td>{escape(row['word'])}</td>{cells}</tr>"
+    )
 
 
 def use(run: Folder) -> str:

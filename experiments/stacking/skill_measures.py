@@ -15,6 +15,8 @@ from skillhier import files
 
 LIFTED = 0.03  # m that an object must rise to count as lifted: more than when it is pushed
 NEAR = 0.06  # m from the pinch to an object's centre: within reach of the fingers, for objects of 5 cm
+REACH = 0.05  # m from the pinch to an object's centre: at most where it is held by an edge
+TAKEN = 0.5  # s in hand, together, from which on an object counts as taken
 STILL = 0.03  # m of displacement below which a skill is labelled as holding still
 APART = 0.02  # m that a skill must approach one object more than the others to be labelled as moving to it
 OFTEN = 0.25  # share of the episodes, or of the time, from which on a behaviour is in the label
@@ -53,10 +55,13 @@ def _row(rollouts: SkillRollouts, lane: int) -> dict:
     acted = valid & (np.cumsum(valid, -1) < valid.sum(-1, keepdims=True))  # no action is taken in the last row
     steps = np.linalg.norm(np.diff(pinch, axis=1), axis=-1) * acted[:, :-1]
     action = rollouts.action[lane][acted]
+    held = (distance < REACH) & (valid & rollouts.grasping[lane])[..., None]  # [E, T, O]
+    taken = held.sum(1).max(-1) * float(rollouts.interval) >= TAKEN
     named = lambda values: {name: round(float(value), 4) for name, value in zip(OBJECTS, values, strict=True)}  # noqa: E731
     row = {
         "skill": None if rollouts.skill[lane] == PRIOR else int(rollouts.skill[lane]),
         "grasping": float(rollouts.grasping[lane][valid].mean()),
+        "takes": float(taken.mean()),
         "closed": float(rollouts.closed[lane][valid].mean()),
         "lift_red": float(rise[:, 0].mean()),
         "lifts": named((rise > LIFTED).mean(0)),
@@ -89,14 +94,14 @@ def word(row: dict) -> str:
     elif np.hypot(np.hypot(x, y), z) <= STILL:
         doing = "hold still"
     else:
-        doing = ("rise" if z > 0 else "go down") if abs(z) >= np.hypot(x, y) else f"move {_side(x, y)}"
+        doing = ("rise" if z > 0 else "go down") if abs(z) >= np.hypot(x, y) else f"move {side(x, y)}"
         others = [value for name, value in row["covered"].items() if name != gained[0]]
         if gained[1] > max(others) + APART:
             doing += f" to {gained[0]}"
     return f"{doing}, {'open' if row['closed'] < OPEN else 'half open' if row['closed'] < HELD else 'closed'}"
 
 
-def _side(x: float, y: float) -> str:
+def side(x: float, y: float) -> str:
     """The direction as seen from the robot's base: x away from it, y to its left."""
     return ("outwards" if x > 0 else "inwards") if abs(x) >= abs(y) else ("left" if y > 0 else "right")
 

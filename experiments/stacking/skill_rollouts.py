@@ -15,6 +15,7 @@ from experiments.shared.lanes import ACT
 from skillhier import files
 from skillhier.types import Array, Env, Key, Params, Spec, Trajectory
 
+FILE = "skills.npz"
 PINCH, GRIPPER, GRASP = "sawyer.pinch.pose", "gripper.joints.angle", "gripper.grasp"  # entries
 STROKE = 255.0  # what GRIPPER shows when it is closed
 # The grasp reading unless both fingers are in contact: with an object (it alternates where an expert holds by short
@@ -81,15 +82,15 @@ def collect(env: Env, act: ACT, params: Params, skills: int, key: Key, *, rows: 
     return read(selected, held)
 
 
-def save(episodes: SkillRollouts, folder: Path | str) -> Path:
-    """Writes skills.npz into a run folder."""
-    path = Path(folder) / "skills.npz"
+def save(episodes: SkillRollouts, folder: Path | str, name: str = FILE) -> Path:
+    """Writes the file `name` into a run folder."""
+    path = Path(folder) / name
     with files.draft(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **episodes._asdict())
     return path
 
 
-def load(folder: Path | str) -> SkillRollouts:
-    """The rollouts from skills.npz of a run folder."""
-    with np.load(Path(folder) / "skills.npz", allow_pickle=False) as data:
+def load(folder: Path | str, name: str = FILE) -> SkillRollouts:
+    """The rollouts from the file `name` of a run folder."""
+    with np.load(Path(folder) / name, allow_pickle=False) as data:
         return SkillRollouts(**{name: data[name] for name in SkillRollouts._fields})

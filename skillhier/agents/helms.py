@@ -18,7 +18,7 @@ from skillhier.losses import elbo
 from skillhier.nets import encoder
 from skillhier.nets.encoder import MakeEncoder
 from skillhier.nets.skills import Components, GatedHigh, LatentActor, TransitionPrior
-from skillhier.ops import divergence
+from skillhier.ops import divergence, messages
 from skillhier.ops.families import draw
 from skillhier.policies.flat import flat
 from skillhier.policies.hierarchy import hierarchy
@@ -47,6 +47,7 @@ DEFAULTS = {
     **SHARED,
     **LATENT,
     "skills": 5,  # K
+    "binary_stddev": 0.0,  # standard deviation in the likelihood of actions that are two-valued; 0: action_stddev
     "beta_y": 1.0,  # weight of the skills' KL to the transition prior
     "beta_z": 0.0,  # weight of the latent's KL to its prior
     "usage_weight": 0.0,  # weight of a term beside the bound that keeps every skill in use; the paper has none
@@ -67,6 +68,8 @@ def make(
     hidden: Sequence[int] = (256, 256),
     lookahead: int = 5,
     action_stddev: float = 0.1,
+    binary_stddev: float = 0.0,
+    binary: Sequence[bool] = (),
     beta_y: float = 1.0,
     beta_z: float = 0.1,
     usage_weight: float = 0.0,
@@ -92,6 +95,9 @@ def make(
                            level sees the newest frame of `mid` at rows t .. t + lookahead, so that windows have
                            `lookahead` rows more than are learned from
     action_stddev          standard deviation of an action
+    binary_stddev, binary  that of the dimensions that are `binary` [A], in the likelihood alone (0: action_stddev): a
+                           gripper that opens or closes is 20 of the narrow deviations from what it was a row ago, so
+                           that otherwise its sign decides which skill explains a row
     usage_weight           weight of a term beside the bound that keeps every skill in use (losses/elbo.py)
     entropy_weight         weight of a term that assigns each row to few skills (losses/elbo.py)
     init_stay_logit        added at first to the high level's logit of keeping a skill (init_prior_stay_logit: to the
@@ -152,6 +158,10 @@ def make(
     def prior(params):
         return prior_net.apply({"params": params["prior"]})
 
+    def believed(params, batch):
+        x = see_ahead(params["encoder"], batch.step.obs)
+        return messages.forward(jnp.exp(high_net.apply({"params": params["high"]}, x)))[1:]
+
     def worker(sample: bool):
         def choose(params, obs, key):
             latent_key, action_key = jax.random.split(key) if sample else (None, None)
@@ -166,13 +176,14 @@ def make(
             raise ValueError(f"skill {skill} is not known; choose 0 to {skills - 1}")
         return hierarchy(constant(jnp.asarray(skill, jnp.int32)), worker(sample))
 
+    loose = jnp.asarray(binary or (False,)) & (binary_stddev > 0)
     loss = elbo.elbo(
         infer,
         decode,
         prior,
         beta_y=beta_y,
         beta_z=beta_z,
-        scale=action_stddev,
+        scale=jnp.where(loose, binary_stddev, action_stddev),
         usage_weight=usage_weight,
         entropy_weight=entropy_weight,
     )
@@ -186,6 +197,7 @@ def make(
         assess=elbo.assess(infer, decode, prior, loss),
         hold=hold,
         skills=skills,
+        infer=believed,
     )
 
 

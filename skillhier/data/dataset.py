@@ -179,6 +179,22 @@ def select(dataset: Dataset, episodes: np.ndarray) -> Dataset:
     )
 
 
+def shortened(dataset: Dataset, length: np.ndarray) -> Dataset:
+    """The episodes with their first `length` [E] actions alone, and so without the ends that came later."""
+    if (length > dataset.length).any() or (length < 1).any():
+        raise ValueError("an episode keeps at least one action, and at most those that it has")
+    kept = np.concatenate([np.arange(s, s + n + 1) for s, n in zip(dataset.start, length, strict=True)])
+    terminated = dataset.info["terminated"] & (length == dataset.length)
+    return dataset._replace(
+        obs={name: values[kept] for name, values in dataset.obs.items()},
+        action=dataset.action[kept],
+        reward=dataset.reward[kept],
+        start=np.concatenate([[0], np.cumsum(length + 1)[:-1]]),
+        length=length,
+        info=dataset.info | {"terminated": terminated},
+    )
+
+
 def split(dataset: Dataset, share: float = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
     """(train, held_out): whole episodes, of which a `share` (at least one) drawn by `seed` is held out."""
     count = len(dataset.length)

@@ -32,6 +32,12 @@ def constant(rows: np.ndarray) -> np.ndarray:
     return high - low <= 1e-6 * np.maximum(np.abs(high), np.abs(low))
 
 
+def two_valued(rows: np.ndarray) -> np.ndarray:
+    """Which columns of [N, d] have two values only, such as those of a gripper that opens or closes: [d] bool."""
+    low, high = rows.min(0), rows.max(0)
+    return ((rows == low) | (rows == high)).all(0) & (high > low)
+
+
 def nearly_constant(rows: np.ndarray) -> np.ndarray:
     """Which columns of actions [N, A] vary, but by less than a thousandth of the one that varies most, [A] bool."""
     deviation = rows.std(0)

@@ -39,6 +39,8 @@ class Task(NamedTuple):
     success: str | None = None  # the entry that is 1 on the last row of an episode that succeeded
     relabel: Callable[[dict[str, Array]], tuple[dict[str, Array], Array]] | None = None
     # ^ stored entries [..., D] of any world that has these -> as they would be here, and the reward [...] paid there
+    pose: Callable[[dict[str, Array], Array], tuple[physics.State, Memory]] | None = None
+    # ^ one frame of entries, world index [] -> an episode's start, at rest, that shows them
 
 
 class Opening(NamedTuple):

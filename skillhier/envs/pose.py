@@ -21,6 +21,22 @@ EVALUATIONS = 60  # of a search at most
 Posed = Callable[[physics.Data, Mapping[str, np.ndarray]], physics.Data]
 
 
+def opening(task: batch.Task, frames: Mapping[str, np.ndarray]) -> batch.Task:
+    """The task whose world i opens where row i of `frames`, entries [N, D], is shown; i modulo N.
+
+    Raises ValueError: a task that has no pose.
+    """
+    if task.pose is None:
+        raise ValueError("the task has no pose, so that its worlds cannot open at given rows")
+    rows = {name: jnp.asarray(values, jnp.float32) for name, values in frames.items()}
+    count = len(next(iter(rows.values())))
+
+    def start(key: jax.Array, index: jax.Array) -> tuple[physics.State, batch.Memory]:
+        return task.pose({name: values[index % count] for name, values in rows.items()}, index)
+
+    return task._replace(start=start)
+
+
 def poser(task: batch.Task, scale: Mapping[str, np.ndarray]) -> Posed:
     """(where the search begins, entries wanted) -> the record of a state of `task` at rest in time.
 

@@ -56,7 +56,7 @@ def elbo(
     *,
     beta_y: float,
     beta_z: float,
-    scale: float = 0.1,
+    scale: float | Array = 0.1,
     usage_weight: float = 0.0,
     entropy_weight: float = 0.0,
 ) -> Loss:

@@ -9,10 +9,11 @@ from skillhier.types import Array, Key, Loss, Metrics, Params, Scalar, Trajector
 Decode = Callable[[Params, Trajectory, Key], Array]  # mean actions [T, B, A] of the first T rows of a trajectory
 
 
-def log_prob(mean: Array, action: Array, scale: float) -> Array:
-    """log N(action; mean, scale^2 I) in nats, [...] from [..., A]."""
+def log_prob(mean: Array, action: Array, scale: float | Array) -> Array:
+    """log N(action; mean, diag scale^2) in nats, [...] from [..., A]; scale [] or [A]."""
     error = jnp.square((action - mean) / scale).sum(-1)
-    return -0.5 * error - action.shape[-1] * (jnp.log(scale) + 0.5 * jnp.log(2 * jnp.pi))
+    size = jnp.broadcast_to(jnp.log(scale) + 0.5 * jnp.log(2 * jnp.pi), action.shape[-1:])
+    return -0.5 * error - size.sum()
 
 
 def squared_error(mean: Array, action: Array, valid: Array) -> Scalar:

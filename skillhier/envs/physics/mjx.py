@@ -31,6 +31,7 @@ def functions(
     with jax.ensure_compile_time_eval():
         nominal = mjx.put_model(model, impl=impl)
         blank = mjx.make_data(model, impl=impl, **sizes)
+    subtrees = record.subtrees(model)
     is_force = np.repeat(model.sensor_needstage > _VELOCITY, model.sensor_dim)  # sensors of forces, accelerations
 
     def load(state: record.State) -> tuple[mjx.Model, mjx.Data]:
@@ -38,7 +39,10 @@ def functions(
             qpos=state.qpos, qvel=state.qvel, act=state.act, qacc_warmstart=state.warmstart, time=state.time,
             mocap_pos=state.mocap_pos, mocap_quat=state.mocap_quat, eq_active=state.eq_active,
         )  # fmt: skip
-        own = {k: v.astype(getattr(nominal, k).dtype) for k, v in state.params.items()}
+        params = dict(state.params)
+        if "body_mass" in params:
+            params["body_subtreemass"] = subtrees @ params["body_mass"]
+        own = {k: v.astype(getattr(nominal, k).dtype) for k, v in params.items()}
         return nominal.replace(**own), blank.replace(
             **{k: v.astype(getattr(blank, k).dtype) for k, v in fields.items()}
         )

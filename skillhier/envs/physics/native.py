@@ -75,6 +75,9 @@ class Worlds:
         self.forces = self.batch.bind("sensordata") if is_force.any() else None
         self.ctrl = self.batch.bind("ctrl")
         self.parameters = [(k, self.batch.expand(k)) for k in parameters]
+        batches = {self.batch, self.record_batch} if "body_mass" in parameters else ()
+        self.subtree_masses = [batch.expand("body_subtreemass") for batch in batches]
+        self.subtrees = physics.subtrees(model)
         if self.separate:
             self.parameters += [(k, self.record_batch.expand(k)) for k in parameters if k in _RECORD_PARAMETERS]
 
@@ -83,6 +86,8 @@ class Worlds:
         for source, views in ((state, self.state.items()), (params, self.parameters)):
             for name, view in views:
                 view[where] = source[name][where].reshape(view[where].shape)
+        for view in self.subtree_masses:
+            view[where] = params["body_mass"][where] @ self.subtrees.T
 
     def run(self, call: Callable) -> np.ndarray:
         """Runs one call of the batch and returns the ids of worlds in which C MuJoCo raised an error."""

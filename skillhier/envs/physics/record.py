@@ -13,8 +13,9 @@ from skillhier.types import Array
 POSITION_LIMIT = 1e3  # m, rad: in one episode runners pass 100 m and poles turn by 100 rad
 VELOCITY_LIMIT = 1e3  # m/s, rad/s
 
-# Model fields that may differ from world to world (domain randomisation). Constants that MuJoCo
-# derives from them (invweight, subtree mass) stay nominal in both engines: MJX cannot recompute them.
+# Model fields that may differ from world to world (domain randomisation). Of the constants that MuJoCo derives from
+# them the engines follow the masses of subtrees (see `subtrees`); invweights stay nominal in both: MJX cannot recompute
+# them.
 PARAMETERS = (
     "body_mass", "body_inertia", "geom_friction", "pair_friction",
     "dof_damping", "dof_armature", "dof_frictionloss", "actuator_gainprm", "actuator_biasprm",
@@ -68,6 +69,19 @@ def initial(model: mujoco.MjModel, qpos=None, qvel=None, act=None, params=None) 
         eq_active=jnp.asarray(model.eq_active0, jnp.float32),
         params={k: jnp.asarray(v, jnp.float32) for k, v in (params or {}).items()},
     )
+
+
+def subtrees(model: mujoco.MjModel) -> np.ndarray:
+    """Which bodies hang from which: [nbody, nbody], 1 where the row's body is or carries the column's.
+
+    `subtrees(model) @ body_mass` is `body_subtreemass`. A world with masses of its own needs its own: C's implicitfast
+    takes `subtree_com`, weighted masses over `body_subtreemass`, for the centre of mass of a free body, and a body that
+    spins about another point gains energy.
+    """
+    carries = np.eye(model.nbody, dtype=np.float32)
+    for body in range(model.nbody - 1, 0, -1):
+        carries[model.body_parentid[body]] += carries[body]
+    return carries
 
 
 def diverged(qpos: Array, qvel: Array, *others: Array, reach: float = POSITION_LIMIT) -> Array:

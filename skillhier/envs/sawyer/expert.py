@@ -68,7 +68,7 @@ class Observation(NamedTuple):
     poses: Array  # [3, 7]
     pinch: Array  # [7]
     ticks: Array  # []
-    moved: Array  # [] ticks since the last frame
+    moved: Array  # [] ticks in observations.WINDOW
     wrist: Array  # [] rad, minus the last joint
     pair: Array  # [2] int32: top, bottom
 
@@ -254,7 +254,7 @@ def _action(memory: Memory, view: View, obs: Observation, noise: Array) -> Array
 
     wanted = geometry.ticks_at(jnp.minimum(view.gap + manner.margin, geometry.WIDEST)) - 10.0
     over = pinch[2] > view.hover - 0.015  # lower, closing could take hold of what was just let go
-    preshape = (now(DESCEND) | (now(REACH) & over)) & (obs.ticks + 3 * obs.moved < wanted)
+    preshape = (now(DESCEND) | (now(REACH) & over)) & (obs.ticks + 12 * obs.moved < wanted)
     firm = now(LIFT, CARRY, LOWER)  # constant: a clone cannot observe when to ease off, and would open half the time
     close = firm | preshape | now(CLOSE, SINK, ROLL) | (now(BESIDE) & over)
     return jnp.clip(jnp.concatenate([arm, jnp.where(close, 1.0, -1.0)[None]]), -1.0, 1.0)

@@ -21,7 +21,7 @@ VERTICES, FACES, PAIRS, CORNERS = 20, 12, 6, 12  # the decagonal prism needs the
 SLIDES = (0.0, 1.0, -1.0)  # places along a pair of sides where it may be held
 OPTIONS = PAIRS * len(SLIDES)
 WIDEST = 0.083  # fingers fully open, less a little play
-TIP_WIDTH, TIP_DEPTH = robot.TIP[1][0], robot.TIP[1][1]  # half sizes of a fingertip across and along its motion
+TIP_WIDTH = robot.TIP_BASE[1] / 2  # half the width of a fingertip across its motion, where it is widest
 
 
 class Tables(NamedTuple):
@@ -153,20 +153,20 @@ def opening(ticks: Array) -> Array:
     angle = ticks * (robot.DRIVER_RANGE / robot.TICKS)
     y, z = robot.REACH
     hinge = 0.0306011 + y * jnp.cos(angle) - z * jnp.sin(angle)
-    return 2 * (hinge + robot.TIP[0][0] - TIP_DEPTH)
+    return 2 * (hinge + robot.PAD)
 
 
 def drop(ticks: Array) -> Array:
     """How far the fingertips reach below the pinch point."""
     angle = ticks * (robot.DRIVER_RANGE / robot.TICKS)
     y, z = robot.REACH
-    return 0.054904 + z * jnp.cos(angle) + y * jnp.sin(angle) + robot.TIP[0][1] + robot.TIP[1][2] - 0.1489
+    return 0.054904 + z * jnp.cos(angle) + y * jnp.sin(angle) + robot.TIP_END[0] - 0.1489
 
 
 _TICKS = np.linspace(0, robot.TICKS, 52)
 _GAPS = np.asarray(
     2 * (0.0306011 + robot.REACH[0] * np.cos(_TICKS * robot.DRIVER_RANGE / robot.TICKS)
-    - robot.REACH[1] * np.sin(_TICKS * robot.DRIVER_RANGE / robot.TICKS) + robot.TIP[0][0] - TIP_DEPTH)
+    - robot.REACH[1] * np.sin(_TICKS * robot.DRIVER_RANGE / robot.TICKS) + robot.PAD)
 )  # fmt: skip
 
 
@@ -279,15 +279,20 @@ def _clearance(bodies: Bodies, which: Array, point: Array, flat: Array, side: Ar
     `flat` and `side` [3] are the fingers' line and its normal, `room` [] their gap, `bottom` [] their lower
     ends' height. Negative where they meet.
     """
-    signs = jnp.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (0, 1)], jnp.float32)
-    sideways = signs[:, :1] * TIP_DEPTH * flat + signs[:, 1:2] * TIP_WIDTH * side
-    corners = sideways + signs[:, 2:] * jnp.array([0, 0, 0.09])  # [8, 3] about the middle of a fingertip's lower end
-    foot = jnp.array([point[0], point[1], bottom])
+    (low, *end), (high, *base) = robot.TIP_END, robot.TIP_BASE
+    length, taper = low - high, base[1] - end[1]
+    corners = jnp.array([
+        (x * width / 2, y * thickness, z)  # from the middle of the pad's lower end: sideways, away from the pad, up
+        for z, (width, thickness) in ((0.0, end), (length, base), (0.09, base)) for x in (-1, 1) for y in (0, 1)
+    ])  # fmt: skip
+    foot, up = jnp.array([point[0], point[1], bottom]), jnp.array([0.0, 0.0, 1.0])
 
     def gap(finger, other):
-        box = foot + finger * (room / 2 + TIP_DEPTH) * flat + corners
-        directions = jnp.concatenate([jnp.stack([flat, -flat, side, -side]), -bodies.normals[other]])
-        gaps = (bodies.vertices[other] @ directions.T).min(0) - (box @ directions.T).max(0)
+        outward = finger * flat
+        tip = foot + outward * room / 2 + corners @ jnp.stack([side, outward, up])
+        back = (length * outward - taper * up) / np.hypot(length, taper)  # normal of the side behind the pad
+        directions = jnp.concatenate([jnp.stack([flat, -flat, side, -side, back]), -bodies.normals[other]])
+        gaps = (bodies.vertices[other] @ directions.T).min(0) - (tip @ directions.T).max(0)
         return jnp.where(other == which, 1.0, gaps.max())
 
     return jax.vmap(lambda f: jax.vmap(lambda o: gap(f, o))(jnp.arange(3)))(jnp.array([-1.0, 1.0])).min()

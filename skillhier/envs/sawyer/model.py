@@ -16,10 +16,10 @@ import mujoco
 import numpy as np
 
 from skillhier.envs.sawyer import objects, robot
-from skillhier.envs.sawyer.robot import TOUCH, actuators, arm, couplings, text
+from skillhier.envs.sawyer.robot import TOUCH, actuators, arm, couplings, fingertip, text
 
 # The numbers of the robot that readers of the scene want beside it.
-JOINTS, DRIVER_RANGE, TICKS, REACH, TIP = robot.JOINTS, robot.DRIVER_RANGE, robot.TICKS, robot.REACH, robot.TIP
+JOINTS, DRIVER_RANGE, TICKS, REACH = robot.JOINTS, robot.DRIVER_RANGE, robot.TICKS, robot.REACH
 
 COLOURS = tuple(objects.COLOURS)  # bodies and geoms of the objects
 
@@ -68,7 +68,8 @@ def xml(
     </default>
     <default class="basket"><geom type="plane" rgba="0.35 0.35 0.38 1" friction="1 0.001 0.001"/></default>
   </default>
-  <asset>{"".join(_mesh(c, s) for c, s in zip(COLOURS, solids, strict=True))}
+  <asset>
+    {fingertip()}{"".join(_mesh(c, s) for c, s in zip(COLOURS, solids, strict=True))}
   </asset>
   <worldbody>
     <light name="top" pos="0.6 0 2.5" dir="0 0 -1" diffuse="0.6 0.6 0.6"/>

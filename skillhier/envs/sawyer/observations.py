@@ -4,11 +4,13 @@ Names, sizes and order: fact sheet 4.2 (the public RGB-stacking environment), sc
 pinch pose as the only pose. Lengths in m, angles in rad, forces in N; quaternions wxyz, w >= 0.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from skillhier.envs import unrolled
-from skillhier.envs.physics import Data
+from skillhier.envs.physics import Data, State
 from skillhier.envs.sawyer import model as scenery
 from skillhier.envs.sawyer import robot
 from skillhier.envs.sawyer.rewards import INWARD, NONE, OUTWARD, Scene
@@ -22,11 +24,12 @@ PROPRIO = {
     "wrist.force": 3, "wrist.torque": 3,
 }  # fmt: skip
 OBJECTS = {f"rgb30_{colour}.{kind}": 7 for colour in scenery.COLOURS for kind in ("abs_pose", "to_pinch")}
+WINDOW = 0.0125  # s, over which `gripper.joints.velocity` counts ticks
 FIRM = 2.0  # ticks/s: below this finger command there is no grasp
 
 
 def frame(layout: scenery.Layout, data: Data, load: Load, ticks: Array, moved: Array, grasp: Array) -> dict[str, Array]:
-    """One frame of one world. `ticks` [] of the fingers, `moved` [] since the last frame, `grasp` [] reading."""
+    """One frame of one world. `ticks` [] of the fingers, `moved` [] in the last WINDOW, `grasp` [] reading."""
     state = data.state
     pinch = jnp.concatenate([data.site_xpos[layout.pinch], quaternion(data.site_xmat[layout.pinch])])
     entries = {
@@ -48,10 +51,34 @@ def frame(layout: scenery.Layout, data: Data, load: Load, ticks: Array, moved: A
     return entries
 
 
-def finger_ticks(layout: scenery.Layout, data: Data) -> Array:
-    """The finger angle in whole ticks, 0 (open) to 255 (closed): []."""
-    angle = data.state.qpos[layout.driver] / robot.DRIVER_RANGE
-    return jnp.round(robot.TICKS * jnp.clip(angle, 0.0, 1.0))
+class Finger(NamedTuple):
+    """The observed finger joint."""
+
+    angle: Array  # [] rad
+    rate: Array  # [] rad/s
+
+
+def finger(layout: scenery.Layout, state: State) -> Finger:
+    """The observed finger joint at a state."""
+    return Finger(state.qpos[layout.driver], state.qvel[layout.driver])
+
+
+def whole_ticks(angle: Array) -> Array:
+    """The finger angle [] rad in whole ticks, 0 (open) to 255 (closed)."""
+    return jnp.round(robot.TICKS * jnp.clip(angle / robot.DRIVER_RANGE, 0.0, 1.0))
+
+
+def ticks_moved(before: Finger, now: Finger, interval: float) -> Array:
+    """Ticks moved in the last WINDOW of a control step of `interval` s, from the finger at its two ends: [].
+
+    The angle in between is a cubic with the angles and rates of both ends. So it depends neither on the engine nor on
+    its physics step, and the engines return no state from within a control step.
+    """
+    share = 1.0 - WINDOW / interval
+    bend = before.angle - now.angle
+    chord = (1 - share) * before.angle + share * now.angle
+    pull = (1 - share) * (interval * before.rate + bend) - share * (interval * now.rate + bend)
+    return whole_ticks(now.angle) - whole_ticks(chord + share * (1 - share) * pull)
 
 
 def grasp_reading(layout: scenery.Layout, data: Data, speed: Array) -> Array:

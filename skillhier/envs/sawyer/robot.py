@@ -44,7 +44,10 @@ STIFFNESS, DAMPING = 500, 50  # N m/rad, N m s/rad of the joint actuators
 DRIVER_RANGE = 0.8  # rad from open to closed
 TICKS = 255  # counts over that range
 REACH = (0.0376, 0.0435)  # m, y and z from a driver hinge to its fingertip hinge when open
-TIP = ((-0.0168, 0.034), (0.011, 0.008, 0.021))  # fingertip box: y and z from its hinge, half sizes (m)
+# The fingertip is a wedge, the convex hull of its two ends; its flat pad faces the other finger. From its hinge:
+PAD = -0.0245  # m, y of the pad; fitted to logged grasps
+TIP_BASE = (0.00485, 0.022, 0.0192)  # m, z, width and thickness where it begins
+TIP_END = (0.05085, 0.014, 0.0044)  # m, the same where it ends
 GIVE = 90.0  # N m/rad, stiffness of the spring that keeps a fingertip parallel
 
 # Arm shapes, for the eye only: link, from, to, radius (capsules).
@@ -118,7 +121,6 @@ def _finger(side: str, sign: int) -> str:
     quat = "1 0 0 0" if sign > 0 else "0 0 0 1"
     link = _inertial(0.0452573, (0, 0.019, 0.022), (2e-5, 1.4e-5, 8e-6))
     tip = _inertial(0.0875, (0, -0.014, 0.026), (2.4e-5, 2.2e-5, 6e-6))
-    (y, z), half = TIP
     return f"""<body name="{side}_driver" pos="0 {sign * 0.0306011} 0.054904" quat="{quat}" gravcomp="1">{link}
             <joint name="{side}_driver" range="0 {DRIVER_RANGE}" armature="0.1" damping="1"
               solimplimit="0.95 0.99 0.001" solreflimit="0.005 1"/>
@@ -126,10 +128,21 @@ def _finger(side: str, sign: int) -> str:
               {TOUCH["palm"]}/>
             <body name="{side}_tip" pos="0 {text(REACH)}" gravcomp="1">{tip}
               <joint name="{side}_tip" range="-1 0.2" armature="0.01"/>
-              <geom name="{side}_tip" type="box" pos="0 {y} {z}" size="{text(half)}" condim="6"
+              <geom name="{side}_tip" type="mesh" mesh="fingertip" condim="6"
                 solref="-30000 -200" {TOUCH["tip"]}/>
             </body>
           </body>"""
+
+
+def fingertip() -> str:
+    """The fingertip's mesh, in the frame of its hinge."""
+    corners = [
+        (x * width / 2, PAD + y * thickness, z)
+        for z, width, thickness in (TIP_BASE, TIP_END)
+        for x in (-1, 1)
+        for y in (0, 1)
+    ]
+    return f'<mesh name="fingertip" vertex="{text(corners)}"/>'
 
 
 def couplings() -> str:

@@ -28,10 +28,14 @@ class Load(NamedTuple):
     moment: Array  # [3] N m
 
 
-def unloaded(model: mujoco.MjModel) -> Callable[..., Load]:
-    """`f(xpos [nbody, 3], xmat [nbody, 3, 3], site_xpos [nsite, 3], site_xmat [nsite, 3, 3], sensordata) -> Load`.
+NO_LOAD = Load(*(np.zeros(size, np.float32) for size in (7, 3, 3)))
 
-    All zero where the raw readings are: nothing was measured yet right after a reset.
+
+def unloaded(model: mujoco.MjModel) -> Callable[..., Load]:
+    """`read(xpos [nbody, 3], xmat [nbody, 3, 3], site_xpos [nsite, 3], site_xmat [nsite, 3, 3], sensordata) -> Load`.
+
+    Where the raw readings are zero, as right after a reset, nothing was measured yet: it returns its argument
+    `before` there (default: zeros).
     """
     layout = sawyer.layout(model)
     weight = model.body_mass * model.body_gravcomp * -model.opt.gravity[2]  # N
@@ -41,7 +45,9 @@ def unloaded(model: mujoco.MjModel) -> Callable[..., Load]:
     below = np.array([[_hangs(model, b, top) for b in held] for top in (*joints, gripper)]) * weight[held]  # [8, h] N
     total, centre = below.sum(1), model.body_ipos[held]
 
-    def read(xpos: Array, xmat: Array, site_xpos: Array, site_xmat: Array, sensordata: Array) -> Load:
+    def read(
+        xpos: Array, xmat: Array, site_xpos: Array, site_xmat: Array, sensordata: Array, before: Load = NO_LOAD
+    ) -> Load:  # fmt: skip
         raw = Load(*(unrolled.take(sensordata, place) for place in (layout.torque, layout.force, layout.moment)))
         com = unrolled.take(xpos, held) + unrolled.matvec(unrolled.take(xmat, held), centre[:, None])
         first = unrolled.matmul(jnp.asarray(below), jax.lax.optimization_barrier(com))  # [8, 3] N m
@@ -53,7 +59,8 @@ def unloaded(model: mujoco.MjModel) -> Callable[..., Load]:
         force = raw.force - total[7] * axes[2]
         moment = raw.moment - holding[7, 0] * axes[0] - holding[7, 1] * axes[1]
         measured = unrolled.any(raw.torque != 0)
-        return Load(*(jnp.where(measured, x, 0.0) for x in (torque, force, moment)))
+        pairs = zip((torque, force, moment), before, strict=True)
+        return Load(*(jnp.where(measured, now, earlier) for now, earlier in pairs))
 
     return read
 

@@ -14,7 +14,7 @@ import mujoco
 
 from skillhier.envs import batch, limits, physics, unrolled
 from skillhier.envs.sawyer import bank as banks
-from skillhier.envs.sawyer import controller, objects, observations, rewards, sensing
+from skillhier.envs.sawyer import controller, objects, observations, posing, rewards, sensing
 from skillhier.envs.sawyer import model as scenery
 from skillhier.envs.sawyer import randomise as randomisation
 from skillhier.types import Array, Bounds, Key
@@ -31,6 +31,8 @@ class Memory(NamedTuple):
     pair: Array  # [2] int32 top and bottom object
     ticks: Array  # [] of the fingers, in the last frame
     grasp: Array  # [] reading of the last frame
+    finger: observations.Finger  # in the last frame
+    opening_load: sensing.Load  # shown in the row that opens the episode
 
 
 @lru_cache(maxsize=16)
@@ -133,13 +135,19 @@ def make(
     def start(key: Key, index: Array) -> tuple[physics.State, Memory]:
         k_arm, k_objects, k_params = jax.random.split(key, 3)
         bank = starts_of(names, starts)
-        arm = _random_row(k_arm, bank.arms)
-        qpos = jnp.asarray(model.qpos0, jnp.float32)
-        qpos = qpos.at[layout.arm].set(arm).at[layout.objects].set(_random_row(k_objects, bank.objects))
-        act = jnp.zeros((model.na,), jnp.float32).at[layout.arm].set(arm)
+        arm, rates, targets, load = _random_row(k_arm, bank.arms, bank.rates, bank.targets, bank.loads)
+        (poses,) = _random_row(k_objects, bank.objects)
+        qpos = jnp.asarray(model.qpos0, jnp.float32).at[layout.arm].set(arm).at[layout.objects].set(poses)
+        qvel = jnp.zeros((model.nv,), jnp.float32).at[layout.arm].set(rates)
+        act = jnp.zeros((model.na,), jnp.float32).at[layout.arm].set(targets)
         params = randomisation.randomise(model, k_params, spread=spread) if randomise else {}
-        zero = jnp.zeros(())
-        return physics.initial(model, qpos, act=act, params=params), Memory(pairs[index % len(pairs)], zero, zero)
+        state = physics.initial(model, qpos, qvel, act, params)
+        return state, opening(layout, state, pairs[index % len(pairs)], load)
+
+    def pose(frame: dict[str, Array], index: Array) -> tuple[physics.State, Memory]:
+        state = posing.state(model, layout, frame)
+        load = jnp.concatenate([frame[name] for name in ("sawyer.joints.torque", "wrist.force", "wrist.torque")])
+        return state, opening(layout, state, pairs[index % len(pairs)], load)
 
     def fingers(action: Array) -> Array:
         return jnp.where(action[4] > 0, 1.0, -1.0) if bang_bang else action[4]
@@ -151,11 +159,15 @@ def make(
         return data.state, unrolled.put(model.nu, (layout.arm, joints), (layout.gripper, speed))
 
     def observe(data: physics.Data, memory: Memory, action: Array) -> tuple[dict[str, Array], Memory]:
-        ticks = observations.finger_ticks(layout, data)
+        finger = observations.finger(layout, data.state)
+        ticks = observations.whole_ticks(finger.angle)
         grasp = observations.grasp_reading(layout, data, controller.FINGER * fingers(action))
-        load = unloaded(data.xpos, data.xmat, data.site_xpos, data.site_xmat, data.sensordata)
-        shown = observations.frame(layout, data, load, ticks, ticks - memory.ticks, grasp)
-        memory = Memory(memory.pair, ticks, grasp)
+        load = unloaded(
+            data.xpos, data.xmat, data.site_xpos, data.site_xmat, data.sensordata, before=memory.opening_load
+        )
+        moved = observations.ticks_moved(memory.finger, finger, controller.INTERVAL)
+        shown = observations.frame(layout, data, load, ticks, moved, grasp)
+        memory = memory._replace(ticks=ticks, grasp=grasp, finger=finger)
         return shown | privileged(observations.scene(layout, data, ticks, grasp), memory.pair), memory
 
     def reward_and_discount(data: physics.Data, memory: Memory) -> tuple[Array, Array]:
@@ -174,6 +186,7 @@ def make(
         reward_and_discount=reward_and_discount,
         privileged=tuple(sizes),
         success=SUCCESS,
+        pose=pose,
     )
 
 
@@ -184,8 +197,17 @@ def starts_of(names: tuple, size: int) -> banks.Bank:
         return banks.load(names, size)
 
 
-def _random_row(key: Key, rows) -> Array:
-    return jnp.asarray(rows)[jax.random.randint(key, (), 0, len(rows))]
+def opening(layout: scenery.Layout, state: physics.State, pair: Array, load: Array) -> Memory:
+    """The memory of a world at `state`, where an episode opens that shows `load` [13]."""
+    zero = jnp.zeros(())
+    load = sensing.Load(load[:7], load[7:10], load[10:])
+    return Memory(pair, zero, zero, observations.finger(layout, state), load)
+
+
+def _random_row(key: Key, *tables) -> tuple[Array, ...]:
+    """The same random row of each table."""
+    row = jax.random.randint(key, (), 0, len(tables[0]))
+    return tuple(jnp.asarray(table)[row] for table in tables)
 
 
 def _reward_function(reward: str, kinds: dict):
