@@ -35,12 +35,11 @@ def main(run: cli.Run) -> None:
     train, held_out = dataset.split(data, config.data.held_out, config.data.seed)
     units = data_units.measure(train, config.data.actions, config.data.quaternions)
     statistics = dataset.statistics(data_units.continuous(train, units), config.data.least_deviation)
-    given = {"binary": data_units.two_valued(data_units.acted(train)).tolist()}
-    binary = given if "binary_stddev" in config.agent else {}
+    known = {"binary": data_units.two_valued(data_units.acted(train))} if "binary_stddev" in config.agent else {}
     agent = learning.make_agent(
         registry.make,
         **config.agent,
-        **binary,
+        **known,
         spec=dataset.spec(train, config.data.stack),
         statistics=statistics,
         units=units,

@@ -37,6 +37,7 @@ from experiments.shared.lanes import PRIOR, lane_name
 from experiments.stacking import own_measures, own_rollouts, skill_figures, skill_measures, skill_rollouts
 from skillhier import files
 from skillhier.data.faults import DataFault
+from skillhier.envs.batch import Task
 from skillhier.envs.physics import Data
 from skillhier.envs.render import viewer
 from skillhier.report import drawing
@@ -66,13 +67,15 @@ def main(run: cli.Run) -> None:
     name, world_settings = saved.world(path, settings, args.env)
     start = time.perf_counter()
     env = saved.worlds(name, number // REPEATS, args.engine, **world_settings)
-    episodes = collect(path, settings, env, args.rollout_seed, args.rows)
+    agent = saved.agent(path, settings, env, sample=True)
+    episodes = collect(agent, env, args.rollout_seed, args.rows)
     (path / STRIP).unlink(missing_ok=True)
-    model = saved.model_or_none(name, args.engine, world_settings)
-    if episodes.records is not None and model is not None:
-        files.write_bytes(path / STRIP, strip(model, episodes, env.spec.interval))
+    task = saved.task_or_none(name, args.engine, world_settings)
+    if episodes.records is not None and task is not None:
+        files.write_bytes(path / STRIP, strip(task.physics.model, episodes, env.spec.interval))
     seconds = time.perf_counter() - start
-    about = {"env": name, "engine": args.engine, "rollout_seed": args.rollout_seed, "seconds": seconds}
+    where = {"env": name, "engine": args.engine, "rollout_seed": args.rollout_seed}
+    about = where | {"seconds": seconds}
     measured = about | measures.measure(episodes.held)
     files.write_json(path / FILE, measured)
     count, length = measured["episodes"], measured["seconds_each"]
@@ -82,7 +85,7 @@ def main(run: cli.Run) -> None:
         (path / former).unlink(missing_ok=True)
     if episodes.stacking is not None:
         print("\n" + stack_report(path, episodes.stacking, about))
-        print("\n" + own_report(path, settings, env, about, world_settings, number))
+        print("\nfrom rows of the demonstrations: " + own_report(path, settings, agent, task, number, where))
     run_report.write(path)
     print(f"report: {path / 'report.html'}")
 
@@ -95,9 +98,9 @@ class Episodes(NamedTuple):
     records: Data | None  # physics of the first world's at FRAMES rows, [L, E, FRAMES, ...]; None without physics
 
 
-def collect(path: Path, settings: dict, env: Env, seed: int, rows: int | None = None) -> Episodes:
-    """Episodes of the skills of the run in folder `path` in `env`; latents and actions are sampled."""
-    agent, key = saved.agent(path, settings, env, sample=True), jax.random.key(seed)
+def collect(agent: saved.Agent, env: Env, seed: int, rows: int | None = None) -> Episodes:
+    """Episodes of the agent's skills in `env`."""
+    key = jax.random.key(seed)
     drawn, stacks = has_physics(env), skill_rollouts.shows(env.spec)
     times = np.linspace(0, env.spec.limit if rows is None else rows, FRAMES).round().astype(int)
 
@@ -144,24 +147,24 @@ def stack_report(path: Path, episodes: skill_rollouts.SkillRollouts, about: dict
     )
 
 
-def own_report(path: Path, settings: dict, env: Env, about: dict, world_settings: dict, episodes: int) -> str:
+def own_report(
+    path: Path, settings: dict, agent: saved.Agent, task: Task | None, episodes: int, where: dict[str, Any]
+) -> str:
     """Writes what the skills do from rows of the demonstrations into the run folder; returns it as text."""
-    agent = saved.agent(path, settings, env, sample=True)
     if agent.infer is None:
-        return "what skills do from rows of the demonstrations is left out: this agent has no skills to choose"
+        return "left out, this agent has no skills to choose"
     try:
-        starts = own_rollouts.starts(agent, settings, episodes, about["rollout_seed"])
+        starts = own_rollouts.starts(agent, settings, episodes, where["rollout_seed"])
     except DataFault as fault:
-        return f"what skills do from rows of the demonstrations is left out: {fault}"
-    task = saved.task_or_none(about["env"], about["engine"], world_settings)
+        return f"left out, {fault}"
     if task is None or task.pose is None:
-        return f"what skills do from rows of the demonstrations is left out: {about['env']} cannot open at them"
-    key = jax.random.key(about["rollout_seed"])
-    rollouts = own_rollouts.collect(task, agent, starts, world_settings["stack"], key)
-    content = own_rollouts.write(path, rollouts, starts, about)
+        return f"left out, {where['env']} cannot open at them"
+    stack, key = settings["data"]["stack"], jax.random.key(where["rollout_seed"])
+    rollouts = own_rollouts.collect(task, agent, starts, stack, key)
+    content = own_rollouts.write(path, rollouts, starts, where)
     return (
-        f"from {content['episodes']} rows of demonstrations where the posterior begins to choose the skill, for "
-        f"{content['seconds_each']:g} s\n{own_rollouts.table(content)}"
+        f"{content['episodes']} where the posterior begins to choose each skill, for {content['seconds_each']:g} s\n"
+        f"{own_rollouts.table(content)}"
     )
 
 

@@ -76,7 +76,7 @@ def test_a_run_folder_gains_figures_and_pages(tmp_path, in_points, capsys):
     assert not (path / "skills.jpg").exists()  # points have no bodies to draw
     assert "skill 2" in (path / "report.html").read_text() and (path / "skills.svg").read_text().startswith("<svg")
     assert "what it does" in out and "prior" in out and str(path / "report.html") in out
-    assert f"from rows of the demonstrations is left out: {data}" in out  # nothing is in the file
+    assert f"from rows of the demonstrations: left out, {data}" in out  # nothing is in the file
     assert not (path / "own_starts.json").exists()
 
 

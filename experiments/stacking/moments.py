@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.stacking.own_measures import WITHIN
 from experiments.stacking.skill_measures import REACH
-from experiments.stacking.skill_rollouts import CLOSED_EMPTY, GRASP, GRIPPER, NO_CONTACT, OBJECTS, PINCH, STROKE
+from experiments.stacking.skill_rollouts import GRASP, GRIPPER, OBJECTS, PINCH, grasping
 from skillhier.data.dataset import Dataset
 
 LASTING, BEFORE = 10, 20  # rows after and before the one where it is taken
@@ -27,8 +27,7 @@ def moments(data: Dataset) -> Moments:
         rows = slice(begin, begin + length + 1)
         for name in OBJECTS.values():
             distance = np.linalg.norm(data.obs[name][rows, :3] - data.obs[PINCH][rows, :3], axis=-1)
-            ticks, contact = data.obs[GRIPPER][rows, 0], data.obs[GRASP][rows, 0] != NO_CONTACT
-            held = (distance < REACH) & contact & (ticks < CLOSED_EMPTY * STROKE)
+            held = (distance < REACH) & grasping(data.obs[GRASP][rows, 0], data.obs[GRIPPER][rows, 0])
             for row in taken(held):
                 in_hand.append(begin + row)
                 before = np.arange(max(row - BEFORE, 0), row)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.stacking.skill_measures import HELD, NEAR, OPEN, REACH, TAKEN, side
+from experiments.stacking import skill_measures
+from experiments.stacking.skill_measures import HELD, NEAR
 from experiments.stacking.skill_rollouts import OBJECTS
 
 FILE, PATHS = "own_starts.json", "own_starts.npz"  # in a run folder: figures of each skill, and its episodes
@@ -40,7 +41,7 @@ def figures_of(episodes: Mapping[str, np.ndarray], interval: float) -> dict[str,
     number, end = np.arange(len(valid)), valid.sum(-1) - 1
     distance = np.linalg.norm(objects - pinch[:, :, None], axis=-1)  # [E, T, O]
     near = (distance < WITHIN) & valid[..., None]
-    held = (distance < REACH) & (valid & episodes["grasping"])[..., None]
+    held = skill_measures.in_hand(distance, valid & episodes["grasping"])
     target = _target(distance, held, valid)  # [E] the object that an episode is about
     of = lambda values: np.take_along_axis(values, target.reshape(-1, 1, *[1] * (values.ndim - 2)), 2)[:, :, 0]  # noqa: E731
     away, near, held = of(distance), of(near), of(held)
@@ -48,7 +49,7 @@ def figures_of(episodes: Mapping[str, np.ndarray], interval: float) -> dict[str,
     most = np.bincount(target, minlength=len(OBJECTS)).argmax()
     to_most = np.where(valid, distance[..., most], np.inf)
     in_hand, far, at = held[:, 0], away[:, 0] > FAR, near[:, 0] & ~held[:, 0]
-    taken = held.sum(1) >= TAKEN / interval
+    taken = skill_measures.takes(held, interval)
     rise = np.where(valid, path[..., 2], -np.inf).max(1) - path[:, 0, 2]
     sideways = np.linalg.norm(path[number, end, :2] - path[:, 0, :2], axis=-1)
     moved = pinch[number, end] - pinch[:, 0]
@@ -96,10 +97,4 @@ def word(row: dict[str, Any]) -> str:
     ]
     if doing:
         return f"{', '.join(doing)} {name}"
-    x, y, z = row["displacement"]
-    sideways = float(np.hypot(x, y))
-    if np.hypot(sideways, z) <= STILL:
-        moving = "hold still"
-    else:
-        moving = ("rise" if z > 0 else "go down") if abs(z) >= sideways else f"move {side(x, y)}"
-    return f"{moving}, {'open' if row['closed'] < OPEN else 'half open' if row['closed'] < HELD else 'closed'}"
+    return f"{skill_measures.motion(row['displacement'], STILL)}, {skill_measures.gripper(row['closed'])}"

@@ -65,9 +65,11 @@ def _table(rows: list[dict]) -> str:
     lines = [f"<tr><th>skill</th><th>what it does</th>{names}</tr>"]
     for row in rows:
         taken = f"{row['takes']:.0%}" if "takes" in row else ""
-        cells = [f"{row['grasping']:.0%}", taken]
-        cells += [f"{row['closed']:.0%}", cm(row["lift_red"])]
-        cells += [
+        cells = [
+            f"{row['grasping']:.0%}",
+            taken,
+            f"{row['closed']:.0%}",
+            cm(row["lift_red"]),
             *(cm(row["covered"][name]) for name in objects),
             f"{row['path_length']:.2f} m",
             cm(row["moved"]["red"]),

@@ -3,6 +3,7 @@
 The label follows from the figures by the thresholds below; it is a reading aid, not a measurement.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ TAKEN = 0.5  # s in hand, together, from which on an object counts as taken
 STILL = 0.03  # m of displacement below which a skill is labelled as holding still
 APART = 0.02  # m that a skill must approach one object more than the others to be labelled as moving to it
 OFTEN = 0.25  # share of the episodes, or of the time, from which on a behaviour is in the label
+HOLD_STILL = "hold still"
 OPEN, HELD = 0.1, 0.4  # shares of the gripper's stroke; it stands at 0.48 around an object of 5 cm
 
 
@@ -55,13 +57,12 @@ def _row(rollouts: SkillRollouts, lane: int) -> dict:
     acted = valid & (np.cumsum(valid, -1) < valid.sum(-1, keepdims=True))  # no action is taken in the last row
     steps = np.linalg.norm(np.diff(pinch, axis=1), axis=-1) * acted[:, :-1]
     action = rollouts.action[lane][acted]
-    held = (distance < REACH) & (valid & rollouts.grasping[lane])[..., None]  # [E, T, O]
-    taken = held.sum(1).max(-1) * float(rollouts.interval) >= TAKEN
+    held = in_hand(distance, valid & rollouts.grasping[lane])
     named = lambda values: {name: round(float(value), 4) for name, value in zip(OBJECTS, values, strict=True)}  # noqa: E731
     row = {
         "skill": None if rollouts.skill[lane] == PRIOR else int(rollouts.skill[lane]),
         "grasping": float(rollouts.grasping[lane][valid].mean()),
-        "takes": float(taken.mean()),
+        "takes": float(takes(held, float(rollouts.interval)).any(-1).mean()),
         "closed": float(rollouts.closed[lane][valid].mean()),
         "lift_red": float(rise[:, 0].mean()),
         "lifts": named((rise > LIFTED).mean(0)),
@@ -83,7 +84,6 @@ def _row(rollouts: SkillRollouts, lane: int) -> dict:
 def word(row: dict) -> str:
     """A label for what a skill does, from the figures in its row."""
     lifted, gained = (max(row[name].items(), key=lambda item: item[1]) for name in ("lifts", "covered"))
-    x, y, z = row["displacement"]
     nearest = min(row["closest"].items(), key=lambda item: item[1])
     if lifted[1] >= OFTEN:
         doing = f"lift {lifted[0]}"
@@ -91,17 +91,39 @@ def word(row: dict) -> str:
         doing = f"grasp {nearest[0]}"
     elif row["closest"][gained[0]] <= NEAR and gained[1] > STILL:
         doing = f"reach {gained[0]}"
-    elif np.hypot(np.hypot(x, y), z) <= STILL:
-        doing = "hold still"
     else:
-        doing = ("rise" if z > 0 else "go down") if abs(z) >= np.hypot(x, y) else f"move {side(x, y)}"
+        doing = motion(row["displacement"], STILL)
         others = [value for name, value in row["covered"].items() if name != gained[0]]
-        if gained[1] > max(others) + APART:
+        if doing != HOLD_STILL and gained[1] > max(others) + APART:
             doing += f" to {gained[0]}"
-    return f"{doing}, {'open' if row['closed'] < OPEN else 'half open' if row['closed'] < HELD else 'closed'}"
+    return f"{doing}, {gripper(row['closed'])}"
 
 
-def side(x: float, y: float) -> str:
+def in_hand(distance: np.ndarray, grasping: np.ndarray) -> np.ndarray:
+    """Which objects are in hand: bool [E, T, O], from their distances [E, T, O] m and `grasping` [E, T]."""
+    return (distance < REACH) & grasping[..., None]
+
+
+def takes(held: np.ndarray, interval: float) -> np.ndarray:
+    """Which episodes take what is in hand at the rows `held` [E, T, ...]: bool [E, ...]. interval: s a row."""
+    return held.sum(1) >= TAKEN / interval
+
+
+def motion(displacement: Sequence[float], still: float) -> str:
+    """In words, where `displacement` [3] m leads; up to `still` m it leads nowhere."""
+    x, y, z = displacement
+    sideways = np.hypot(x, y)
+    if np.hypot(sideways, z) <= still:
+        return HOLD_STILL
+    return ("rise" if z > 0 else "go down") if abs(z) >= sideways else f"move {_side(x, y)}"
+
+
+def gripper(closed: float) -> str:
+    """In words, a share of the gripper's stroke."""
+    return "open" if closed < OPEN else "half open" if closed < HELD else "closed"
+
+
+def _side(x: float, y: float) -> str:
     """The direction as seen from the robot's base: x away from it, y to its left."""
     return ("outwards" if x > 0 else "inwards") if abs(x) >= abs(y) else ("left" if y > 0 else "right")
 

@@ -58,8 +58,13 @@ def select(rows: Trajectory) -> dict[str, Array]:
         "pinch": frame[PINCH][..., :3],
         "objects": jnp.stack([frame[name][..., :3] for name in OBJECTS.values()], -2),
         "closed": frame[GRIPPER][..., 0] / STROKE,
-        "grasping": (frame[GRASP][..., 0] != NO_CONTACT) & (frame[GRIPPER][..., 0] < CLOSED_EMPTY * STROKE),
+        "grasping": grasping(frame[GRASP][..., 0], frame[GRIPPER][..., 0]),
     }
+
+
+def grasping(reading: Array, angle: Array) -> Array:
+    """Whether both fingers are in contact and not closed on each other, bool, from GRASP and GRIPPER of any shape."""
+    return (reading != NO_CONTACT) & (angle < CLOSED_EMPTY * STROKE)
 
 
 def read(selected: dict[str, np.ndarray], held: FixedSkills) -> SkillRollouts:

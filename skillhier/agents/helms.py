@@ -69,7 +69,7 @@ def make(
     lookahead: int = 5,
     action_stddev: float = 0.1,
     binary_stddev: float = 0.0,
-    binary: Sequence[bool] = (),
+    binary: Sequence[bool] = (False,),
     beta_y: float = 1.0,
     beta_z: float = 0.1,
     usage_weight: float = 0.0,
@@ -147,10 +147,12 @@ def make(
     def low_mean(params, obs, z):
         return low_net.apply({"params": params["low"]}, see_low.apply(params["encoder"]["low"], obs), z)
 
+    def log_transition(params, batch):
+        return high_net.apply({"params": params["high"]}, see_ahead(params["encoder"], batch.step.obs))
+
     def infer(params, batch, key):
-        x = see_ahead(params["encoder"], batch.step.obs)
-        transition = high_net.apply({"params": params["high"]}, x)
-        return elbo.Posterior(transition, *latents(params, first_rows(batch, len(x)), key))
+        transition = log_transition(params, batch)
+        return elbo.Posterior(transition, *latents(params, first_rows(batch, len(transition)), key))
 
     def decode(params, batch, z):
         return low_mean(params, first_rows(batch, z.shape[1]), z)
@@ -159,8 +161,7 @@ def make(
         return prior_net.apply({"params": params["prior"]})
 
     def believed(params, batch):
-        x = see_ahead(params["encoder"], batch.step.obs)
-        return messages.forward(jnp.exp(high_net.apply({"params": params["high"]}, x)))[1:]
+        return messages.forward(jnp.exp(log_transition(params, batch)))[1:]
 
     def worker(sample: bool):
         def choose(params, obs, key):
@@ -176,7 +177,7 @@ def make(
             raise ValueError(f"skill {skill} is not known; choose 0 to {skills - 1}")
         return hierarchy(constant(jnp.asarray(skill, jnp.int32)), worker(sample))
 
-    loose = jnp.asarray(binary or (False,)) & (binary_stddev > 0)
+    loose = jnp.asarray(binary, bool) & (binary_stddev > 0)
     loss = elbo.elbo(
         infer,
         decode,

@@ -166,32 +166,30 @@ def joined(loaded: list[dict], optional: Iterable[str] = ()) -> Dataset:
 
 def select(dataset: Dataset, episodes: np.ndarray) -> Dataset:
     """A data set of the episodes with indices `episodes` [n], in that order."""
-    rows = np.concatenate([np.arange(dataset.start[e], dataset.start[e] + dataset.length[e] + 1) for e in episodes])
-    lengths = dataset.length[episodes]
-    return Dataset(
-        obs={name: values[rows] for name, values in dataset.obs.items()},
-        action=dataset.action[rows],
-        reward=dataset.reward[rows],
-        start=np.concatenate([[0], np.cumsum(lengths + 1)[:-1]]),
-        length=lengths,
-        info={name: values[episodes] for name, values in dataset.info.items()},
-        notes=dataset.notes,
-    )
+    info = {name: values[episodes] for name, values in dataset.info.items()}
+    return _gathered(dataset, dataset.start[episodes], dataset.length[episodes])._replace(info=info)
 
 
 def shortened(dataset: Dataset, length: np.ndarray) -> Dataset:
-    """The episodes with their first `length` [E] actions alone, and so without the ends that came later."""
+    """The episodes with their first `length` [E] actions alone, and so without the ends that came later.
+
+    Raises ValueError: a length below 1, or above the episode's.
+    """
     if (length > dataset.length).any() or (length < 1).any():
         raise ValueError("an episode keeps at least one action, and at most those that it has")
-    kept = np.concatenate([np.arange(s, s + n + 1) for s, n in zip(dataset.start, length, strict=True)])
     terminated = dataset.info["terminated"] & (length == dataset.length)
+    return _gathered(dataset, dataset.start, length)._replace(info=dataset.info | {"terminated": terminated})
+
+
+def _gathered(dataset: Dataset, start: np.ndarray, length: np.ndarray) -> Dataset:
+    """The rows of episodes that begin at `start` [n] and have `length` [n] actions, one after the other; info as is."""
+    rows = np.concatenate([np.arange(s, s + n + 1) for s, n in zip(start, length, strict=True)])
     return dataset._replace(
-        obs={name: values[kept] for name, values in dataset.obs.items()},
-        action=dataset.action[kept],
-        reward=dataset.reward[kept],
+        obs={name: values[rows] for name, values in dataset.obs.items()},
+        action=dataset.action[rows],
+        reward=dataset.reward[rows],
         start=np.concatenate([[0], np.cumsum(length + 1)[:-1]]),
         length=length,
-        info=dataset.info | {"terminated": terminated},
     )
 
 
