@@ -105,6 +105,11 @@ def test_moments_are_the_hand_at_what_it_takes_and_the_row_where_it_has_it():
     assert at_red.tolist() == [30] and in_hand.tolist() == [35]
 
 
+def test_what_is_in_hand_again_soon_was_not_taken_anew():
+    data = demonstration([0.2] * 30 + [0.01] * 50, [1] * 30 + [2] * 15 + [1] * 3 + [2] * 32)
+    assert moments.moments(data).in_hand.tolist() == [30]
+
+
 @pytest.mark.parametrize(
     ("distance", "grasp"),
     [
