@@ -4,14 +4,17 @@ Kernel sizes of the transposed convolutions follow from the picture's size, so t
 (2020): 1 -> 5 -> 13 -> 30 -> 64. Frames of a stack are channels, newest first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from skillhier.nets.convolution import ConvTranspose, convolve
 from skillhier.nets.mlp import DType, Style
 from skillhier.types import Array
 
+CONVOLUTION = partial(nn.Conv, padding="VALID", conv_general_dilated=convolve)
 RELU = Style("relu", init="glorot")
 SMALLEST = 4  # pixels across, at most, of the innermost layer
 
@@ -47,7 +50,7 @@ class PictureEncoder(nn.Module):
         x = jnp.moveaxis(pictures, -4, -2).reshape(-1, size, size, pictures.shape[-4] * pictures.shape[-1])
         x = x.astype(self.dtype) / 255 + self.low
         for i in range(len(kernels(size)[1])):
-            x = _Block(nn.Conv, self.depth * 2**i, 4, self.style, self.dtype)(x)
+            x = _Block(CONVOLUTION, self.depth * 2**i, 4, self.style, self.dtype)(x)
         return x.reshape(*pictures.shape[:-4], -1).astype(jnp.float32)
 
 
@@ -70,9 +73,9 @@ class PictureDecoder(nn.Module):
             x = nn.Dense(inner**2 * width, kernel_init=self.style.kernel_init(), dtype=self.dtype)(x)
         x = x.reshape(len(x), inner, inner, -1)
         for i, kernel in enumerate(sizes[:-1]):
-            x = _Block(nn.ConvTranspose, self.depth * 2 ** (len(sizes) - 2 - i), kernel, self.style, self.dtype)(x)
+            x = _Block(ConvTranspose, self.depth * 2 ** (len(sizes) - 2 - i), kernel, self.style, self.dtype)(x)
         last = self.style.kernel_init()
-        x = nn.ConvTranspose(stack * colours, (sizes[-1],) * 2, (2, 2), "VALID", kernel_init=last, dtype=self.dtype)(x)
+        x = ConvTranspose(stack * colours, (sizes[-1],) * 2, (2, 2), kernel_init=last, dtype=self.dtype)(x)
         x = jnp.moveaxis(x.reshape(*features.shape[:-1], size, size, stack, colours), -2, -4)
         return x.astype(jnp.float32)
 
@@ -80,7 +83,7 @@ class PictureDecoder(nn.Module):
 class _Block(nn.Module):
     """A convolution of stride 2 without padding, and its activation; with a norm over channels if the style has one."""
 
-    kind: type
+    kind: Callable[..., nn.Module]
     channels: int
     kernel: int
     style: Style
@@ -93,7 +96,6 @@ class _Block(nn.Module):
             self.channels,
             (self.kernel,) * 2,
             (2, 2),
-            "VALID",
             use_bias=not style.norm,
             kernel_init=style.kernel_init(),
             dtype=self.dtype,
