@@ -97,6 +97,13 @@ def test_the_weight_of_the_offline_skills_is_swept_for_both_kinds(tmp_path):
         assert axes.get("config.agent.eta_z") == (["0.01", "0.1", "1", "10", "100"] if agent == "helms_mix" else None)
 
 
+def test_from_pictures_critics_see_states_and_one_does_not(tmp_path):
+    both, blind = learning(tmp_path, "figure_6")
+    assert both[1] == {"config:agent": ["helms_mix", "mpo"], "config:set": ["4"], "config:view": ["asymmetric"]}
+    assert both[2] == {"helms_mix": [from_skills("helms")]}
+    assert blind[1] == {"config:agent": ["mpo"], "config:set": ["4"], "config:view": ["pixels"]} and not blind[2]
+
+
 def test_npmp_comes_in_three_forms(tmp_path):
     commands, _, _ = asked(tmp_path, "figure_10")
     told = [options(command) for command in commands if "helms_transfer" in " ".join(command)]

@@ -15,6 +15,7 @@ from experiments import helms_offline, helms_transfer
 from experiments.shared import cli, online_run, saved, warm_start
 from skillhier.agents import registry as agents
 from skillhier.envs import registry
+from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.train import checkpoint, loop, metrics, run_folder
 
 FILE = ROOT / "experiments" / "configs" / "helms_transfer.py"
@@ -60,9 +61,28 @@ def test_the_paper_preset_is_table_5():
     assert agent.hidden == (256, 256)
 
 
+@pytest.mark.parametrize("preset", ["debug", "cpu", "paper"])
+def test_from_pictures_new_levels_see_no_objects_but_by_pictures(preset):
+    for agent, view in (("helms_mix", "asymmetric"), ("mpo", "asymmetric"), ("mpo", "pixels"), ("npmp_kl", "pixels")):
+        config, _ = cli.load_config(f"{FILE}:{preset},agent={agent},view={view},reward=sparse_staged,set=3")
+        own = config.agent
+        assert (
+            config.env.name == "sawyer.stack_red_on_blue.set3@pixels" and config.env.entries and config.env.stack == 3
+        )
+        assert own.high == (*PROPRIO, "pixels")
+        assert own.critic == ((*PROPRIO, *OBJECTS) if view == "asymmetric" else own.high)
+        assert own.get("new_mid", True)
+        if preset == "paper":  # Table 5, right column; cameras as recommended
+            assert (config.env.size, config.env.camera) == (64, ("front_left", "front_right"))
+            assert (own.picture_channels, own.picture_blocks) == ((32, 64, 128), 2)
+            assert own.get("eta_y", 0.1) == own.get("eta_z", 0.1) == 0.1
+
+
 @pytest.mark.parametrize(
     ("preset", "changes", "said"),
     [
+        ("debug,agent=helms_cat,view=pixels", [], "view=pixels: helms_cat keeps levels that see states; choose agent="),
+        ("debug,agent=mpo,task=dmc.walker_walk,view=pixels", [], "view=pixels is for stacking worlds, not dmc.walker"),
         ("debug,agent=helms", [], "agent 'helms' is not known; did you mean helms_"),
         ("debug,set=6", [], "set '6' is not known"),
         ("debug,reward=spars", [], "reward 'spars' is not known; did you mean sparse"),

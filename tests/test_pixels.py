@@ -73,6 +73,13 @@ def test_the_camera_is_a_setting():
     np.testing.assert_array_equal(one, rows().step.obs["pixels"])  # the first one is the default
 
 
+def test_colours_of_several_cameras_follow_each_other():
+    both, *single = (rows(camera=c).step.obs["pixels"] for c in (("lookat", "fixed"), "lookat", "fixed"))
+    np.testing.assert_array_equal(both, np.concatenate(single, -1))
+    with pytest.raises(ValueError, match="env.camera names no camera; give one or more, by number or name"):
+        registry.make(NAME + pixels.SUFFIX, camera=())
+
+
 def test_bytes_stay_bytes_in_a_replay_and_windows_are_what_was_seen():
     env, seen = world(stack=2), rows(stack=2)
     kept = replay.make(ROWS, env.spec)

@@ -1,10 +1,13 @@
 """Settings of experiments/helms_transfer.py: which agent learns which task, with which reward, and for how long."""
 
+from types import SimpleNamespace
+
 from ml_collections import ConfigDict
 
 from experiments.shared import agent_settings, cli, online_settings, world_settings
 from experiments.stacking import worlds as stacking
 from skillhier.agents import registry
+from skillhier.envs.render import pixels
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 
 PRESETS = {
@@ -15,10 +18,15 @@ PRESETS = {
 # of option task, which also takes any other world by its name
 TASKS = {"red_on_blue": "sawyer.stack_red_on_blue.set{}", "pyramid": "sawyer.pyramid.set{}"}
 REWARDS = ["dense", "sparse_staged", "sparse"]
+# what actor and critic see of stacking worlds: states; pictures and the arm's own senses; the actor pictures, the
+# critic states
+VIEWS = ["states", "pixels", "asymmetric"]
+SEE_PICTURES = ("helms_mix", "npmp_kl", "mpo")  # others begin with levels that see states
 LIMITS = {
     **online_settings.LIMITS,
     **stacking.LIMITS,
     "env.reward": REWARDS,
+    "env.size": (8, 1024),
     "source.updates": (0, 10**6),
     **agent_settings.limits(registry.BY_MPO),
     "train.sequence_length": (2, 10**4),  # a transition has two rows
@@ -27,17 +35,24 @@ FREE = online_settings.FREE
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    chosen = cli.choose(
-        arg, PRESETS, agent=list(registry.BY_MPO), task="red_on_blue", reward=REWARDS, set=["4", "1", "2", "3", "5"]
-    )
+    options = {"task": "red_on_blue", "reward": REWARDS, "set": ["4", "1", "2", "3", "5"], "view": VIEWS}
+    chosen = cli.choose(arg, PRESETS, agent=list(registry.BY_MPO), **options)
     world = world_settings.of_task(chosen.task, {name: world.format(chosen.set) for name, world in TASKS.items()})
+    seen = chosen.view != "states"
+    if seen:
+        world = with_pictures(world, chosen)
     config = online_settings.config(world)
     config.env.worlds = 1024  # stepped together
-    if stacking.is_stacking(world):
+    if world.endswith(pixels.SUFFIX):
+        config.env.size = 64  # pixels of a picture's side
+        config.env.entries = seen  # states beside pictures: for the skills, the critic, and the score
+    if stacking.is_stacking(world, seen):
         add_stacking(config, chosen.reward)
+    if seen:
+        config.env.camera = ("front_left", "front_right")  # whose pictures are seen together
     config.source = ConfigDict()
     config.source.updates = 0  # of skills made up on the spot, if --init_from names none; 0: it must
-    config.agent = agent(chosen.agent, world)
+    config.agent = agent(chosen.agent, world, chosen.view)
     config.replay.update(rows=2000, prefill=100)
     config.train.update(
         unroll_length=5,
@@ -65,10 +80,28 @@ def add_stacking(config: ConfigDict, reward: str) -> None:
     config.eval.totals = ("task.staged",)  # entries whose sum over an episode is a metric too
 
 
-def agent(name: str, world: str) -> ConfigDict:
+def with_pictures(world: str, chosen: SimpleNamespace) -> str:
+    """The name of the world with pictures. Raises Refused where the options do not go together."""
+    if not stacking.is_stacking(world):
+        raise cli.Refused(
+            f"view={chosen.view} is for stacking worlds, not {world}; give a world of pictures as task=NAME"
+            f"{pixels.SUFFIX}, without a view"
+        )
+    if chosen.agent not in SEE_PICTURES:
+        raise cli.Refused(
+            f"view={chosen.view}: {chosen.agent} keeps levels that see states; choose agent={', '.join(SEE_PICTURES)}"
+        )
+    return world + pixels.SUFFIX
+
+
+def agent(name: str, world: str, view: str) -> ConfigDict:
     """The agent's settings in such a world; in others than stacking worlds new nets see all that it shows."""
-    entries = (*PROPRIO, *OBJECTS) if stacking.is_stacking(world) else ()
-    return agent_settings.settings(name, high=entries, critic=entries)
+    if view == "states":
+        entries = (*PROPRIO, *OBJECTS) if stacking.is_stacking(world) else ()
+        return agent_settings.settings(name, high=entries, critic=entries)
+    high = (*PROPRIO, pixels.ENTRY)
+    critic = high if view == "pixels" else (*PROPRIO, *OBJECTS)
+    return agent_settings.settings(name, high=high, critic=critic, new_mid=True, eta_y=0.1, eta_z=0.1)
 
 
 def debug(config: ConfigDict) -> None:
@@ -76,6 +109,9 @@ def debug(config: ConfigDict) -> None:
     stacking.change(config, starts=8)
     config.source.updates = 20
     config.agent.update(hidden=(32, 32), samples=4, target_period=10, actor_target_period=10)
+    config.agent.update(picture_channels=(4, 8), picture_blocks=1)
+    if "size" in config.env:
+        config.env.size = 16
     config.replay.update(rows=150, prefill=40)
     config.train.update(unroll_length=4, updates_per_collect=2, batch_size=8, sequence_length=4)
     config.train.update(updates=40, updates_per_epoch=10, eval_every=20, save_every=20)
@@ -102,6 +138,17 @@ def cpu(config: ConfigDict) -> None:
     config.train.update(unroll_length=4, updates_per_collect=2, batch_size=16, sequence_length=16)
     config.train.update(updates=12_000, updates_per_epoch=50, eval_every=500, save_every=1000)
     config.eval.episodes = 20
+    if "camera" in config.env:
+        cpu_pictures(config)
+
+
+def cpu_pictures(config: ConfigDict) -> None:
+    """What preset cpu has of pictures: one of 32 x 32 a row, a network of a thousandth of the paper's products."""
+    config.env.update(size=32, camera=("front_left",))
+    config.agent.update(picture_channels=(8, 16, 32), picture_blocks=1)
+    if "new_mid" in config.agent:  # nothing that is pretrained could be lost, and there is much to learn
+        config.agent.update(actor_learning_rate=5e-4, mid_learning_rate=5e-4, critic_warmup=0)
+    config.train.update(batch_size=8, sequence_length=8, updates=4000)
 
 
 def check(config: ConfigDict) -> None:

@@ -30,6 +30,8 @@ LIMITS: dict[str, Any] = {
     "decay_updates": (0, 10**9),
     "max_grad_norm": (1e-6, 1e6),
     "max_consecutive_skips": COUNT,
+    "picture_channels": (1, 8192, SOME),
+    "picture_blocks": (0, 100),
     "samples": (1, 10**4),
     "gamma": SHARE,
     "backup": ["td", "n_step", "retrace"],

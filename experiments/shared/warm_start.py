@@ -12,6 +12,7 @@ from skillhier import rollout
 from skillhier.agents import registry
 from skillhier.agents import units as agent_units
 from skillhier.data import dataset
+from skillhier.envs.render import pixels
 from skillhier.policies import open_loop
 from skillhier.train import checkpoint, run_folder
 from skillhier.types import Env, Params, Spec, Trajectory
@@ -113,8 +114,8 @@ def origin(path: Path) -> dict[str, Any]:
 
 
 def made_up_settings(name: str, config: ConfigDict) -> dict[str, Any]:
-    """The settings of skills that are made on the spot; they see what the agent's critic sees, or all."""
-    entries = tuple(config.agent.critic)
+    """The settings of skills that are made on the spot; they see what the agent's critic sees but pictures, or all."""
+    entries = tuple(name for name in config.agent.critic if name != pixels.ENTRY)
     settings = {"low": entries[:1], "mid": entries, "hidden": (32, 32), "action_stddev": 0.1, "lookahead": 1}
     settings |= {} if name == "bc" else {"latent": 4}
     return settings | ({"skills": 3} if name.startswith("helms") else {})
@@ -131,14 +132,13 @@ def made_up(settings: dict, spec: Spec, rows: Trajectory, updates: int) -> Param
 
 def random_rollout(env: Env) -> Trajectory:
     """Random actions in every world: [T, B, ...], the same for every agent and seed."""
-    key, policy = jax.random.key(0), open_loop.uniform(env.spec.action)
-    length = min(RANDOM_ROWS, env.spec.limit + 1)
+    policy, length = open_loop.uniform(env.spec.action), min(RANDOM_ROWS, env.spec.limit + 1)
 
     @jax.jit
-    def rows():
+    def rows(key):  # an argument: of a constant XLA would compute what follows from it while it compiles, pictures too
         return rollout.rollout(env, policy, (), rollout.start(env, policy, key), key, length)[1]
 
-    return rows()
+    return rows(jax.random.key(0))
 
 
 def statistics(rows: Trajectory) -> dict[str, tuple[np.ndarray, np.ndarray]]:

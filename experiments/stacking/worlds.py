@@ -17,9 +17,9 @@ LIMITS = {
 }
 
 
-def is_stacking(world: str) -> bool:
-    """Whether it shows a Sawyer arm and its objects as entries."""
-    return world.startswith("sawyer.") and not world.endswith(pixels.SUFFIX)
+def is_stacking(world: str, beside_pictures: bool = False) -> bool:
+    """Whether it shows a Sawyer arm and its objects as entries; with pictures only if it shows them beside these."""
+    return world.startswith("sawyer.") and (beside_pictures or not world.endswith(pixels.SUFFIX))
 
 
 def change(config: ConfigDict, **settings: Any) -> None:
@@ -36,7 +36,7 @@ def has_settings(config: ConfigDict) -> bool:
 def check_settings(config: ConfigDict) -> None:
     """Refuses settings of stacking worlds for another one, and the other way round."""
     world = config.env.name
-    if has_settings(config) != is_stacking(world):
+    if has_settings(config) != is_stacking(world, config.env.get("entries", False)):
         has = "has settings of stacking worlds" if has_settings(config) else "has no settings of stacking worlds"
         raise cli.Refused(
             f"config.env.name={world}, and this config {has}; give the world as option of --config instead, "

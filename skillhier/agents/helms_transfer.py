@@ -4,8 +4,10 @@ Read in order: agents/helms.py (the skills), agents/mpo.py (how the level learns
 
 cat   the level's action is the skill y, one of K, all of them evaluated; mid and low level are frozen
 mix   it is the latent z of the mixture sum_k pi(k | x) q(z | k, x); the mid level learns too, from the offline one on
-      and regularised towards it, and only the low level is frozen
-Both act by the same code: y by the high level, z by component y, a by the low level. So they begin alike.
+      and regularised towards it, and only the low level is frozen. From pictures it learns anew, with the high level
+      on what both see, while the offline one, which it stays near, goes on seeing states
+Both act by the same code: y by the high level, z by component y, a by the low level. So they begin alike, but for a new
+mid level.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +21,11 @@ from skillhier.agents import mpo
 from skillhier.agents.learner import params_from
 from skillhier.agents.mpo import PolicyHead, control
 from skillhier.nets import encoder
-from skillhier.nets.actor import Choice
+from skillhier.nets.actor import SMALL_VARIANCE, Choice
 from skillhier.nets.encoder import MakeEncoder
+from skillhier.nets.mlp import MLP
 from skillhier.nets.skills import Components, LatentActor, TransitionPrior
+from skillhier.nets.vision import Shape, Sight
 from skillhier.ops import families, priors
 from skillhier.ops.families import Categorical, Mixture, draw
 from skillhier.policies.flat import flat
@@ -41,6 +45,7 @@ MIX = {
     **mpo.GAUSSIAN,
     "eta_z": 0.01,  # weight of the components' KL to the offline ones
     "mid_learning_rate": 2e-4,  # of Adam, for the mid level, which was learned offline
+    "new_mid": False,  # the mid level learns from nothing, and sees what the high level sees: pictures, perhaps
 }
 
 
@@ -63,8 +68,11 @@ def make(
     eta_z: float = 0.01,
     repeat_probability: float = 0.0,
     mid_learning_rate: float | None = None,
+    new_mid: bool = False,
     statistics: Mapping | None = None,
     make_encoder: MakeEncoder = encoder.whitened,
+    picture_channels: Sequence[int] = (32, 64, 128),
+    picture_blocks: int = 2,
     dtype: Any = jnp.float32,
     **settings,
 ) -> Agent:
@@ -80,29 +88,39 @@ def make(
     eta_z                weight of the components' KL to the offline ones (mix)
     repeat_probability   chance that, while exploring, a row repeats the skill of the row before
     mid_learning_rate    of Adam for the mid level (mix), which was learned offline; actor_learning_rate if None
+    new_mid              the mid level (mix) learns from nothing, from what both levels make of the entries `high`; the
+                         offline one, which it stays near, still sees the entries `mid`
     """
     if prior not in ("uniform", "transition"):
         raise ValueError(f"prior '{prior}' is not known; choose uniform or transition in agent.prior")
     if mixed and discrete:
         raise ValueError("skills without a deviation make no mixture of latents; choose agent=helms_cat for them")
+    if new_mid and not mixed:
+        raise ValueError("the mid level of helms_cat is frozen; choose agent=helms_mix for agent.new_mid=true")
     retraced = settings.get("backup") == "retrace"
     if repeat_probability and mixed and retraced:
         raise ValueError(
             "the density of a latent is unknown where skills repeat; set agent.repeat_probability=0 or agent.backup"
         )
-    high_net, mid_net = Choice(skills, hidden, dtype), Components(skills, latent, skill_hidden, dtype)
+    pictures = Shape(tuple(picture_channels), picture_blocks)
+    if new_mid:  # one network sees for both levels
+        sight_net = Sight(hidden[0], pictures, dtype)
+        high_net, new_net = MLP(hidden, skills, SMALL_VARIANCE, dtype), Components(skills, latent, hidden, dtype)
+    else:
+        high_net = Choice(skills, hidden, pictures, dtype)
+    mid_net = Components(skills, latent, skill_hidden, dtype)
     low_net, prior_net = LatentActor(spec.action.shape[-1], skill_hidden, dtype), TransitionPrior(skills)
     category, mixture = families.categorical(), families.mixture()
     names = {"mid": tuple(mid) or spec.visible, "low": tuple(low) or spec.visible}
-    see = {level: make_encoder(spec.obs, entries, None) for level, entries in names.items()}
+    see_skills = {level: make_encoder(spec.obs, entries, None) for level, entries in names.items()}
     high_names = tuple(high) or spec.visible
-    see_high = make_encoder(spec.obs, high_names, statistics)
+    see_high = encoder.beside_pictures(make_encoder, spec.obs, high_names, statistics)
 
     def init(key):
-        keys = jax.random.split(key, 7)
-        encoders = {level: one.init(k) for k, (level, one) in zip(keys, see.items(), strict=False)}
+        keys = jax.random.split(key, 9 if new_mid else 7)
+        encoders = {level: one.init(k) for k, (level, one) in zip(keys, see_skills.items(), strict=False)}
         rows = encoder.blank(spec.obs, (*names["mid"], *names["low"], *high_names))
-        x = {level: one.apply(encoders[level], rows) for level, one in see.items()}
+        x = {level: one.apply(encoders[level], rows) for level, one in see_skills.items()}
         fresh = {
             "encoder": encoders,
             "mid": mid_net.init(keys[2], x["mid"])["params"],
@@ -111,32 +129,45 @@ def make(
         if prior == "transition":
             fresh["prior"] = prior_net.init(keys[4])["params"]
         frozen = params_from(fresh, source, "skills")
-        actor = {"high": high_net.init(keys[5], see_high.apply(see_high.init(keys[6]), rows))["params"]}
-        if mixed:
+        seen, sight = see_high.apply(see_high.init(keys[6]), rows), {}
+        if new_mid:
+            sight = {"sight": sight_net.init(keys[7], seen)["params"]}
+            seen = sight_net.apply({"params": sight["sight"]}, seen)
+        actor = sight | {"high": high_net.init(keys[5], seen)["params"]}
+        if new_mid:
+            actor["mid"] = new_net.init(keys[8], seen)["params"]
+        elif mixed:
             actor["mid"] = jax.tree.map(jnp.copy, frozen["mid"])
         return frozen, actor
 
-    def see_mid(params, obs):
-        return see["mid"].apply(params["skills"]["encoder"]["mid"], obs)
+    def see(params, obs):
+        """What both levels read of observations; what is not used costs nothing."""
+        mid = see_skills["mid"].apply(params["skills"]["encoder"]["mid"], obs)
+        return {"high": see_high.apply(params["encoders"]["actor"], obs), "mid": mid}
 
     def encode(params, obs):
-        features = {"high": see_high.apply(params["encoders"]["actor"], obs)}
-        return features | ({"mid": see_mid(params, obs)} if mixed else {})
+        return {name: x for name, x in see(params, obs).items() if mixed or name == "high"}
 
-    def logits(params, x):
-        return high_net.apply({"params": params["actor"]["high"]}, x)
+    def sight(params, x):
+        return sight_net.apply({"params": params["actor"]["sight"]}, x) if new_mid else x
 
-    def components(level, x):
-        """(mean, sigma) [K, ..., Z] of a mid level with parameters `level`."""
-        return mid_net.apply({"params": level}, x)
+    def choice(params, x):
+        """Logits of the skills, from encoded rows."""
+        return high_net.apply({"params": params["actor"]["high"]}, sight(params, x["high"]))
 
-    def current_mid(params):
-        return params["actor"]["mid"] if mixed else params["skills"]["mid"]
+    def offline(params, x):
+        """(mean, sigma) [K, ..., Z] of the mid level that data taught."""
+        return mid_net.apply({"params": params["skills"]["mid"]}, x["mid"])
+
+    def components(params, x):
+        """The same of the mid level that acts."""
+        if new_mid:
+            return new_net.apply({"params": params["actor"]["mid"]}, sight(params, x["high"]))
+        return mid_net.apply({"params": params["actor"]["mid"]}, x["mid"]) if mixed else offline(params, x)
 
     def policy(params, x, key):
-        if mixed:
-            return Mixture(logits(params, x["high"]), *components(current_mid(params), x["mid"]))
-        return Categorical(logits(params, x["high"]))
+        logits = choice(params, x)
+        return Mixture(logits, *components(params, x)) if mixed else Categorical(logits)
 
     def near(params, online, x, batch):
         if prior == "uniform":
@@ -145,14 +176,13 @@ def make(
             table = prior_net.apply({"params": jax.lax.stop_gradient(params["skills"]["prior"])})
             terms = {"category": priors.transition(online, table, batch.extras["skill"], batch.step.first)}
         if mixed:
-            offline = jax.lax.stop_gradient(params["skills"]["mid"])
-            terms["components"] = priors.components(online, *components(offline, x["mid"]))
+            terms["components"] = priors.components(online, *jax.lax.stop_gradient(offline(params, x)))
         return terms
 
     def act(sample: bool):
         def choose(params, before, step, key):
             sample_key, repeat_key = jax.random.split(key)
-            distribution = Categorical(logits(params, see_high.apply(params["encoders"]["actor"], step.obs)))
+            distribution = Categorical(choice(params, see(params, step.obs)))
             if not sample:
                 skill = category.mode(distribution)
                 return skill, skill, {} if mixed else {"log_prob": category.log_prob(distribution, skill)}
@@ -165,14 +195,14 @@ def make(
         def work(params, obs, key):
             latent_key, action_key = jax.random.split(key) if sample else (None, None)
             pick = lambda every: jnp.take_along_axis(every, obs["skill"][None, :, None], 0)  # noqa: E731  [1, B, Z]
-            mean, sigma = components(current_mid(params), see_mid(params, obs))
+            x = see(params, obs)
+            mean, sigma = components(params, x)
             z = draw(pick(mean), pick(sigma), None if discrete else latent_key)
             notes = {"latent": z[0]}
             if mixed and retraced:
-                choice = logits(params, see_high.apply(params["encoders"]["actor"], obs))
-                notes["log_prob"] = mixture.log_prob(Mixture(choice, mean, sigma), z[0])
-            x = see["low"].apply(params["skills"]["encoder"]["low"], obs)
-            mean_action = low_net.apply({"params": params["skills"]["low"]}, x, z)[0]
+                notes["log_prob"] = mixture.log_prob(Mixture(choice(params, x), mean, sigma), z[0])
+            below = see_skills["low"].apply(params["skills"]["encoder"]["low"], obs)
+            mean_action = low_net.apply({"params": params["skills"]["low"]}, below, z)[0]
             return draw(mean_action, action_stddev, action_key), notes
 
         return hierarchy(Policy(lambda worlds: jnp.zeros(worlds, jnp.int32), choose), flat(work))
@@ -193,4 +223,5 @@ def make(
         own = head(category, "skill", jax.ShapeDtypeStruct((), jnp.int32), choices=skills, log_prob="skill/log_prob")
     rates = {"mid": mid_learning_rate} if mixed and mid_learning_rate is not None else None
     shared = {"hidden": hidden, "statistics": statistics, "make_encoder": make_encoder, "dtype": dtype}
+    shared |= {"picture_channels": picture_channels, "picture_blocks": picture_blocks}
     return control(own, spec, sees=high_names, part_learning_rates=rates, **shared, **settings)

@@ -25,6 +25,7 @@ from skillhier.nets.actor import GaussianActor, HybridActor
 from skillhier.nets.critic import ActionValue, CriticTorso
 from skillhier.nets.encoder import MakeEncoder
 from skillhier.nets.mlp import MLP
+from skillhier.nets.vision import Shape
 from skillhier.ops import families, mpo
 from skillhier.ops.families import Distribution, Family, Gaussian, Hybrid
 from skillhier.ops.temporal import acting_on
@@ -44,6 +45,8 @@ DEFAULTS = {
     "critic": (),  # entries that the critic sees; none: all that are not privileged. More than the actor: asymmetric
     "hidden": (256, 256),  # widths of newly initialised networks; a critic has one layer more, of the first width
     "recurrent_critic": False,  # the critic has a GRU over the rows before
+    "picture_channels": (32, 64, 128),  # of the residual network that sees pictures: a stage for each number
+    "picture_blocks": 2,  # of two convolutions, in each stage
     "samples": 20,  # actions drawn from a policy; helms_cat enumerates all K skills instead
     "gamma": 0.99,  # discount of a control step
     "backup": "td",  # the critic's targets: td, n_step, retrace
@@ -108,6 +111,8 @@ def control(
     make_encoder: MakeEncoder = encoder.whitened,
     hidden: Sequence[int] = (256, 256),
     recurrent_critic: bool = False,
+    picture_channels: Sequence[int] = (32, 64, 128),
+    picture_blocks: int = 2,
     samples: int = 20,
     gamma: float = 0.99,
     backup: str = "td",
@@ -133,8 +138,10 @@ def control(
 
     sees, critic          entries that the actor's new networks see, and the critic (all visible ones if empty)
     statistics            entry -> (mean [d], std [d]) of what newly initialised networks see
-    make_encoder          (obs, names, statistics) -> nets.encoder.Encoder
+    make_encoder          (obs, names, statistics) -> nets.encoder.Encoder of vectors
     hidden                widths of the actor's new layers; the critic has one layer more, of the first width
+    picture_channels      of the residual network of a critic that sees pictures: a stage for each number
+    picture_blocks        of two convolutions, in each of its stages
     samples               actions that represent a policy that cannot be enumerated
     backup                td, n_step (`n_step`), retrace (`lambda_`)
     epsilon               of the temperature, and of each part that the policy has, nats; epsilon_penalty=0: none
@@ -156,10 +163,11 @@ def control(
         bounds["penalty"] = epsilon_penalty
     bounds = {name: mpo.Bound(value, INIT_DUALS[name]) for name, value in bounds.items()}
 
-    actor_encoder = make_encoder(spec.obs, sees, statistics)
     critic_names = tuple(critic) or spec.visible
-    critic_encoder = make_encoder(spec.obs, critic_names, statistics)
-    represent_net = CriticTorso(hidden[0], recurrent_critic, dtype)
+    actor_encoder, critic_encoder = (
+        encoder.beside_pictures(make_encoder, spec.obs, names, statistics) for names in (sees, critic_names)
+    )
+    represent_net = CriticTorso(hidden[0], recurrent_critic, Shape(tuple(picture_channels), picture_blocks), dtype)
     widths = (*hidden, hidden[0])
     value_net = MLP(widths, head.choices, dtype=dtype) if head.choices else ActionValue(widths, dtype)
 
@@ -170,6 +178,7 @@ def control(
         encoders["critic"] = critic_encoder.init(critic_key)
         x = critic_encoder.apply(encoders["critic"], encoder.blank(spec.obs, critic_names, (1, 1)))
         action = () if head.choices else (jnp.zeros((1, 1, 1, *head.action.shape)),)
+        represented, torso = represent_net.init_with_output(represent_key, x, jnp.ones((1, 1), bool))
         skills, actor = head.init(head_key)
         return {
             "encoders": encoders,
@@ -177,8 +186,8 @@ def control(
             LEVEL: {
                 "actor": actor,
                 "critic": {
-                    "represent": represent_net.init(represent_key, x, jnp.ones((1, 1), bool))["params"],
-                    "value": value_net.init(value_key, jnp.zeros((1, 1, hidden[0])), *action)["params"],
+                    "represent": torso["params"],
+                    "value": value_net.init(value_key, represented, *action)["params"],
                 },
                 "duals": mpo.init_duals(bounds),
             },
@@ -293,12 +302,14 @@ def make(
     gripper: bool = False,
     statistics: Mapping | None = None,
     make_encoder: MakeEncoder = encoder.whitened,
+    picture_channels: Sequence[int] = (32, 64, 128),
+    picture_blocks: int = 2,
     dtype: Any = jnp.float32,
     **settings,
 ) -> Agent:
     """MPO from scratch; the rest as `control`.
 
-    high         entries that the actor sees; all visible ones if empty
+    high         entries that the actor sees, vectors and pictures; all visible ones if empty
     init_stddev  initial standard deviation of what is Gaussian
     gripper      the last dimension of an action is -1 or 1, as in the released state agents; else all are Gaussian
     """
@@ -306,9 +317,10 @@ def make(
     if gripper and size < 2:
         raise ValueError(f"agent.gripper needs actions of 2 or more dimensions, got {size}; set agent.gripper=false")
     family, kind = (families.hybrid(), Hybrid) if gripper else (families.gaussian(), Gaussian)
-    net = (HybridActor if gripper else GaussianActor)(size, hidden, init_stddev, dtype=dtype)
+    pictures = Shape(tuple(picture_channels), picture_blocks)
+    net = (HybridActor if gripper else GaussianActor)(size, hidden, init_stddev, pictures=pictures, dtype=dtype)
     names = tuple(high) or spec.visible
-    own = make_encoder(spec.obs, names, statistics)
+    own = encoder.beside_pictures(make_encoder, spec.obs, names, statistics)
 
     def init(key):
         encoder_key, key = jax.random.split(key)
@@ -323,4 +335,5 @@ def make(
 
     head = primitive(policy, encode, spec, init, family)
     shared = {"hidden": hidden, "statistics": statistics, "make_encoder": make_encoder, "dtype": dtype}
+    shared |= {"picture_channels": picture_channels, "picture_blocks": picture_blocks}
     return control(head, spec, sees=names, **shared, **settings)

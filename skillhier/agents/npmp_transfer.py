@@ -19,6 +19,7 @@ from skillhier.nets import encoder
 from skillhier.nets.actor import GaussianActor
 from skillhier.nets.encoder import MakeEncoder
 from skillhier.nets.skills import LatentActor
+from skillhier.nets.vision import Shape
 from skillhier.ops import families, priors
 from skillhier.ops.families import Gaussian, draw
 from skillhier.policies.flat import flat
@@ -49,15 +50,19 @@ def make(
     init_stddev: float = 1.0,
     statistics: Mapping | None = None,
     make_encoder: MakeEncoder = encoder.whitened,
+    picture_channels: Sequence[int] = (32, 64, 128),
+    picture_blocks: int = 2,
     dtype: Any = jnp.float32,
     **settings,
 ) -> Agent:
     """As agents.helms_transfer.make; `source` holds the parameters of agents.npmp, of which the low level is used."""
-    high_net = GaussianActor(latent, hidden, init_stddev, bounded=False, dtype=dtype)
+    pictures = Shape(tuple(picture_channels), picture_blocks)
+    high_net = GaussianActor(latent, hidden, init_stddev, bounded=False, pictures=pictures, dtype=dtype)
     low_net = LatentActor(spec.action.shape[-1], skill_hidden, dtype)
     family = families.gaussian()
     low_names, high_names = tuple(low) or spec.visible, tuple(high) or spec.visible
-    see_low, see_high = make_encoder(spec.obs, low_names, None), make_encoder(spec.obs, high_names, statistics)
+    see_low = make_encoder(spec.obs, low_names, None)
+    see_high = encoder.beside_pictures(make_encoder, spec.obs, high_names, statistics)
 
     def init(key):
         low_encoder_key, high_encoder_key, high_key, low_key = jax.random.split(key, 4)
@@ -111,4 +116,5 @@ def make(
         log_prob="latent/log_prob",
     )
     shared = {"hidden": hidden, "statistics": statistics, "make_encoder": make_encoder, "dtype": dtype}
+    shared |= {"picture_channels": picture_channels, "picture_blocks": picture_blocks}
     return control(head, spec, sees=high_names, **shared, **settings)

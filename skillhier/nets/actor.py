@@ -11,7 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from skillhier.nets.mlp import MLP, TANH, UNIFORM_FAN_IN, DType, Normaliser, elu, near_zero
+from skillhier.nets.encoder import Seen
+from skillhier.nets.mlp import MLP, TANH, UNIFORM_FAN_IN, DType, elu, near_zero
+from skillhier.nets.vision import Shape, represented
 from skillhier.types import Array
 
 SMALL_VARIANCE = 1e-4  # variance of a last layer's weights, as a share of LeCun's
@@ -33,18 +35,21 @@ class Choice(nn.Module):
 
     choices: int
     hidden: Sequence[int] = (256, 256)
+    pictures: Shape = Shape()  # of the network that sees them, if there are any
     dtype: DType = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        return MLP(self.hidden, self.choices, SMALL_VARIANCE, self.dtype)(Normaliser(self.hidden[0], self.dtype)(x))
+    def __call__(self, x: Array | Seen) -> Array:
+        x = represented(x, self.hidden[0], self.pictures, self.dtype)
+        return MLP(self.hidden, self.choices, SMALL_VARIANCE, self.dtype)(x)
 
 
 class GaussianActor(nn.Module):
     """(mean, scale) of actions [..., A].
 
-    begin: the scale at first. bounded: the mean goes through tanh. normalised: behind a Normaliser; without one the
-    layers that make the mean are those of an MLP, by name and shape, so that a clone's can be put in their place.
+    begin: the scale at first. bounded: the mean goes through tanh. normalised: behind a Normaliser, and what sees
+    `pictures`; without one the layers that make the mean are those of an MLP, by name and shape, so that a clone's can
+    be put in their place.
     """
 
     size: int
@@ -52,12 +57,13 @@ class GaussianActor(nn.Module):
     begin: float = 0.7
     bounded: bool = True
     normalised: bool = True
+    pictures: Shape = Shape()
     dtype: DType = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> tuple[Array, Array]:
+    def __call__(self, x: Array | Seen) -> tuple[Array, Array]:
         if self.normalised:
-            x = Normaliser(self.hidden[0], self.dtype)(x)
+            x = represented(x, self.hidden[0], self.pictures, self.dtype)
         for width in self.hidden:
             x = elu(nn.Dense(width, dtype=self.dtype)(x))
         mean = nn.Dense(self.size, kernel_init=small_init())(x)
@@ -88,11 +94,12 @@ class HybridActor(nn.Module):
     size: int  # A
     hidden: Sequence[int] = (256, 256)
     begin: float = 0.7
+    pictures: Shape = Shape()
     dtype: DType = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> tuple[Array, Array, Array]:
-        x = Normaliser(self.hidden[0], self.dtype)(x)
+    def __call__(self, x: Array | Seen) -> tuple[Array, Array, Array]:
+        x = represented(x, self.hidden[0], self.pictures, self.dtype)
         for width in self.hidden:
             x = elu(nn.Dense(width, dtype=self.dtype)(x))
         mean = jnp.tanh(nn.Dense(self.size - 1, kernel_init=small_init(), name="mean")(x))

@@ -6,7 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from skillhier.distributed import sharding
-from skillhier.nets.mlp import MLP, UNIFORM_FAN_IN, DType, Joined, Normaliser, elu, near_zero
+from skillhier.nets.encoder import Seen
+from skillhier.nets.mlp import MLP, UNIFORM_FAN_IN, DType, Joined, elu, near_zero
+from skillhier.nets.vision import Shape, represented
 from skillhier.types import Array
 
 
@@ -18,11 +20,12 @@ class CriticTorso(nn.Module):
 
     size: int = 256
     recurrent: bool = False
+    pictures: Shape = Shape()  # of the network that sees them, if there are any
     dtype: DType = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, first: Array) -> Array:
-        seen = Normaliser(self.size, self.dtype)(x)
+    def __call__(self, x: Array | Seen, first: Array) -> Array:
+        seen = represented(x, self.size, self.pictures, self.dtype)
         if not self.recurrent:
             return seen
 

@@ -76,6 +76,35 @@ def whitened(obs: Mapping, names: Sequence[str], statistics: Mapping | None = No
     return Encoder(init, apply)
 
 
+class Seen(NamedTuple):
+    """Features beside pictures, which networks make features of for themselves (nets/vision.py)."""
+
+    vectors: Array  # [..., F]
+    pictures: Array  # [..., H, W, C] uint8: of several, one colour after the other
+
+
+def beside_pictures(make: MakeEncoder, obs: Mapping, names: Sequence[str], statistics: Mapping | None) -> Encoder:
+    """`make`'s features of the vectors among the names, and the newest frames of the pictures among them, as `Seen`.
+
+    Without pictures it is `make`'s encoder. Raises ValueError as `make`, and for pictures of different sizes.
+    """
+    pictures = [name for name in dict.fromkeys(names) if name in obs and len(obs[name].shape) == 4]
+    vectors = [name for name in names if name not in pictures]
+    own = make(obs, vectors, statistics)
+    if not pictures:
+        return own
+    sizes = {obs[name].shape[1:3] for name in pictures}
+    if len(sizes) > 1:
+        raise ValueError(f"pictures {', '.join(pictures)} differ in size and cannot be seen together; leave some out")
+
+    def apply(params: Params, entries: Mapping[str, Array]) -> Seen:
+        newest = [entries[name][..., 0, :, :, :] for name in pictures]
+        features = own.apply(params, entries) if vectors else jnp.zeros((*newest[0].shape[:-3], 0))
+        return Seen(features, jnp.concatenate(newest, -1))
+
+    return Encoder(own.init, apply, own.trainable)
+
+
 def concatenated(encoders: Mapping[str, Encoder]) -> Encoder:
     """The features of several encoders side by side; parameters by the encoders' names."""
 

@@ -1,7 +1,9 @@
 """Pixel observations: every world NAME has a variant NAME@pixels with camera pictures in place of its entries."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
 
 from skillhier.envs import physics
 from skillhier.types import Array
@@ -18,7 +20,7 @@ def drawing(
     name: str,
     worlds: int,
     *,
-    camera: int | str | None = None,
+    camera: int | str | Sequence[int | str] | None = None,
     size: int = 64,
     shadows: bool = False,
     reflections: bool = False,
@@ -27,9 +29,10 @@ def drawing(
 ) -> Callable[[physics.Data], dict[str, Array]]:
     """The argument `draw` of `batch.make` for the world `name`: data -> {"pixels": [size, size, 3] uint8}.
 
-    camera: number or name, by default that of the literature (2 for the quadruped, 4 for ants, 0 for others); shadows,
-    reflections, samples (default 2 for Fetch, 1 for others): see rays.renderer; renderer: `rays` (JAX, any device) or
-    `warp` (MJX's own, see warp.py).
+    camera: number or name, by default that of the literature (2 for the quadruped, 4 for ants, 0 for others); with
+    several of them, the pictures' colours follow each other, [size, size, 3 * cameras]. shadows, reflections, samples
+    (default 2 for Fetch, 1 for others): see rays.renderer; renderer: `rays` (JAX, any device) or `warp` (MJX's own, see
+    warp.py).
     """
     if camera is None:
         camera = camera_of(name)
@@ -39,16 +42,22 @@ def drawing(
         raise ValueError(f"renderer '{renderer}' is not known; choose {' or '.join(RENDERERS)} in env.renderer")
     if size < 1:
         raise ValueError(f"size must be >= 1 pixel, got {size}; set env.size")
-    if renderer == "warp":
-        from skillhier.envs.render import warp  # checks for its extra when used
+    cameras = [camera] if isinstance(camera, int | str) else list(camera)
+    if not cameras:
+        raise ValueError("env.camera names no camera; give one or more, by number or name")
 
-        draw = warp.renderer(engine, camera, size, size, worlds, shadows=shadows)
-    else:
+    def drawn_by(one: int | str) -> Callable[[physics.Data], dict[str, Array]]:
+        if renderer == "warp":
+            from skillhier.envs.render import warp  # checks for its extra when used
+
+            return warp.renderer(engine, one, size, size, worlds, shadows=shadows)
         from skillhier.envs.render import rays
 
         finer = {"shadows": shadows, "reflections": reflections, "samples": samples}
-        draw = rays.renderer(engine.model, camera, size, size, **finer)
-    return lambda data: {ENTRY: draw(data)["rgb"]}
+        return rays.renderer(engine.model, one, size, size, **finer)
+
+    draws = [drawn_by(one) for one in cameras]
+    return lambda data: {ENTRY: jnp.concatenate([draw(data)["rgb"] for draw in draws], -1)}
 
 
 def camera_of(name: str) -> int:
