@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 from experiments.shared import cli
 
 PRESETS = {
-    "quickstart": "what `make skills` runs: 5 skills, their rivals, their rollouts, a report; 3 minutes on 2 cores",
+    "quickstart": "what `make skills` runs: 5 skills, their rivals, their rollouts, a report; nine minutes on 2 cores",
     "debug": "does every stage work? Small nets, few episodes; a minute or two",
 }
 LIMITS = {
