@@ -1,9 +1,11 @@
 """What the documentation promises: its commands are accepted, its examples run, and whatever it names exists."""
 
 import ast
+import contextlib
 import functools
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -307,8 +309,9 @@ def setting_names() -> set[str]:
         options = choose.call_args_list[0].kwargs  # name -> its default, or a list of the values allowed
         lists = {name: listed for name, listed in options.items() if isinstance(listed, list)}
         values = [f",{name}={value}" for name, listed in lists.items() for value in listed]
-        for preset in module.PRESETS:
-            for argument in ("", *values):
+        pairs = [one + other for one, other in itertools.combinations(values, 2)]  # of one option: the later counts
+        for preset, argument in itertools.product(module.PRESETS, ("", *values, *pairs)):
+            with contextlib.suppress(cli.Refused):  # two that do not go together have no settings
                 names |= set(settings.flat(module.get_config(preset + argument)))
     groups = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
     return names | groups | {"init_from"}  # --init_from stands in a run's config.json beside its settings
