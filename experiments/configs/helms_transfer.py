@@ -26,7 +26,6 @@ LIMITS = {
     **online_settings.LIMITS,
     **stacking.LIMITS,
     "env.reward": REWARDS,
-    "env.size": (8, 1024),
     "source.updates": (0, 10**6),
     **agent_settings.limits(registry.BY_MPO),
     "train.sequence_length": (2, 10**4),  # a transition has two rows
@@ -138,15 +137,17 @@ def cpu(config: ConfigDict) -> None:
     config.train.update(unroll_length=4, updates_per_collect=2, batch_size=16, sequence_length=16)
     config.train.update(updates=12_000, updates_per_epoch=50, eval_every=500, save_every=1000)
     config.eval.episodes = 20
-    if "camera" in config.env:
+    if "size" in config.env:
         cpu_pictures(config)
 
 
 def cpu_pictures(config: ConfigDict) -> None:
     """What preset cpu has of pictures: one of 32 x 32 pixels a row, a smaller network, a quarter of the rows."""
-    config.env.update(size=32, camera=("front_left",))
+    config.env.size = 32
+    if "camera" in config.env:
+        config.env.camera = ("front_left",)
     config.agent.update(picture_channels=(8, 16, 32), picture_blocks=1)
-    if "new_mid" in config.agent:
+    if config.agent.get("new_mid"):
         # It begins 1400 nats from the one of states: tight bounds hold it back for as long as such a run lasts, and
         # there is nothing pretrained that loose ones could lose.
         config.agent.update(epsilon_mean=1.0, epsilon_stddev=0.1, actor_target_period=25, critic_warmup=0)

@@ -21,8 +21,6 @@ LIMITS = {
     **online_settings.LIMITS,
     **start_settings.LIMITS,
     **agent_settings.limits(AGENTS),
-    "env.repeat": (1, 1000),
-    "env.size": (8, 1024),
     "train.sequence_length": (2, 10**4),
 }
 FREE = (*online_settings.FREE, *start_settings.FREE)

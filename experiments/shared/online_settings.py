@@ -12,6 +12,8 @@ LIMITS = {
     "env.delay": (0, 100, 2),  # fewest and most
     "env.limit": (0, 10**6),
     "env.stack": (1, 16),
+    "env.repeat": (1, 1000),
+    "env.size": (8, 1024),
     "replay.rows": (1, 10**9),
     "replay.prefill": (0, 10**9),
     "replay.max_gib": (0.0, 1e6),

@@ -145,9 +145,6 @@ def make(
         mid = see_skills["mid"].apply(params["skills"]["encoder"]["mid"], obs)
         return {"high": see_high.apply(params["encoders"]["actor"], obs), "mid": mid}
 
-    def encode(params, obs):
-        return {name: x for name, x in see(params, obs).items() if mixed or name == "high"}
-
     def sight(params, x):
         return sight_net.apply({"params": params["actor"]["sight"]}, x) if new_mid else x
 
@@ -210,7 +207,7 @@ def make(
     head = partial(
         PolicyHead,
         init=init,
-        encode=encode,
+        encode=see,
         policy=policy,
         act=act,
         priors=near,

@@ -140,7 +140,7 @@ def control(
     statistics            entry -> (mean [d], std [d]) of what newly initialised networks see
     make_encoder          (obs, names, statistics) -> nets.encoder.Encoder of vectors
     hidden                widths of the actor's new layers; the critic has one layer more, of the first width
-    picture_channels      of the residual network of a critic that sees pictures: a stage for each number
+    picture_channels      of the residual network of what sees pictures, actor or critic: a stage for each number
     picture_blocks        of two convolutions, in each of its stages
     samples               actions that represent a policy that cannot be enumerated
     backup                td, n_step (`n_step`), retrace (`lambda_`)
