@@ -78,6 +78,14 @@ def test_from_pictures_new_levels_see_no_objects_but_by_pictures(preset):
             assert own.get("eta_y", 0.1) == own.get("eta_z", 0.1) == 0.1
 
 
+def test_a_world_of_pictures_without_entries_is_small_on_cpus_too():
+    config, _ = cli.load_config(f"{FILE}:cpu,agent=mpo,task=dmc.pendulum_swingup@pixels")
+    assert (config.env.size, config.env.entries, config.agent.picture_channels) == (32, False, (8, 16, 32))
+    assert "camera" not in config.env and config.agent.high == ()  # all that it shows
+    mix, _ = cli.load_config(f"{FILE}:cpu,agent=helms_mix")  # from states: bounds as they were, and the paper's network
+    assert (mix.agent.epsilon_mean, mix.agent.critic_warmup, mix.agent.picture_blocks) == (5e-3, 500, 2)
+
+
 @pytest.mark.parametrize(
     ("preset", "changes", "said"),
     [
