@@ -56,6 +56,22 @@ def test_a_transposed_convolution(size, kernel, strides):
     alike(lambda x, k: transposed_by_patches(x, k, strides), theirs, *drawn(size, kernel))
 
 
+def test_a_few_pictures_at_a_time_are_all_pictures(monkeypatch):
+    """Six pictures, of which two have patches that fit: three turns of a loop, and the same gradients."""
+    x, kernel, key = drawn((4, 3), (6, 6))
+    x = jnp.concatenate([x, x + 1, x - 1])
+    monkeypatch.setattr(convolution, "CACHE", 2 * x[0].size * 9 * 4 + 100)
+    program = str(jax.make_jaxpr(lambda x, k: transposed_by_patches(x, k, (2, 2)))(x, kernel))
+    assert "length=3" in program and "remat" in program
+    alike(
+        lambda x, k: transposed_by_patches(x, k, (2, 2)),
+        lambda x, k: jax.lax.conv_transpose(x, k, (2, 2), "VALID"),
+        x,
+        kernel,
+        key,
+    )
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_layers_are_flax_own_by_name_shape_and_value(bias):
     x, *_ = drawn((6, 6), (1, 1))

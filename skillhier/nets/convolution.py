@@ -4,6 +4,7 @@ XLA's own on a CPU fall back to plain loops inside of a scan or under vmap, whic
 gradient took 9 times as long as that of the product, and 3 times with a batch of kernels (docs/results.md).
 """
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -15,6 +16,8 @@ import jax.numpy as jnp
 from skillhier.nets.mlp import DType
 from skillhier.types import Array
 
+CACHE = 2**21  # bytes of patches at a time
+
 
 def convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, **settings) -> Array:
     """What jax.lax.conv_general_dilated gives, for flax.linen.Conv: without groups or dilation, channels last."""
@@ -24,16 +27,34 @@ def convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, **se
 
 
 def by_patches(x: Array, kernel: Array, strides: Sequence[int], padding: Any) -> Array:
-    """[N, H, W, C] with kernel [h, w, C, D] to [N, H', W', D]; padding is a name of XLA's, or pairs of numbers."""
+    """[N, H, W, C] with kernel [h, w, C, D] to [N, H', W', D]; padding is a name of XLA's, or pairs of numbers.
+
+    Pixels that lie within one stride become channels of one cell, so that a patch is a few long pieces of memory.
+    """
     window = kernel.shape[:2]
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    size = [(length - k) // stride + 1 for length, k, stride in zip(x.shape[1:3], window, strides, strict=True)]
-    corners = product(*map(range, window))
-    patches = jnp.concatenate([shifted(x, corner, size, strides) for corner in corners], -1)
+    lengths = [length + low + high for length, (low, high) in zip(x.shape[1:3], padding, strict=True)]
+    size = [(length - k) // stride + 1 for length, k, stride in zip(lengths, window, strides, strict=True)]
+    kernel = cells_of(kernel, strides).transpose(0, 2, 1, 3, 4, 5)  # [taps, taps, stride, stride, C, D]
+    taps = kernel.shape[:2]
+    cells = [length + tap - 1 for length, tap in zip(size, taps, strict=True)]
+    whole = zip(cells, strides, x.shape[1:3], padding, strict=True)
+    sides = [(low, cell * stride - length - low, 0) for cell, stride, length, (low, _) in whole]
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])  # what no patch reaches is cut off
+    x = x.reshape(len(x), cells[0], strides[0], cells[1], strides[1], -1).swapaxes(2, 3)
+    x = x.reshape(len(x), *cells, -1)
+    patches = jnp.concatenate([shifted(x, corner, size, (1, 1)) for corner in product(*map(range, taps))], -1)
     rows = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
     return rows.reshape(len(x), *size, kernel.shape[-1])
+
+
+def cells_of(kernel: Array, strides: Sequence[int]) -> Array:
+    """[taps, stride, taps, stride, C, D] of [h, w, C, D], filled up with zeros behind."""
+    taps = [-(-k // stride) for k, stride in zip(kernel.shape[:2], strides, strict=True)]
+    spare = [(0, tap * stride - k) for tap, stride, k in zip(taps, strides, kernel.shape[:2], strict=True)]
+    kernel = jnp.pad(kernel, (*spare, (0, 0), (0, 0)))
+    return kernel.reshape(taps[0], strides[0], taps[1], strides[1], *kernel.shape[2:])
 
 
 def shifted(x: Array, corner: Sequence[int], size: Sequence[int], strides: Sequence[int]) -> Array:
@@ -53,18 +74,29 @@ def transposed_by_patches(x: Array, kernel: Array, strides: Sequence[int]) -> Ar
     """[N, H, W, C] with kernel [h, w, C, D] to [N, (H - 1) * strides[0] + h, (W - 1) * strides[1] + w, D].
 
     Output pixels that lie a stride apart see the same weights: each group of them is a convolution by a share of the
-    kernel, and all groups are one product.
+    kernel, and all groups are one product. Pictures are taken a few at a time, whose patches, many times as large, stay
+    in a CPU's cache and are made anew for the gradient.
     """
-    (high, wide), channels = kernel.shape[:2], kernel.shape[2:]
-    taps = [-(-k // stride) for k, stride in zip((high, wide), strides, strict=True)]
-    spare = [(0, tap * stride - k) for tap, stride, k in zip(taps, strides, (high, wide), strict=True)]
-    kernel = jnp.pad(kernel[::-1, ::-1], (*spare, (0, 0), (0, 0)))
-    kernel = kernel.reshape(taps[0], strides[0], taps[1], strides[1], *channels)[::-1, :, ::-1]
-    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(*taps, channels[0], -1)
-    y = by_patches(x, kernel, (1, 1), [(tap - 1, tap - 1) for tap in taps])
-    count, *size = y.shape[:3]
-    y = y.reshape(count, *size, *strides, channels[1]).transpose(0, 1, 3, 2, 4, 5)
-    y = y.reshape(count, size[0] * strides[0], size[1] * strides[1], channels[1])
+    if x.shape[1:3] == (1, 1):  # nothing overlaps
+        rows = x.reshape(len(x), -1) @ kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1)
+        return rows.reshape(len(x), *kernel.shape[:2], -1)
+    bytes_each = math.prod(x.shape[1:]) * math.prod(kernel.shape[:2]) // math.prod(strides) * x.dtype.itemsize
+    few = next(n for n in range(len(x), 0, -1) if len(x) % n == 0 and n * bytes_each <= CACHE or n == 1)
+    if few == len(x):
+        return few_transposed(x, kernel, strides)
+    parts = x.reshape(-1, few, *x.shape[1:])
+    y = jax.lax.map(jax.checkpoint(lambda part: few_transposed(part, kernel, strides)), parts)
+    return y.reshape(-1, *y.shape[2:])
+
+
+def few_transposed(x: Array, kernel: Array, strides: Sequence[int]) -> Array:
+    """transposed_by_patches of all pictures at once."""
+    high, wide, channels, new = kernel.shape
+    kernel = cells_of(kernel[::-1, ::-1], strides)[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
+    taps = kernel.shape[:2]
+    y = by_patches(x, kernel.reshape(*taps, channels, -1), (1, 1), [(tap - 1, tap - 1) for tap in taps])
+    y = y.reshape(*y.shape[:3], *strides, new).swapaxes(2, 3)
+    y = y.reshape(len(y), y.shape[1] * strides[0], y.shape[3] * strides[1], new)
     return y[:, : (x.shape[1] - 1) * strides[0] + high, : (x.shape[2] - 1) * strides[1] + wide]
 
 
