@@ -1,5 +1,5 @@
-# What the scripts of figures share: flags, presets, seeds, sweeps. A family of scripts sources it after setting `family`
-# (helms.sh, lsp.sh); it starts nothing by itself.
+# What the scripts of figures share: flags, presets, seeds, sweeps. A family of scripts sources it after setting `family`,
+# and `more_presets` if it has any (helms.sh, lsp.sh); it starts nothing by itself.
 #
 #   sweep FLAGS             launch.sweep
 #   run COMMAND             a command, which --dry_run only prints
@@ -7,7 +7,7 @@
 #   page NAME METRICS RUNS-AND-FLAGS   one page of runs: $runs/NAME/compare.html
 #
 # Environment variables:
-#   PRESET   the budget of all runs: paper (default), cpu, or debug, which tries a script out
+#   PRESET   the budget of all runs: paper (default), cpu, or debug, which tries a script out; a family may have more
 #   PYTHON   the interpreter (python)
 #   RUNS     the folder of all runs and pages (runs/$family/$PRESET)
 # Flags of a script go to launch.sweep (--parallel=2, --to=slurm, --dry_run), --config.NAME=VALUE only to the agents.
@@ -15,16 +15,17 @@
 # Figures share runs. Runs that are done are skipped, so the same command goes on where it was stopped. With --to a
 # script ends once jobs are submitted; the same command goes on when they are done.
 #
-# cpu, debug: three seeds in one program, config.seeds=3. paper: a run each, which a cluster runs side by side.
+# paper: a run for each of three seeds, which a cluster runs side by side. Else: three seeds in one program.
 set -e
 python=${PYTHON:-python} preset=${PRESET:-paper}
 agent_flags= sweep_flags= dry= remote= unfinished=
 runs=${RUNS:-runs/$family/$preset}
-case $preset in
-  paper) seeds=--sweep=config.seed=0..2 ;;
-  cpu | debug) seeds=--config.seeds=3 ;;
-  *) echo "PRESET=$preset is not known; choose paper, cpu or debug" >&2; exit 2 ;;
+presets="paper${more_presets:+ $more_presets} cpu debug"
+case " $presets " in
+  *" $preset "*) ;;
+  *) echo "PRESET=$preset is not known; choose $(printf '%s' "$presets" | sed 's/ /, /g')" >&2; exit 2 ;;
 esac
+case $preset in paper) seeds=--sweep=config.seed=0..2 ;; *) seeds=--config.seeds=3 ;; esac
 
 quoted() { # TEXT as one word of a command
   printf "'%s' " "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"

@@ -1,17 +1,23 @@
 # Functions that the scripts of the HeLMS figures share. They source this file, which starts nothing by itself:
 #
-#   skills TASK SYSTEM,...                  offline training of skills: $runs/TASK/skills/agent=SYSTEM
+#   skills TASK SYSTEM,...                  offline training of skills: $skilled/TASK/skills/agent=SYSTEM
 #   learn FOLDER TASK REWARD SETS AGENTS    online training of agents on them: $runs/TASK/FOLDER/agent=AGENT,set=SET
 #   success_page NAME RUNS-AND-FLAGS        one page of runs: $runs/NAME/compare.html
 #
 # Environment variables, beside those of figures.sh, which has what figures of all papers share:
 #   DATA     demonstrations to learn from (the expert collects datasets/TASK_varied, once)
-#   OFFLINE  preset of experiments/configs/helms_offline.py (that of PRESET; transfer for cpu)
+#   OFFLINE  preset of experiments/configs/helms_offline.py (that of PRESET; transfer for cpu and long)
+#   PROTOCOL tuned (each agent has rates and target periods of its own) or paper (all have the same, in $runs/paper)
+#
+# Two more presets: sketch, a tenth of cpu on demonstrations of its own, shows in minutes a run that a figure can be had;
+# long is cpu with 1024 worlds and eighteen times the control steps.
 #
 # Three seeds, all of which begin with the same skills (seed 0), so intervals are those of online training alone.
-family=helms SKILLS= learning=
+family=helms more_presets="long sketch" SKILLS= learning=
 . "$(dirname "$0")/figures.sh"
-case $preset in cpu) offline=${OFFLINE:-transfer} ;; *) offline=${OFFLINE:-$preset} ;; esac
+case $preset in cpu | long) offline=${OFFLINE:-transfer} ;; *) offline=${OFFLINE:-$preset} ;; esac
+skilled=$runs
+case ${PROTOCOL:-tuned} in paper) runs=$runs/paper ;; esac
 
 skills() { # TASK SYSTEM,... [FLAGS]
   task=$1 systems=$2
@@ -19,11 +25,16 @@ skills() { # TASK SYSTEM,... [FLAGS]
   if [ -n "$DATA" ]; then data=$DATA
   elif [ "$preset" = debug ]; then data=toy
   else
-    data=datasets/${task}_varied
-    run "$python" -m experiments.collect --config="experiments/configs/collect.py:$task,manner=varied" --workdir="$data"
+    data=datasets/${task}_varied episodes=
+    case $preset-$task in
+      sketch-red_on_blue) data=datasets/${task}_sketch episodes=--config.episodes=200 ;;
+      sketch-all_pairs) data=datasets/${task}_sketch episodes=--config.episodes=6 ;; # of each of 30 tasks
+    esac
+    run "$python" -m experiments.collect --config="experiments/configs/collect.py:$task,manner=varied" \
+      --workdir="$data" $episodes
   fi
   set -- --experiment=helms_offline --config="experiments/configs/helms_offline.py:$offline,task=$task" \
-    --sweep="config:agent=$systems" --folder="$runs/$task/skills" --config.data.path="$data" "$@"
+    --sweep="config:agent=$systems" --folder="$skilled/$task/skills" --config.data.path="$data" "$@"
   eval "sweep \"\$@\" $sweep_flags"
 }
 
@@ -40,10 +51,10 @@ learn() { # FOLDER TASK REWARD SETS AGENTS [FLAGS]; SKILLS names another system 
       npmp_kl) system=npmp ;;
       *) system=${agent%_finetuned} ;;
     esac
-    set -- "$@" "--when=agent=$agent --init_from=$(quoted "$runs/$task/skills/agent=${SKILLS:-$system}:all")"
+    set -- "$@" "--when=agent=$agent --init_from=$(quoted "$skilled/$task/skills/agent=${SKILLS:-$system}:all")"
   done
   set -- --experiment=helms_transfer --folder="$runs/$task/$folder" \
-    --config="experiments/configs/helms_transfer.py:$preset,task=$goal,reward=$reward" \
+    --config="experiments/configs/helms_transfer.py:$preset,task=$goal,reward=$reward${PROTOCOL:+,protocol=$PROTOCOL}" \
     --sweep="config:agent=$agents" --sweep="config:set=$sets" "$@" "$seeds"
   eval "sweep \"\$@\" $sweep_flags $agent_flags"
 }

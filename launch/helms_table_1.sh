@@ -5,9 +5,10 @@
 . "$(dirname "$0")/helms.sh"
 skills red_on_blue helms,npmp,bc,hierarchical_bc
 wait_for "the skills"
+case $preset in long) episodes=cpu ;; *) episodes=$preset ;; esac # nothing learns here
 set -- # of launch.sweep
 for system in helms npmp bc hierarchical_bc; do
-  set -- "$@" --skills="$runs/red_on_blue/skills/agent=$system"
+  set -- "$@" --skills="$skilled/red_on_blue/skills/agent=$system"
 done
-eval "run \"\$python\" -m experiments.zero_shot --config=experiments/configs/zero_shot.py:$preset \"\$@\" \
+eval "run \"\$python\" -m experiments.zero_shot --config=experiments/configs/zero_shot.py:$episodes \"\$@\" \
   --workdir=\"\$runs/table_1\" $agent_flags"

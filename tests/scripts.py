@@ -10,7 +10,7 @@ from skillhier.agents import registry as agents
 from skillhier.envs import registry as worlds
 
 ROOT = Path(__file__).parents[1]
-READ = ("PRESET", "RUNS", "DATA", "OFFLINE", "HIRO", "PYTHON")  # by the scripts, from the environment
+READ = ("PRESET", "RUNS", "DATA", "OFFLINE", "PROTOCOL", "HIRO", "PYTHON")  # by the scripts, from the environment
 STUB = """#!/bin/sh
 # in place of Python: says what it was asked, and that all runs are done
 for word in "$@"; do

@@ -128,12 +128,31 @@ def test_data_then_skills_then_agents_then_one_page(tmp_path, script):
 
 
 def test_seeds_are_in_one_program_on_cpus_and_apart_on_a_cluster(tmp_path):
-    for preset, seeds in (("cpu", {"config.seeds": ["3"]}), ("debug", {"config.seeds": ["3"]}), ("paper", {})):
+    for preset in ("paper", "long", "sketch", "cpu", "debug"):
+        seeds = {} if preset == "paper" else {"config.seeds": ["3"]}
         commands, _, _ = asked(tmp_path, "figure_7b", PRESET=preset)
         told = options(commands[-2])
         assert {name: value for name, value in told.items() if name == "config.seeds"} == seeds
         assert ("config.seed=0..2" in told["sweep"]) == (preset == "paper")
         assert told["config"][0].endswith(f":{preset},task=red_on_blue,reward=sparse_staged")
+
+
+def test_the_papers_protocol_has_runs_of_its_own_on_the_same_skills(tmp_path):
+    commands, code, _ = asked(tmp_path, "figure_7b", PROTOCOL="paper")
+    skills, agents, page = map(options, commands[1:])
+    assert code == 0 and skills["folder"] == ["r/red_on_blue/skills"]
+    assert agents["folder"] == ["r/paper/red_on_blue/sparse_staged"]
+    assert agents["config"][0].endswith(":cpu,task=red_on_blue,reward=sparse_staged,protocol=paper")
+    assert "agent=helms_cat --init_from='r/red_on_blue/skills/agent=helms:all' " in agents["when"]
+    assert page["runs"] == ["r/paper/red_on_blue/sparse_staged/*set=4*"] and page["out"] == ["r/paper/figure_7b"]
+
+
+@pytest.mark.parametrize(("script", "task", "episodes"), [("7b", "red_on_blue", "200"), ("5", "all_pairs", "6")])
+def test_a_sketch_has_few_demonstrations_of_its_own(tmp_path, script, task, episodes):
+    commands, _, _ = asked(tmp_path, f"figure_{script}", PRESET="sketch")
+    collect, skills = map(options, commands[:2])
+    assert collect["workdir"] == skills["config.data.path"] == [f"datasets/{task}_sketch"]
+    assert collect["config.episodes"] == [episodes] and skills["config"][0].endswith(f":sketch,task={task}")
 
 
 def test_flags_go_where_they_belong(tmp_path):
@@ -158,12 +177,13 @@ def test_it_ends_where_something_fails(tmp_path):
     assert code == 1 and not commands  # as it looks at all of it
     told = subprocess.run(["sh", SCRIPTS[0]], cwd=ROOT, capture_output=True, text=True,
                           env={**bare(), "PRESET": "paperr"})  # fmt: skip
-    assert told.returncode == 2 and told.stderr == "PRESET=paperr is not known; choose paper, cpu or debug\n"
+    assert told.returncode == 2
+    assert told.stderr == "PRESET=paperr is not known; choose paper, long, sketch, cpu, debug\n"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("preset", ["paper", "cpu"])
+@pytest.mark.parametrize("preset", ["paper", "long", "sketch", "cpu"])
 def test_every_run_of_it_can_be_had(script, preset, tmp_path):
     environment = {**bare(), "PYTHON": sys.executable, "PRESET": preset, "RUNS": str(tmp_path), "DATA": "toy"}
     told = subprocess.run(

@@ -14,7 +14,7 @@ from leftovers import leaves, record, same
 from experiments import helms_offline, helms_transfer
 from experiments.shared import cli, online_run, saved, warm_start
 from skillhier.agents import registry as agents
-from skillhier.envs import registry
+from skillhier.envs import limits, registry
 from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 from skillhier.train import checkpoint, loop, metrics, run_folder
 
@@ -59,6 +59,37 @@ def test_the_paper_preset_is_table_5():
     assert (train.batch_size, train.sequence_length, agent.samples, agent.learning_rate) == (512, 10, 20, 2e-4)
     assert (agent.epsilon_category, agent.epsilon_mean, agent.epsilon_stddev, agent.eta_y) == (1.0, 5e-3, 1e-4, 0.01)
     assert agent.hidden == (256, 256)
+
+
+RATES = ("learning_rate", "actor_learning_rate", "mid_learning_rate")
+
+
+def test_by_the_papers_protocol_all_agents_learn_alike_and_tuned_each_by_its_own_settings():
+    def told(agent: str, preset: str) -> tuple:
+        config = cli.load_config(f"{FILE}:{preset},agent={agent}", [])[0].agent
+        others = [config[name] for name in ("target_period", "actor_target_period", "critic_warmup")]
+        rates = {config[rate] for rate in RATES if rate in config}
+        return tuple(sorted(rates)), (*others, config.get("repeat_probability", 0.0))
+
+    for preset in ("sketch", "cpu", "long"):
+        assert {told(agent, f"{preset},protocol=paper") for agent in agents.BY_MPO} == {((5e-4,), (25, 25, 0, 0.0))}
+    assert {told(agent, "paper") for agent in agents.BY_MPO} == {((2e-4,), (200, 200, 0, 0.0))}
+    assert told("helms_mix", "cpu") == ((2e-5, 2e-4, 5e-4), (25, 100, 500, 0.9))
+    assert told("bc_finetuned", "long") == ((5e-5, 5e-4), (25, 200, 500, 0.0))
+    with pytest.raises(cli.Refused, match="protocol 'tuned' is not known; choose paper"):
+        cli.load_config(f"{FILE}:paper,protocol=tuned", [])
+
+
+def test_a_long_run_takes_eighteen_times_the_control_steps_of_cpu_from_two_episodes_of_every_world():
+    def steps(preset: str) -> int:
+        config = cli.load_config(f"{FILE}:{preset},agent=helms_cat", [])[0]
+        train = config.train
+        collects = train.updates // train.updates_per_collect
+        assert train.updates_per_epoch % train.updates_per_collect == 0
+        return config.env.worlds * (config.replay.prefill + collects * train.unroll_length)
+
+    assert 17 < steps("long") / steps("cpu") < 19
+    assert cli.load_config(f"{FILE}:long,agent=mpo", [])[0].replay.rows == 2 * limits.LIMITS["sawyer"]
 
 
 @pytest.mark.parametrize("preset", ["debug", "cpu", "paper"])

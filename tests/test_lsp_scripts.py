@@ -119,7 +119,7 @@ def test_it_ends_where_jobs_are_handed_over(tmp_path):
     commands, code, said = asked(tmp_path, "lsp_e2", "--to=slurm", "--gpus=1", STATE="0 done, 1 begun, 0 new")
     assert code == 0 and len(commands) == 1 and "the sources are submitted; once they are done" in said
     _, code, said = asked(tmp_path, "lsp_e4", PRESET="cpuu")
-    assert code == 2 and said == "PRESET=cpuu is not known; choose paper, cpu or debug\n"
+    assert code == 2 and said == "PRESET=cpuu is not known; choose paper, cpu, debug\n"
 
 
 @pytest.mark.slow

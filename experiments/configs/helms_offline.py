@@ -13,6 +13,7 @@ PRESETS = {
     "debug": "does the command work? Small nets on made-up data; under a minute",
     "quickstart": "skills to look at; minutes on 2 cores",
     "cpu": "better skills; under an hour on 2 cores",
+    "sketch": "preset transfer cut short, for figures to be tried out with; minutes on 2 cores",
     "transfer": "skills for the cpu preset of helms_transfer, separated but overlapping; 15 minutes on 2 cores",
     "paper": "Table 5 of the paper: batch 128, rate 1e-4, 200,000 updates; for an accelerator",
     "rgb_stacking": "as quickstart, on logs of DeepMind's RGB-stacking experts; minutes on 2 cores",
@@ -116,12 +117,25 @@ def transfer(config: ConfigDict) -> None:
     config.train.update(batch_size=32, updates=updates, updates_per_epoch=50, eval_every=500, save_every=500)
 
 
+def sketch(config: ConfigDict) -> None:
+    transfer(config)
+    config.agent.decay_updates = 600
+    config.train.update(updates=600, eval_every=200, save_every=200)
+
+
 def rgb_stacking(config: ConfigDict) -> None:
     quickstart(config)
     config.data.path = EXPERT_LOGS
 
 
-SIZES = {"debug": debug, "quickstart": quickstart, "cpu": cpu, "transfer": transfer, "rgb_stacking": rgb_stacking}
+SIZES = {
+    "debug": debug,
+    "quickstart": quickstart,
+    "cpu": cpu,
+    "sketch": sketch,
+    "transfer": transfer,
+    "rgb_stacking": rgb_stacking,
+}
 
 
 def check(config: ConfigDict) -> None:

@@ -12,7 +12,9 @@ from skillhier.envs.sawyer.observations import OBJECTS, PROPRIO
 
 PRESETS = {
     "debug": "does the command work? Small nets, short episodes, skills made up on the spot; a minute",
+    "sketch": "preset cpu cut short: it shows that a figure can be had, not what comes of it; minutes on 2 cores",
     "cpu": "three seeds in one program, skills of helms_offline.py:transfer; some fifteen minutes on 2 cores",
+    "long": "the same with 1024 worlds and twenty million control steps; some hours on 2 cores, three without others",
     "paper": "Table 5 of the paper: 512 sequences of 10, 20 samples, 100 million control steps; for an accelerator",
 }
 # of option task, which also takes any other world by its name
@@ -21,6 +23,9 @@ REWARDS = ["dense", "sparse_staged", "sparse"]
 # what actor and critic see of stacking worlds: states; pictures and the arm's own senses; the actor pictures, the
 # critic states
 VIEWS = ["states", "pixels", "asymmetric"]
+# what rates, target periods and exploration presets of 2 cores have: each agent its own, found at such budgets, or all
+# the same, as in the paper; other presets follow the paper
+PROTOCOLS = {"sketch": ["tuned", "paper"], "cpu": ["tuned", "paper"], "long": ["tuned", "paper"]}
 SEE_PICTURES = ("helms_mix", "npmp_kl", "mpo")  # others begin with levels that see states
 LIMITS = {
     **online_settings.LIMITS,
@@ -35,6 +40,7 @@ FREE = online_settings.FREE
 
 def get_config(arg: str = "") -> ConfigDict:
     options = {"task": "red_on_blue", "reward": REWARDS, "set": ["4", "1", "2", "3", "5"], "view": VIEWS}
+    options["protocol"] = PROTOCOLS.get(arg.partition(",")[0], ["paper"])
     chosen = cli.choose(arg, PRESETS, agent=list(registry.BY_MPO), **options)
     world = world_settings.of_task(chosen.task, {name: world.format(chosen.set) for name, world in TASKS.items()})
     seen = chosen.view != "states"
@@ -64,8 +70,13 @@ def get_config(arg: str = "") -> ConfigDict:
         save_every=16_000,
     )
     config.eval.episodes = 256  # of the agent, each in a world of its own
-    if chosen.preset != "paper":
-        {"debug": debug, "cpu": cpu}[chosen.preset](config)
+    if chosen.preset == "debug":
+        debug(config)
+    elif chosen.preset != "paper":
+        cpu(config)
+        if chosen.protocol == "tuned":
+            tune(config)
+        {"sketch": sketch, "cpu": lambda config: None, "long": long}[chosen.preset](config)
     online_settings.suit_world(config)
     return config
 
@@ -122,17 +133,9 @@ def cpu(config: ConfigDict) -> None:
     config.env.worlds = 16
     # With TD(0) a reward travels back one row between two target copies, and there are few of these.
     config.agent.update(backup="n_step", hidden=(128, 128), samples=10, learning_rate=5e-4, dual_learning_rate=3e-2)
-    config.agent.target_period = 25
-    # Pretrained actors get a smaller learning rate and longer target periods, so that each step of policy iteration
-    # averages the critic's errors over many batches, and none before the critic has warmed up.
-    scratch, skills, clone = (5e-4, 25), (2e-4, 100), (5e-5, 200)
-    begins = {"mpo": scratch, "npmp_kl": scratch, "helms_cat": skills, "helms_mix": skills}
-    actor_rate, actor_period = begins.get(config.agent.name, clone)
-    config.agent.update(actor_learning_rate=actor_rate, actor_target_period=actor_period, critic_warmup=500)
-    if config.agent.name == "helms_mix":
-        config.agent.mid_learning_rate = 2e-5  # at 5e-5 components move six times their bound between two copies
-    if config.agent.name.startswith("helms"):
-        config.agent.repeat_probability = 0.9  # skills sampled anew at every row cancel out, and no reward is found
+    config.agent.update(actor_learning_rate=5e-4, target_period=25, actor_target_period=25)
+    if "mid_learning_rate" in config.agent:
+        config.agent.mid_learning_rate = 5e-4
     config.replay.update(rows=2500, prefill=400)  # small, for n_step is not corrected for older policies
     config.train.update(unroll_length=4, updates_per_collect=2, batch_size=16, sequence_length=16)
     config.train.update(updates=12_000, updates_per_epoch=50, eval_every=500, save_every=1000)
@@ -141,18 +144,57 @@ def cpu(config: ConfigDict) -> None:
         cpu_pictures(config)
 
 
+def tune(config: ConfigDict) -> None:
+    """What each agent was found to learn best with at the budget of preset cpu.
+
+    Pretrained actors get a smaller learning rate and longer target periods, so that each step of policy iteration
+    averages the critic's errors over many batches, and none before the critic has warmed up.
+    """
+    scratch, skills, clone = (5e-4, 25), (2e-4, 100), (5e-5, 200)
+    begins = {"mpo": scratch, "npmp_kl": scratch, "helms_cat": skills, "helms_mix": skills}
+    actor_rate, actor_period = begins.get(config.agent.name, clone)
+    config.agent.update(actor_learning_rate=actor_rate, actor_target_period=actor_period, critic_warmup=500)
+    if config.agent.name == "helms_mix":
+        config.agent.mid_learning_rate = 2e-5  # at 5e-5 components move six times their bound between two copies
+    if config.agent.name.startswith("helms"):
+        config.agent.repeat_probability = 0.9  # skills sampled anew at every row cancel out, and no reward is found
+    if config.agent.get("new_mid"):
+        # It begins 1400 nats from the one of states: tight bounds hold it back for as long as such a run lasts, and
+        # there is nothing pretrained that loose ones could lose.
+        config.agent.update(epsilon_mean=1.0, epsilon_stddev=0.1, actor_target_period=25, critic_warmup=0)
+        config.agent.update(actor_learning_rate=1e-3, mid_learning_rate=1e-3)
+
+
 def cpu_pictures(config: ConfigDict) -> None:
     """What preset cpu has of pictures: one of 32 x 32 pixels a row, a smaller network, a quarter of the rows."""
     config.env.size = 32
     if "camera" in config.env:
         config.env.camera = ("front_left",)
     config.agent.update(picture_channels=(8, 16, 32), picture_blocks=1)
-    if config.agent.get("new_mid"):
-        # It begins 1400 nats from the one of states: tight bounds hold it back for as long as such a run lasts, and
-        # there is nothing pretrained that loose ones could lose.
-        config.agent.update(epsilon_mean=1.0, epsilon_stddev=0.1, actor_target_period=25, critic_warmup=0)
-        config.agent.update(actor_learning_rate=1e-3, mid_learning_rate=1e-3)
     config.train.update(batch_size=8, sequence_length=8, updates=4000, eval_every=1000)
+
+
+def sketch(config: ConfigDict) -> None:
+    """A tenth of the updates; pictures of 16 x 16, and a fiftieth."""
+    pictures = "size" in config.env
+    stacking.change(config, starts=100)
+    config.agent.critic_warmup = min(config.agent.critic_warmup, 100)
+    config.replay.update(rows=1000, prefill=100)
+    config.train.update(updates=200 if pictures else 1000, eval_every=100 if pictures else 500)
+    config.eval.episodes = 6
+    if pictures:
+        config.env.size = 16
+
+
+def long(config: ConfigDict) -> None:
+    """6.9 million control steps a seed, eighteen times those of preset cpu, and twice its updates.
+
+    The replay holds two episodes of every world: all worlds are at the same step of theirs, and a batch should show
+    every step. Before the first update all have had one.
+    """
+    config.env.worlds = 1024
+    config.replay.update(rows=800, prefill=400)
+    config.train.update(updates_per_collect=16, updates=25_600, updates_per_epoch=160, eval_every=3200, save_every=1600)
 
 
 def check(config: ConfigDict) -> None:

@@ -8,6 +8,7 @@ from experiments.stacking import worlds as stacking
 
 PRESETS = {
     "debug": "does the command work? Eight short episodes, small nets; a minute",
+    "sketch": "60 episodes of each agent; minutes on 2 cores",
     "cpu": "1000 episodes of each agent, 100 worlds at a time; the better part of an hour on 2 cores",
     "paper": "1000 episodes of each agent, all at once; for an accelerator",
 }
@@ -39,10 +40,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.env = presets["mpo"].env  # as in helms_transfer
     if "reward" in config.env:
         del config.env["reward"]  # all of them are told
-    config.env.worlds = {"debug": 4, "cpu": 100, "paper": 1000}[chosen.preset]  # stepped together
+    config.env.worlds = {"debug": 4, "sketch": 20, "cpu": 100, "paper": 1000}[chosen.preset]  # stepped together
     config.agents = ConfigDict({name: presets[name].agent for name in AGENTS})  # settings of those with new nets
-    if chosen.preset == "debug":
-        config.episodes = 8
+    config.episodes = {"debug": 8, "sketch": 60}.get(chosen.preset, config.episodes)
     return config
 
 
