@@ -231,6 +231,17 @@ def test_several_settings_make_groups(tmp_path, capsys):
     assert list(groups) == ["name=helms beta_z=0.1", "name=npmp beta_z=0.02", "name=npmp beta_z=0.1"]
 
 
+def test_of_lists_of_names_a_label_has_what_not_all_of_them_have(tmp_path, capsys):
+    for i, seen in enumerate((["arm", "hand", "red"], ["arm", "hand", "pixels"], ["arm", "hand"])):
+        run(tmp_path / f"r{i}", agent__critic=seen)
+    asked = f"--runs={tmp_path}/r*", "--group=config.agent.critic"
+    groups = compared(capsys, tmp_path, *asked)["metrics"]["elbo/bound"]["groups"]
+    assert list(groups) == ["critic=...", "critic=...,pixels", "critic=...,red"]
+    run(tmp_path / "r3", agent__critic=["hand", "arm"])  # the same names: nothing may be left out
+    groups = compared(capsys, tmp_path, *asked)["metrics"]["elbo/bound"]["groups"]
+    assert sorted(groups) == ["critic=arm,hand", "critic=arm,hand,pixels", "critic=arm,hand,red", "critic=hand,arm"]
+
+
 def test_what_only_another_system_has_belongs_to_its_group(tmp_path, capsys):
     run(tmp_path / "r0", agent__name="bc")
     run(tmp_path / "r1", agent__skills=5)

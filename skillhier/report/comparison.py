@@ -47,7 +47,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> run_folder.RunFo
 def group_runs(runs: Sequence[LoggedRun], names: Sequence[str]) -> dict[str, list[LoggedRun]]:
     """Runs by the values of the named settings, in the order of the values. Raises RunFolderError.
 
-    Settings that have one value in all runs are left out of the groups' labels.
+    Settings that have one value in all runs are left out of the labels, and so are names that all lists have in common.
     """
     known = {name for run in runs for name in run.settings}
     for name in names:
@@ -58,9 +58,10 @@ def group_runs(runs: Sequence[LoggedRun], names: Sequence[str]) -> dict[str, lis
     varying = [name for name in names if len({_text(run.settings.get(name)) for run in runs}) > 1] or names
     last = [name.rpartition(".")[2] for name in varying]
     short = {name: end if last.count(end) == 1 else name for name, end in zip(varying, last, strict=True)}
+    texts = {name: _texts([run.settings.get(name, "absent") for run in runs]) for name in varying}
     groups: dict[str, list[LoggedRun]] = {}
     for run in sorted(runs, key=lambda run: [_order(run.settings.get(name)) for name in names]):
-        label = " ".join(f"{short[name]}={_text(run.settings.get(name, 'absent'))}" for name in varying)
+        label = " ".join(f"{short[name]}={texts[name][run.settings.get(name, 'absent')]}" for name in varying)
         groups.setdefault(label, []).append(run)
     return groups
 
@@ -84,6 +85,17 @@ def _order(value: Any) -> tuple[int, float, str]:
 
 def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _texts(values: Sequence[Any]) -> dict[Any, str]:
+    """What stands for each value in a label: of lists of names, those that not all of them have."""
+    whole = {value: _text(value) for value in values}
+    lists = [value for value in whole if isinstance(value, tuple) and all(isinstance(name, str) for name in value)]
+    shared = set.intersection(*map(set, lists)) if len(lists) > 1 else set()
+    if not shared:
+        return whole
+    short = {value: ",".join(["...", *(name for name in value if name not in shared)]) for value in lists}
+    return whole | (short if len(set(short.values())) == len(short) else {})
 
 
 def check_budgets(runs: Sequence[LoggedRun], strata: Sequence[str] = ()) -> None:
