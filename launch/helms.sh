@@ -9,7 +9,7 @@
 #   OFFLINE  preset of experiments/configs/helms_offline.py (that of PRESET; transfer for cpu and long)
 #   PROTOCOL tuned (each agent has rates and target periods of its own) or paper (all have the same, in $runs/paper)
 #
-# Two more presets: sketch, a tenth of cpu on demonstrations of its own, shows in minutes a run that a figure can be had;
+# Two more presets: sketch, cpu cut short, on demonstrations of its own, shows in minutes a run that a figure can be had;
 # long is cpu with 1024 worlds and eighteen times the control steps.
 #
 # Three seeds, all of which begin with the same skills (seed 0), so intervals are those of online training alone.
@@ -17,7 +17,7 @@ family=helms more_presets="long sketch" SKILLS= learning=
 . "$(dirname "$0")/figures.sh"
 case $preset in cpu | long) offline=${OFFLINE:-transfer} ;; *) offline=${OFFLINE:-$preset} ;; esac
 skilled=$runs
-case ${PROTOCOL:-tuned} in paper) runs=$runs/paper ;; esac
+[ "$PROTOCOL" != paper ] || runs=$runs/paper
 
 skills() { # TASK SYSTEM,... [FLAGS]
   task=$1 systems=$2

@@ -11,4 +11,4 @@ for system in helms npmp bc hierarchical_bc; do
   set -- "$@" --skills="$skilled/red_on_blue/skills/agent=$system"
 done
 eval "run \"\$python\" -m experiments.zero_shot --config=experiments/configs/zero_shot.py:$episodes \"\$@\" \
-  --workdir=\"\$runs/table_1\" $agent_flags"
+  --workdir=\"\$skilled/table_1\" $agent_flags"

@@ -145,6 +145,8 @@ def test_the_papers_protocol_has_runs_of_its_own_on_the_same_skills(tmp_path):
     assert agents["config"][0].endswith(":cpu,task=red_on_blue,reward=sparse_staged,protocol=paper")
     assert "agent=helms_cat --init_from='r/red_on_blue/skills/agent=helms:all' " in agents["when"]
     assert page["runs"] == ["r/paper/red_on_blue/sparse_staged/*set=4*"] and page["out"] == ["r/paper/figure_7b"]
+    commands, _, _ = asked(tmp_path, "table_1", PROTOCOL="paper")
+    assert options(commands[-1])["workdir"] == ["r/table_1"]  # before anything learns
 
 
 @pytest.mark.parametrize(("script", "task", "episodes"), [("7b", "red_on_blue", "200"), ("5", "all_pairs", "6")])

@@ -14,7 +14,7 @@ PRESETS = {
     "debug": "does the command work? Small nets, short episodes, skills made up on the spot; a minute",
     "sketch": "preset cpu cut short: it shows that a figure can be had, not what comes of it; minutes on 2 cores",
     "cpu": "three seeds in one program, skills of helms_offline.py:transfer; some fifteen minutes on 2 cores",
-    "long": "the same with 1024 worlds and twenty million control steps; some hours on 2 cores, three without others",
+    "long": "preset cpu with 1024 worlds and eighteen times the control steps; an hour or more on 2 cores",
     "paper": "Table 5 of the paper: 512 sequences of 10, 20 samples, 100 million control steps; for an accelerator",
 }
 # of option task, which also takes any other world by its name
@@ -23,9 +23,10 @@ REWARDS = ["dense", "sparse_staged", "sparse"]
 # what actor and critic see of stacking worlds: states; pictures and the arm's own senses; the actor pictures, the
 # critic states
 VIEWS = ["states", "pixels", "asymmetric"]
-# what rates, target periods and exploration presets of 2 cores have: each agent its own, found at such budgets, or all
-# the same, as in the paper; other presets follow the paper
-PROTOCOLS = {"sketch": ["tuned", "paper"], "cpu": ["tuned", "paper"], "long": ["tuned", "paper"]}
+FOR_CPUS = ("sketch", "cpu", "long")  # presets
+# what rates, target periods and exploration they have: each agent its own, found at such budgets, or all the same, as
+# in the paper, which other presets follow
+PROTOCOLS = ["tuned", "paper"]
 SEE_PICTURES = ("helms_mix", "npmp_kl", "mpo")  # others begin with levels that see states
 LIMITS = {
     **online_settings.LIMITS,
@@ -40,7 +41,7 @@ FREE = online_settings.FREE
 
 def get_config(arg: str = "") -> ConfigDict:
     options = {"task": "red_on_blue", "reward": REWARDS, "set": ["4", "1", "2", "3", "5"], "view": VIEWS}
-    options["protocol"] = PROTOCOLS.get(arg.partition(",")[0], ["paper"])
+    options["protocol"] = PROTOCOLS if arg.partition(",")[0] in FOR_CPUS else ["paper"]
     chosen = cli.choose(arg, PRESETS, agent=list(registry.BY_MPO), **options)
     world = world_settings.of_task(chosen.task, {name: world.format(chosen.set) for name, world in TASKS.items()})
     seen = chosen.view != "states"
@@ -70,13 +71,12 @@ def get_config(arg: str = "") -> ConfigDict:
         save_every=16_000,
     )
     config.eval.episodes = 256  # of the agent, each in a world of its own
-    if chosen.preset == "debug":
-        debug(config)
-    elif chosen.preset != "paper":
+    if chosen.preset in FOR_CPUS:
         cpu(config)
         if chosen.protocol == "tuned":
             tune(config)
-        {"sketch": sketch, "cpu": lambda config: None, "long": long}[chosen.preset](config)
+    if chosen.preset in SIZES:
+        SIZES[chosen.preset](config)
     online_settings.suit_world(config)
     return config
 
@@ -175,7 +175,7 @@ def cpu_pictures(config: ConfigDict) -> None:
 
 
 def sketch(config: ConfigDict) -> None:
-    """A tenth of the updates; pictures of 16 x 16, and a fiftieth."""
+    """A twelfth of the updates of preset cpu; from pictures, of 16 x 16, a twentieth."""
     pictures = "size" in config.env
     stacking.change(config, starts=100)
     config.agent.critic_warmup = min(config.agent.critic_warmup, 100)
@@ -195,6 +195,9 @@ def long(config: ConfigDict) -> None:
     config.env.worlds = 1024
     config.replay.update(rows=800, prefill=400)
     config.train.update(updates_per_collect=16, updates=25_600, updates_per_epoch=160, eval_every=3200, save_every=1600)
+
+
+SIZES = {"debug": debug, "sketch": sketch, "long": long}  # after what FOR_CPUS share
 
 
 def check(config: ConfigDict) -> None:

@@ -58,11 +58,11 @@ def group_runs(runs: Sequence[LoggedRun], names: Sequence[str]) -> dict[str, lis
     varying = [name for name in names if len({_text(run.settings.get(name)) for run in runs}) > 1] or names
     last = [name.rpartition(".")[2] for name in varying]
     short = {name: end if last.count(end) == 1 else name for name, end in zip(varying, last, strict=True)}
-    texts = {name: _texts([run.settings.get(name, "absent") for run in runs]) for name in varying}
+    runs = sorted(runs, key=lambda run: [_order(run.settings.get(name)) for name in names])
+    texts = {name: _short_texts([run.settings.get(name, "absent") for run in runs]) for name in varying}
     groups: dict[str, list[LoggedRun]] = {}
-    for run in sorted(runs, key=lambda run: [_order(run.settings.get(name)) for name in names]):
-        label = " ".join(f"{short[name]}={texts[name][run.settings.get(name, 'absent')]}" for name in varying)
-        groups.setdefault(label, []).append(run)
+    for i, run in enumerate(runs):
+        groups.setdefault(" ".join(f"{short[name]}={texts[name][i]}" for name in varying), []).append(run)
     return groups
 
 
@@ -87,15 +87,20 @@ def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _texts(values: Sequence[Any]) -> dict[Any, str]:
+def _short_texts(values: Sequence[Any]) -> list[str]:
     """What stands for each value in a label: of lists of names, those that not all of them have."""
-    whole = {value: _text(value) for value in values}
-    lists = [value for value in whole if isinstance(value, tuple) and all(isinstance(name, str) for name in value)]
+    whole = [_text(value) for value in values]
+    lists = {value for value in values if _is_names(value)}
     shared = set.intersection(*map(set, lists)) if len(lists) > 1 else set()
     if not shared:
         return whole
-    short = {value: ",".join(["...", *(name for name in value if name not in shared)]) for value in lists}
-    return whole | (short if len(set(short.values())) == len(short) else {})
+    rest = {value: ",".join(["...", *(name for name in value if name not in shared)]) for value in lists}
+    short = [rest[value] if _is_names(value) else text for value, text in zip(values, whole, strict=True)]
+    return short if len(set(short)) == len(set(whole)) else whole
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
 
 
 def check_budgets(runs: Sequence[LoggedRun], strata: Sequence[str] = ()) -> None:
